@@ -1,0 +1,85 @@
+"""The errors physdiff raises on purpose.
+
+Every message says what was expected, what came, and what to do. All inherit `PhysdiffError`, so that the command line can tell a user's
+mistake (exit code 2, one line) from a bug (exit code 1, traceback).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CollapsedWeights",
+    "DataError",
+    "Diverged",
+    "GridMismatch",
+    "InputError",
+    "NotFitted",
+    "PhysdiffError",
+    "SavedError",
+    "ShapeError",
+    "UnitError",
+    "UnsupportedOperator",
+]
+
+
+class PhysdiffError(Exception):
+    """Base of all errors that physdiff raises on purpose."""
+
+
+class InputError(PhysdiffError, ValueError):
+    """An argument has a value that makes no sense (a negative viscosity, an unknown name)."""
+
+
+class ShapeError(PhysdiffError, ValueError):
+    """A tensor has another shape than the one expected."""
+
+
+class GridMismatch(PhysdiffError, ValueError):
+    """Two things that must live on one grid do not."""
+
+
+class UnitError(PhysdiffError, ValueError):
+    """The units of a variable are missing or are not those expected."""
+
+
+class DataError(PhysdiffError, ValueError):
+    """A file or data set cannot be used as it is."""
+
+
+class SavedError(PhysdiffError, ValueError):
+    """A saved object cannot be described, written, or built again."""
+
+
+class NotFitted(PhysdiffError, RuntimeError):
+    """A transform or a first guess was used before its statistics were known."""
+
+
+class UnsupportedOperator(PhysdiffError, TypeError):
+    """A law asks for an operator which this backend cannot give.
+
+    Args:
+        operator: Name of the operator, as in ``"inv_lap"``.
+        backend: Name of the operators class, as in ``"FiniteDifference"``.
+        remedy: What to do instead.
+    """
+
+    def __init__(self, operator: str, backend: str, remedy: str) -> None:
+        self.operator, self.backend = operator, backend
+        super().__init__(f"{backend} cannot give `{operator}`: {remedy}")
+
+
+class Diverged(PhysdiffError, ArithmeticError):
+    """A computation left the finite numbers.
+
+    Args:
+        field: Name of the first field that is not finite.
+        time: Time (or step) at which it was seen.
+        remedy: What to try.
+    """
+
+    def __init__(self, field: str, time: float, remedy: str) -> None:
+        self.field, self.time = field, time
+        super().__init__(f"field `{field}` is not finite at time {time:g}: {remedy}")
+
+
+class CollapsedWeights(PhysdiffError, ArithmeticError):
+    """All particles of a weighted ensemble have weight zero (log-weights -inf or NaN)."""

@@ -1,0 +1,104 @@
+"""Matrix-free linear solvers, batched over the first dimension.
+
+`cg` is the conjugate gradient method (Hestenes and Stiefel, 1952) for symmetric positive definite maps, `gmres` the generalised minimal
+residual method (Saad and Schultz, 1986) for any invertible map. Both see the map as a function of a tensor (B, ...) and solve every
+sample of the batch on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from physdiff.base.errors import InputError
+
+__all__ = ["cg", "gmres"]
+
+LinearMap = Callable[[Tensor], Tensor]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1).reshape(-1, *([1] * (a.ndim - 1)))
+
+
+def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 1e-8, max_iter: int = 200) -> Tensor:
+    r"""Solve $A x = b$ for symmetric positive definite $A$, sample by sample.
+
+    Args:
+        matvec: $x \mapsto A x$ on tensors (B, ...); must not mix samples.
+        b: Right-hand side (B, ...).
+        x0: First guess; zero if not given.
+        rtol: Stop when $|b - A x| \le$ rtol $|b|$ for every sample.
+        max_iter: Largest number of iterations.
+
+    Returns:
+        The solution, (B, ...). The best iterate is returned if `max_iter` is reached.
+
+    Raises:
+        InputError: If the map is not positive definite along a search direction.
+    """
+    x = torch.zeros_like(b) if x0 is None else x0
+    r = b - matvec(x) if x0 is not None else b
+    p, rr = r, _dot(r, r)
+    target = (rtol**2) * _dot(b, b)
+    for _ in range(max_iter):
+        active = rr > target
+        if not bool(active.any()):
+            break
+        ap = matvec(p)
+        curvature = _dot(p, ap)
+        if bool((active & (curvature <= 0)).any()):
+            raise InputError("cg: expected a positive definite map, got p'Ap <= 0; use gmres or check the map's sign")
+        step = torch.where(active, rr / torch.where(active, curvature, torch.ones_like(curvature)), torch.zeros_like(rr))
+        x, r = x + step * p, r - step * ap
+        new = _dot(r, r)
+        p = r + torch.where(active, new / torch.where(active, rr, torch.ones_like(rr)), torch.zeros_like(rr)) * p
+        rr = new
+    return x
+
+
+def gmres(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 1e-8, max_iter: int = 50) -> Tensor:
+    r"""Solve $A x = b$ for any invertible $A$, sample by sample, without restart.
+
+    Args:
+        matvec: $x \mapsto A x$ on tensors (B, ...); must not mix samples.
+        b: Right-hand side (B, ...).
+        x0: First guess; zero if not given.
+        rtol: Stop when the residual norm is below rtol $|b|$ for every sample.
+        max_iter: Largest dimension of the Krylov space.
+
+    Returns:
+        The minimiser of $|b - A x|$ over the Krylov space, (B, ...).
+    """
+    x = torch.zeros_like(b) if x0 is None else x0
+    r = b - matvec(x) if x0 is not None else b
+    shape, r = b.shape, r.flatten(1)
+    beta = r.norm(dim=1)
+    scale = b.flatten(1).norm(dim=1)
+    if not bool((beta > rtol * scale).any()):
+        return x
+    tiny = torch.finfo(b.dtype).tiny
+    basis = [r / beta.clamp_min(tiny)[:, None]]
+    h = b.new_zeros(b.shape[0], max_iter + 1, max_iter)
+    rhs = b.new_zeros(b.shape[0], max_iter + 1, 1)
+    rhs[:, 0, 0] = beta
+    y = rhs[:, :0]
+    for k in range(min(max_iter, r.shape[1])):
+        w = matvec(basis[k].reshape(shape)).flatten(1)
+        for _ in range(2):  # twice: classical Gram-Schmidt loses orthogonality in one pass
+            stack = torch.stack(basis, dim=1)
+            c = torch.einsum("bkn,bn->bk", stack, w)
+            h[:, : k + 1, k] += c
+            w = w - torch.einsum("bk,bkn->bn", c, stack)
+        norm = w.norm(dim=1)
+        h[:, k + 1, k] = norm
+        basis.append(w / norm.clamp_min(tiny)[:, None])
+        block = h[:, : k + 2, : k + 1]
+        y = torch.linalg.pinv(block) @ rhs[:, : k + 2]
+        residual = (block @ y - rhs[:, : k + 2]).flatten(1).norm(dim=1)
+        if bool((residual <= rtol * scale).all()) or bool((norm <= tiny).all()):
+            break
+    update = torch.einsum("bkn,bk->bn", torch.stack(basis[: y.shape[1]], dim=1), y[..., 0])
+    return x + update.reshape(shape)

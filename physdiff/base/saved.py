@@ -1,0 +1,203 @@
+"""Objects that can be written to a file and built again.
+
+A class that inherits `Saved` records the arguments it was constructed with. `describe` turns the object into JSON (class name and
+arguments), `build` turns that back into an object, and `write`/`read` add the tensors of a module's state in one safetensors file.
+Class names are looked up among the Saved subclasses of physdiff (and those the caller names), never by import path, so that a file
+from a stranger runs no code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from physdiff.base.errors import SavedError
+
+__all__ = ["Saved", "build", "describe", "read", "write"]
+
+FORMAT = 1
+_ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "inference")
+
+
+class Saved:
+    """Mixin that remembers the bound arguments of the constructor (no ``*args``, no ``**kwargs``)."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it mirrors any constructor
+        instance = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(instance, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(list(bound.arguments.items())[1:])
+        object.__setattr__(instance, "_saved_arguments", arguments)
+        return instance
+
+
+def describe(obj: object, tensors: dict[str, Tensor] | None = None) -> Any:  # noqa: ANN401 - any JSON value
+    """Return JSON data from which `build` makes an equal object.
+
+    Args:
+        obj: A Saved object, a number, string, bool, None, Tensor, torch.dtype-free tuple, list or dict of these.
+        tensors: Filled with the tensors met, by name; if None, tensors are written into the JSON as nested lists.
+
+    Raises:
+        SavedError: If a part is none of these; the message names it.
+    """
+    return _describe(obj, tensors, type(obj).__name__)
+
+
+def _describe(obj: object, tensors: dict[str, Tensor] | None, where: str) -> Any:  # noqa: ANN401
+    if obj is None or isinstance(obj, bool | int | float | str):
+        return obj
+    if isinstance(obj, Tensor):
+        if tensors is None:
+            return {"tensor": obj.tolist(), "dtype": str(obj.dtype).removeprefix("torch.")}
+        name = f"argument.{len(tensors)}"
+        tensors[name] = obj.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(obj, Saved):
+        arguments: dict[str, Any] = obj._saved_arguments  # type: ignore[attr-defined]
+        return {"class": type(obj).__name__, "args": {k: _describe(v, tensors, f"{where}.{k}") for k, v in arguments.items()}}
+    if isinstance(obj, tuple | list):
+        parts = [_describe(v, tensors, f"{where}[{i}]") for i, v in enumerate(obj)]
+        return {"tuple": parts} if isinstance(obj, tuple) else parts
+    if isinstance(obj, Mapping) and all(isinstance(k, str) for k in obj):
+        return {"dict": {k: _describe(v, tensors, f"{where}[{k!r}]") for k, v in obj.items()}}
+    raise SavedError(
+        f"{where}: expected a number, string, tuple, tensor or an object that inherits Saved, got {type(obj).__name__}; "
+        "let its class inherit physdiff.base.saved.Saved"
+    )
+
+
+def build(description: Any, *, classes: Iterable[type] = (), tensors: Mapping[str, Tensor] | None = None) -> Any:  # noqa: ANN401
+    """Build the object that `describe` described.
+
+    Args:
+        description: Output of `describe`.
+        classes: Own classes (subclasses of Saved) besides those of physdiff.
+        tensors: The tensors collected by `describe`.
+
+    Raises:
+        SavedError: If a class is unknown or its constructor no longer takes the arguments.
+    """
+    known = _known_classes()
+    known.update({c.__name__: c for c in classes})
+    return _build(description, known, tensors or {})
+
+
+def _build(d: Any, known: Mapping[str, type], tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401
+    if isinstance(d, list):
+        return [_build(v, known, tensors) for v in d]
+    if not isinstance(d, dict):
+        return d
+    if "tuple" in d:
+        return tuple(_build(v, known, tensors) for v in d["tuple"])
+    if "dict" in d:
+        return {k: _build(v, known, tensors) for k, v in d["dict"].items()}
+    if "tensor" in d:
+        if isinstance(d["tensor"], str):
+            if d["tensor"] not in tensors:
+                raise SavedError(f"expected a tensor named {d['tensor']!r} in the file, found none; the file is damaged or incomplete")
+            return tensors[d["tensor"]]
+        return torch.tensor(d["tensor"], dtype=getattr(torch, d["dtype"]))
+    if "class" not in d:
+        raise SavedError(f"expected a description with `class`, got keys {sorted(d)}; the file is damaged")
+    name = d["class"]
+    if name not in known:
+        raise SavedError(f"the file needs class {name!r}, which physdiff does not have; if it is yours, pass classes=({name},)")
+    arguments = {k: _build(v, known, tensors) for k, v in d["args"].items()}
+    try:
+        return known[name](**arguments)
+    except TypeError as error:
+        raise SavedError(f"{name} no longer takes the saved arguments {sorted(arguments)}: {error}") from error
+
+
+def _known_classes() -> dict[str, type]:
+    for room in _ROOMS:
+        package = importlib.import_module(f"physdiff.{room}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"physdiff.{room}.{module.name}")
+    found: dict[str, type] = {}
+    queue: list[type] = [Saved]
+    while queue:
+        cls = queue.pop()
+        queue.extend(cls.__subclasses__())
+        if cls.__module__.startswith("physdiff."):
+            found[cls.__name__] = cls
+    return found
+
+
+def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] | None = None) -> Path:
+    """Write a Saved object (and, if it is a module, its state) to one file, atomically.
+
+    Args:
+        path: File to write; replaced only when the new one is complete.
+        obj: The object.
+        card: JSON data kept beside it (how it was made); `read` does not need it.
+    """
+    tensors: dict[str, Tensor] = {}
+    description = describe(obj, tensors)
+    if isinstance(obj, nn.Module):
+        tensors.update({f"state.{k}": v.detach().cpu().contiguous().clone() for k, v in obj.state_dict().items()})
+    meta = {"physdiff": str(FORMAT), "description": json.dumps(description), "card": json.dumps(dict(card or {}))}
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=meta)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple[Any, dict[str, Any]]:
+    """Read what `write` wrote.
+
+    Args:
+        path: The file.
+        classes: Own classes besides those of physdiff.
+
+    Returns:
+        The object, and its card.
+
+    Raises:
+        SavedError: If the file is missing, not one of ours, damaged, of another format or of unknown classes.
+    """
+    target = Path(path)
+    if not target.is_file():
+        raise SavedError(f"{target}: expected a file written by physdiff, found none; check the path")
+    try:
+        with safe_open(target, framework="pt") as file:
+            meta = file.metadata() or {}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    except SafetensorError as error:
+        raise SavedError(f"{target}: expected a file written by physdiff (safetensors), got something else or a damaged one: {error}") from error
+    if meta.get("physdiff") != str(FORMAT):
+        raise SavedError(f"{target}: expected physdiff format {FORMAT}, got {meta.get('physdiff')!r}; write it again with this version")
+    description = json.loads(meta["description"])
+    state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
+    obj = build(description, classes=classes, tensors=tensors)
+    if isinstance(obj, nn.Module):
+        _check_state(obj, state, target)
+        obj.load_state_dict(state)
+    return obj, json.loads(meta["card"])
+
+
+def _check_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    expected = module.state_dict()
+    wrong = [k for k in expected.keys() | state.keys() if k not in expected or k not in state or expected[k].shape != state[k].shape]
+    if wrong:
+        raise SavedError(f"{path}: the tensors {sorted(wrong)[:5]} do not fit the described object; the file is damaged")

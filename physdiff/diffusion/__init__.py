@@ -1,0 +1,1 @@
+"""Floor 4: schedules, denoisers, the training objective, samplers and the prior."""

@@ -1,0 +1,168 @@
+r"""The prior: everything needed to draw windows of fields in physical units.
+
+A `DiffusionPrior` carries the denoiser, the transform (and with it the normalisation), what the fields and the condition are, and how to sample.
+In coefficients $z = $ `encode`$(x)$ the denoiser is $E[z_0 \mid z_t]$; users, observations and laws see physical windows only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.errors import GridMismatch, InputError, SavedError, ShapeError
+from physdiff.base.rng import Rng
+from physdiff.base.saved import Saved, read, write
+from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.samplers.sampler import Sampler
+from physdiff.diffusion.samplers.timesteps import timesteps
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.transform import Transform
+
+__all__ = ["DiffusionPrior"]
+
+
+class DiffusionPrior(Saved, nn.Module):
+    """A distribution over windows (C, T, *S), possibly given a condition window.
+
+    Args:
+        denoiser: E[z_0 | z_t] on coefficients.
+        transform: Between physical windows and coefficients, fitted.
+        spec: Names, units, grid, time step and number of frames of the windows.
+        cond_transform: How a condition window is completed and encoded; None for an unconditional prior.
+        cond_spec: Names and units of the condition window (before completion).
+        sampler: How to sample.
+        steps: Number of steps of the sampler.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        transform: Transform,
+        spec: FieldSpec,
+        *,
+        sampler: Sampler,
+        steps: int = 20,
+        cond_transform: ConditionTransform | None = None,
+        cond_spec: FieldSpec | None = None,
+    ) -> None:
+        super().__init__()
+        if (cond_transform is None) != (cond_spec is None):
+            raise InputError("DiffusionPrior: expected cond_transform and cond_spec together; give both or neither")
+        if steps < 1:
+            raise InputError(f"DiffusionPrior: expected steps >= 1, got {steps}")
+        self.denoiser, self.transform, self.cond_transform = denoiser, transform, cond_transform
+        self.spec, self.cond_spec, self.sampler, self.steps = spec, cond_spec, sampler, steps
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape (C', T', *S') of the coefficients of one window."""
+        return self.transform.out_shape(self.spec.shape)
+
+    def complete(self, cond: Tensor | None, guess: Tensor | None = None) -> Tensor | None:
+        """Check a condition window (B, C', T, *S) and append the first guess.
+
+        Raises:
+            InputError: If the prior needs a condition and none came, or the other way round.
+            ShapeError: If it is not a window of `cond_spec`.
+        """
+        if self.cond_transform is None or self.cond_spec is None:
+            if cond is not None:
+                raise InputError("this prior is unconditional: expected no cond, got one; leave it out")
+            return None
+        if cond is None:
+            raise InputError(f"this prior is conditional: expected cond with {', '.join(self.cond_spec.names)}, got none; build it with data.windows.condition")
+        self.cond_spec.check(cond, "cond")
+        if cond.shape[2] != self.spec.frames:
+            raise ShapeError(f"cond: expected {self.spec.frames} frames, got {cond.shape[2]}")
+        return self.cond_transform.complete(cond, guess)
+
+    def encode_cond(self, completed: Tensor | None) -> Tensor | None:
+        """Encode a completed condition window for the denoiser."""
+        return None if completed is None or self.cond_transform is None else self.cond_transform.encode(completed)
+
+    def encode(self, x: Tensor, completed: Tensor | None = None) -> Tensor:
+        """Physical windows to coefficients; missing entries (NaN) get the value that encodes to zero, the centre of the training data."""
+        known = x.isfinite()
+        if not bool(known.all()):
+            x = torch.where(known, x, self.centre(completed, like=x))
+        return self.transform.encode(x, completed)
+
+    def centre(self, completed: Tensor | None, *, like: Tensor) -> Tensor:
+        """The window that encodes to zero (climatology, first guess), (B or 1, C, T, *S)."""
+        batch = 1 if completed is None else completed.shape[0]
+        zero = like.new_zeros(batch, *self.latent_shape)
+        return self.transform.decode(zero, completed)
+
+    def decode(self, z: Tensor, completed: Tensor | None = None) -> Tensor:
+        """Coefficients to physical windows; entries the condition knows are written back as they are."""
+        x = self.transform.decode(z, completed)
+        if completed is None:
+            return x
+        n = len(self.spec.names)
+        known = completed[:, n : n + 1].to(x) > 0.5
+        return torch.where(known, completed[:, :n].to(x), x)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, cond: Tensor | None = None, rng: Rng, max_batch: int = 64) -> Tensor:
+        """Draw windows.
+
+        Args:
+            n: Number of draws.
+            cond: Condition window of batch 1 (shared) or n (one each), physical units.
+            rng: Randomness; draw i depends on i, not on n or on `max_batch`, up to rounding in the network and a sampler's own noise.
+            max_batch: Number of windows that go through the network at once.
+
+        Returns:
+            (n, C, T, *S) in physical units; NaN where the spec's mask says that there are no values.
+        """
+        if cond is not None and cond.shape[0] not in (1, n):
+            raise ShapeError(f"cond: expected batch 1 or {n}, got {cond.shape[0]}")
+        like = next(self.denoiser.parameters(), torch.zeros((), dtype=torch.float32))
+        like = torch.empty((), dtype=torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype, device=like.device)
+        times = timesteps(self.denoiser.schedule, self.steps)
+        _, sigma = self.denoiser.schedule(times[0])
+        draws = []
+        for start in range(0, n, max_batch):
+            rows = range(start, min(start + max_batch, n))
+            part = None if cond is None else (cond if cond.shape[0] == 1 else cond[start : rows.stop]).to(like)
+            completed = self.complete(part)
+            noise = rng.child("start").normal_each(rows, self.latent_shape, like=like) * sigma.to(like)
+            z = self.sampler.run(self.denoiser, noise, times, cond=self.encode_cond(completed), rng=rng.child("path", start))
+            draws.append(self.decode(z, completed))
+        return self.masked(torch.cat(draws)) if draws else like.new_empty(0, *self.spec.shape)
+
+    def masked(self, x: Tensor) -> Tensor:
+        """`x` with NaN where the spec's mask says that there are no values."""
+        return x if self.spec.mask is None else torch.where(self.spec.mask.to(x.device), x, torch.nan)
+
+    def check_grid(self, spec: FieldSpec, what: str) -> None:
+        """Raise GridMismatch or InputError unless `spec` has this prior's grid, names, units and time step."""
+        self.spec.grid.check_same(spec.grid, what)
+        if spec.names != self.spec.names or spec.units != self.spec.units:
+            raise InputError(
+                f"{what}: expected the fields {dict(zip(self.spec.names, self.spec.units, strict=True))}, got {dict(zip(spec.names, spec.units, strict=True))}"
+            )
+        if abs(spec.dt - self.spec.dt) > 1e-6 * self.spec.dt:
+            raise GridMismatch(f"{what}: expected a time step of {self.spec.dt:g} {self.spec.time_unit}, got {spec.dt:g} {spec.time_unit}; subsample it")
+
+    def save(self, path: str | os.PathLike[str], *, card: Mapping[str, Any] | None = None) -> Path:
+        """Write the prior to one file, atomically; `card` is JSON kept beside it (data, command, seed)."""
+        return write(path, self, card=card)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> DiffusionPrior:
+        """Read a prior that `save` wrote; `classes` are your own networks or transforms.
+
+        Raises:
+            SavedError: If the file is missing, damaged, or holds something else.
+        """
+        obj, _ = read(path, classes=classes)
+        if not isinstance(obj, cls):
+            raise SavedError(f"{path}: expected a DiffusionPrior, got {type(obj).__name__}")
+        return obj.eval()

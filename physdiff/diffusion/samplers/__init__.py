@@ -1,0 +1,1 @@
+"""Floor 4: how noise is turned into a sample; one file per method family."""

@@ -1,0 +1,1 @@
+"""Floor 5: observations, posteriors and the samplers that draw from them."""

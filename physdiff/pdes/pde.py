@@ -1,0 +1,213 @@
+r"""A law, written once: the abstract partial differential equation.
+
+$$\partial_t u = \underbrace{L u}_{\texttt{stiff}} + \underbrace{N(u, t)}_{\texttt{nonstiff}}, \qquad
+N = -\nabla\cdot F(u, t) \;\text{ where a }\texttt{flux}\text{ is given instead.}$$
+
+A law gets named scalar fields of equal shape and an Operators object `D`, and never sees an axis. So one text serves the solver (right-hand
+side), the check of gridded data (residual), the physics-informed network (residual on points) and the exponential integrator (symbol of
+`stiff`). A new law is `fields` and one or two methods:
+
+    @dataclass(frozen=True, eq=False)
+    class FisherKPP(PDE):
+        diffusivity: float
+        rate: float
+        fields = ("c",)
+
+        def stiff(self, u, D):
+            return {"c": self.diffusivity * D.lap(u["c"])}
+
+        def nonstiff(self, u, D, t):
+            return {"c": self.rate * u["c"] * (1 - u["c"])}
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import ABC
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, final
+
+import torch
+from torch import Tensor
+
+from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.saved import Saved
+from physdiff.grids.field_spec import Fields
+from physdiff.grids.grid import Grid
+from physdiff.operators.operators import Operators, Vector
+
+__all__ = ["PDE", "Coefficient", "Parameter", "check_parameter", "space_mean", "value_of"]
+
+Parameter = float | Tensor
+"""A number, or a Tensor of shape () or (B,): one value for each sample of a batch."""
+Coefficient = float | Tensor | Callable[..., Tensor]
+"""A Parameter, or a function f(x, [y, [z,]] t) of the coordinates and the time."""
+
+
+class PDE(Saved, ABC):
+    """Abstract law; subclasses are `dataclass(frozen=True, eq=False)`.
+
+    Parameters are numbers, functions of (x, [y, [z,]] t), or Tensors of shape () or (B,). Fields are (B, [T,] *S) on grids, (points,) on
+    scattered points.
+
+    Attributes:
+        fields: Names of the fields that evolve in time.
+        diagnostics: Names of those that follow from a constraint at each time (pressure, stream function).
+    """
+
+    fields: ClassVar[tuple[str, ...]]
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - it mirrors object's
+        super().__init_subclass__(**kwargs)
+        if ABC in cls.__bases__:
+            return
+        if not getattr(cls, "fields", ()):
+            raise InputError(f"{cls.__name__}: expected `fields = ('name', ...)` in the class, got none; name the fields that evolve")
+        if cls.stiff is PDE.stiff and cls.nonstiff is PDE.nonstiff and cls.flux is PDE.flux:
+            raise InputError(f"{cls.__name__}: expected a method stiff, nonstiff or flux, got none; write the law in one of them")
+
+    def stiff(self, u: Fields, D: Operators) -> Fields:  # noqa: N803 - D as on the page
+        """The linear part with constant coefficients, without sources and without mixing of fields; default zero."""
+        return {name: torch.zeros_like(u[name]) for name in self.fields}
+
+    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+        """Everything else; default minus the divergence of `flux` if the law gives one, else zero."""
+        if type(self).flux is PDE.flux:
+            return {name: torch.zeros_like(u[name]) for name in self.fields}
+        flux = self.flux(u, D, t)
+        return {name: -D.div(flux[name]) for name in self.fields}
+
+    def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:  # noqa: N803
+        """Flux of each field, components x, y, z: the conservation form of the nonstiff part. Optional."""
+        raise InputError(f"{type(self).__name__} is not written in conservation form; use a solver that needs no flux")
+
+    def diagnose(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+        """`u` with the diagnostics filled in, where the grid allows it; default identity."""
+        return u
+
+    def constraints(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+        """Residuals that must vanish besides the evolution equations, one per diagnostic; default none."""
+        return {}
+
+    def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
+        """Means over space of the quantities the law keeps or dissipates (mass, energy, ...), each (B, [T]); default none."""
+        return {}
+
+    def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:  # noqa: N803
+        """Time derivative of each invariant by its budget on a periodic box (dissipation, drag, work), each (B, [T]); default none."""
+        return {}
+
+    @final
+    def explicit(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+        """The nonstiff part after diagnosis; the only way solvers call it."""
+        law = self.bound(self._check(u).ndim - 1)
+        return law.nonstiff(law.complete(u, D), D, t)
+
+    @final
+    def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+        """The whole right-hand side, stiff + explicit."""
+        law = self.bound(self._check(u).ndim - 1)
+        linear, rest = law.stiff(u, D), law.explicit(u, D, t)
+        return {name: linear[name] + rest[name] for name in self.fields}
+
+    @final
+    def residual(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+        """What is left of the law: dt u - rhs for each field and, if `u` holds the diagnostics, the constraints.
+
+        Args:
+            u: On grids windows (B, T, *S), on points (points,) with the diagnostics.
+            D: Operators that know the time (`dt=` on grids).
+            t: Times that broadcast against the fields, (T, 1, ..., 1) on grids; a number where the law is autonomous.
+        """
+        law = self.bound(self._check(u).ndim - 1)
+        right = law.rhs(u, D, t)
+        left = {name: D.dt(u[name]) - right[name] for name in self.fields}
+        return {**left, **law.constraints(u, D)} if all(name in u for name in self.diagnostics) else left
+
+    @final
+    def complete(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+        """`u` with its diagnostics: as given (points), else diagnosed (grids)."""
+        return u if all(name in u for name in self.diagnostics) else self.diagnose(u, D)
+
+    @final
+    def bound(self, ndim: int) -> Self:
+        """The law with its (B,) parameters as (B, 1, ..., 1), ready for plain products with fields of `ndim` axes after the batch.
+
+        Tensors inside tuples and inside functions that are dataclasses are taken too. Binding twice changes nothing.
+        """
+        return _bound(self, ndim)
+
+    def _check(self, u: Fields) -> Tensor:
+        missing = [name for name in self.fields if name not in u]
+        if missing:
+            raise InputError(
+                f"{type(self).__name__}: expected the fields {', '.join(self.fields)}; got {', '.join(u) or 'none'}, missing {', '.join(missing)}"
+            )
+        return u[self.fields[0]]
+
+
+def check_parameter(value: object, what: str, *, sign: int = 0) -> None:
+    """Check one parameter of a law: finite, of shape () or (B,), and of the right sign (1 positive, 0 any, with zero: -1 for "not negative").
+
+    Raises:
+        InputError: If the value is not finite, has the wrong sign or is neither number, Tensor nor function.
+        ShapeError: If a tensor has more than one axis.
+    """
+    if callable(value) and not isinstance(value, Tensor):
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+        raise InputError(f"{what}: expected a number, a Tensor of shape () or (B,), or a function of the coordinates and t, got {value!r}")
+    tensor = torch.as_tensor(value).detach()
+    if tensor.ndim > 1:
+        raise ShapeError(f"{what}: expected a Tensor of shape () or (B,), got {tuple(tensor.shape)}; a field in space is a function of (x, ..., t)")
+    wrong = ~tensor.isfinite()
+    if sign:
+        wrong |= (tensor <= 0) if sign > 0 else (tensor < 0)
+    if bool(wrong.any()):
+        kind = {1: "positive and finite", 0: "finite", -1: "not negative and finite"}[sign]
+        raise InputError(f"{what}: expected values that are {kind}, got {float(tensor[wrong].reshape(-1)[0]) if tensor.ndim else value!r}")
+
+
+def value_of(coefficient: Coefficient, D: Operators, t: float | Tensor, *, like: Tensor) -> float | Tensor:  # noqa: N803
+    """The coefficient itself, or its values at the operators' coordinates if it is a function."""
+    if callable(coefficient) and not isinstance(coefficient, Tensor):
+        return coefficient(*D.coordinates_as(like), t)
+    return coefficient
+
+
+def space_mean(f: Tensor, grid: Grid) -> Tensor:
+    """Mean of f (..., *S) over the grid, weighted by area, (...)."""
+    return (f * grid.weights().to(f)).flatten(f.ndim - grid.ndim).sum(-1)
+
+
+def _bound(value: Any, ndim: int) -> Any:  # noqa: ANN401 - any parameter
+    if isinstance(value, Tensor):
+        return value.reshape(-1, *([1] * ndim)) if value.ndim == 1 else value
+    if isinstance(value, tuple):
+        return tuple(_bound(v, ndim) for v in value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    old = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    new = {name: _bound(v, ndim) for name, v in old.items()}
+    if not _holds_vectors(old):
+        return value
+    made = copy.copy(value)
+    for name, v in new.items():
+        object.__setattr__(made, name, v)
+    return made
+
+
+def _holds_vectors(parameters: Mapping[str, Any]) -> bool:
+    """Whether a (B,) tensor sits somewhere in these parameters."""
+    queue = list(parameters.values())
+    while queue:
+        value = queue.pop()
+        if isinstance(value, Tensor) and value.ndim == 1:
+            return True
+        if isinstance(value, tuple):
+            queue.extend(value)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            queue.extend(getattr(value, f.name) for f in dataclasses.fields(value))
+    return False

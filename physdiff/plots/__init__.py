@@ -1,0 +1,1 @@
+"""Floor 6: pictures; every function takes and returns axes."""

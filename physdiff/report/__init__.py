@@ -1,0 +1,1 @@
+"""Floor 7: one self-contained HTML page of a run."""

@@ -1,0 +1,1 @@
+"""Floor 2: numbers that judge a forecast; functions of members, truth and weights."""

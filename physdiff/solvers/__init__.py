@@ -1,0 +1,1 @@
+"""Floor 4: how a law is advanced in time."""

@@ -1,0 +1,1 @@
+"""Floor 7: Lightning modules, data modules and `fit`."""

@@ -1,0 +1,140 @@
+r"""What the network is told: from the physical condition window to channels on the coefficient grid.
+
+A condition window holds, in this order, the C fields with unknown entries filled, one channel ``known`` (1 known, 0 filled), and extras
+(time of day, static fields). It takes the same way as the fields: anomaly, normalisation with statistics of its own, the same wavelet on
+the same axes; the mask becomes the known share of each coefficient's cell. It is concatenated to the noisy coefficients and never noised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.errors import InputError, NotFitted
+from physdiff.base.saved import Saved
+from physdiff.transforms.anomaly import Anomaly
+from physdiff.transforms.linear_forecast import LinearForecast
+from physdiff.transforms.normalizer import Moments
+from physdiff.transforms.transform import Batches, Shape
+from physdiff.transforms.wavelet import WaveletTransform, pack_known
+
+__all__ = ["ConditionTransform"]
+
+
+class ConditionTransform(Saved, nn.Module):
+    """Complete a condition window with a first guess and encode it for the network.
+
+    Args:
+        fields: Number C of fields (the first channels of the window).
+        anomaly: Removed from the fields, if given; the same as in the transform of the prior.
+        wavelet: The prior's wavelet transform, or None.
+        guess: A linear first guess of the anomalies, appended as the last C channels, or None.
+        history: Number of known frames if frames become channels: only these frames of the fields, one frame of the extras and the frames
+            to come of the guess are encoded, all as channels. None: the time axis stays.
+        mean: Statistics per channel of the completed window (mask excluded, see `fitted_from`).
+        std: Likewise.
+    """
+
+    def __init__(
+        self,
+        fields: int,
+        anomaly: Anomaly | None = None,
+        wavelet: WaveletTransform | None = None,
+        *,
+        guess: LinearForecast | None = None,
+        history: int | None = None,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if fields < 1 or (mean is None) != (std is None):
+            raise InputError(f"ConditionTransform: expected fields >= 1 and mean and std together, got fields = {fields}")
+        self.fields, self.history = fields, history
+        self.anomaly, self.wavelet, self.guess = anomaly, wavelet, guess
+        self.mean: Tensor | None
+        self.std: Tensor | None
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def complete(self, cond: Tensor, guess: Tensor | None = None) -> Tensor:
+        """Append the first guess (the given one, or the own) to a condition window (B, C', T, *S); unchanged without one."""
+        if self.guess is None:
+            return cond
+        if guess is None:
+            history = cond.shape[2] - self.guess.horizon
+            ahead = self.guess(self._anomalies(cond)[:, :, :history])
+            guess = torch.cat([torch.zeros_like(cond[:, : self.fields, :history]), ahead.to(cond)], dim=2)
+        return torch.cat([cond, guess.to(cond)], dim=1)
+
+    def _anomalies(self, cond: Tensor) -> Tensor:
+        values = cond[:, : self.fields]
+        return values if self.anomaly is None else values - self.anomaly.mean_at(cond, values)
+
+    def _groups(self, completed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Anomalies, known, extras, guess of a completed window."""
+        n, tail = self.fields, 0 if self.guess is None else self.fields
+        end = completed.shape[1] - tail
+        return self._anomalies(completed), completed[:, n : n + 1], completed[:, n + 1 : end], completed[:, end:]
+
+    def encode(self, completed: Tensor) -> Tensor:
+        """Completed condition window (B, C', T, *S), physical units -> (B, C'', T', *S')."""
+        if self.mean is None or self.std is None:
+            raise NotFitted("ConditionTransform: expected statistics, got none; use fitted_from first")
+        values, known, extras, guess = self._groups(completed)
+        scaled = (torch.cat([values, extras, guess], dim=1) - self.mean.to(completed)) / self.std.to(completed)
+        n, m = values.shape[1], extras.shape[1]
+        values, extras, guess = scaled[:, :n] * known, scaled[:, n : n + m], scaled[:, n + m :]
+        if self.history is None:
+            parts = [self._packed(torch.cat([values, guess], dim=1)), pack_known(self.wavelet, known)]
+            parts += [pack_known(self.wavelet, extras)[:, :m]] if m else []
+            return torch.cat(parts, dim=1)
+        h = self.history
+        parts = [self._packed(_flat(values[:, :, :h]))] if h else []
+        parts += [pack_known(self.wavelet, _flat(known[:, :, :h]))] if h else []
+        parts += [pack_known(self.wavelet, extras[:, :, :1])[:, :m]] if m else []
+        parts += [self._packed(_flat(guess[:, :, h:]))] if guess.shape[1] else []
+        if not parts:
+            raise InputError("ConditionTransform: expected known frames, extras or a guess to encode, got none; leave the condition out")
+        return torch.cat(parts, dim=1)
+
+    def _packed(self, x: Tensor) -> Tensor:
+        return x if self.wavelet is None else self.wavelet.encode(x)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """(C', T, *S) of the window before completion -> (C'', T', *S')."""
+        probe = torch.zeros(1, *shape)
+        if self.guess is not None:
+            probe = torch.cat([probe, torch.zeros(1, self.fields, *shape[1:])], dim=1)
+        stand_in = ConditionTransform(
+            self.fields, None, self.wavelet, guess=self.guess, history=self.history, mean=torch.zeros(()), std=torch.ones(())
+        )
+        return tuple(stand_in.encode(probe).shape[1:])
+
+    def fitted_from(self, batches: Batches) -> ConditionTransform:
+        """The same with mean and std per channel of the completed windows; filled (unknown) fields do not count."""
+        moments = Moments(("channel",))
+        for sample in _with_condition(batches):
+            values, known, extras, guess = self._groups(sample)
+            values = torch.where(known > 0.5, values, torch.full_like(values, torch.nan))
+            if self.history == 0:
+                values = torch.zeros_like(values)
+            moments.add(torch.cat([values, extras, guess], dim=1))
+        std = moments.std
+        std = torch.where(std <= 1e-6 * torch.maximum(moments.mean.abs(), std.max()), torch.ones_like(std), std)
+        return ConditionTransform(
+            self.fields, self.anomaly, self.wavelet, guess=self.guess, history=self.history, mean=moments.mean.float(), std=std.float()
+        )
+
+
+def _with_condition(batches: Batches) -> Iterable[Tensor]:
+    for sample in batches():
+        if sample.cond is None:
+            raise InputError("ConditionTransform: expected batches with a condition window, got none")
+        yield sample.cond
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, C, T, *S) -> (B, C T, 1, *S)."""
+    return x.flatten(1, 2).unsqueeze(2)

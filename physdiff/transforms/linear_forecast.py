@@ -1,0 +1,153 @@
+r"""A linear first guess: the linear inverse model in the space of the leading patterns (Penland, 1989; here as direct ridge regression).
+
+With EOFs $E$ (r area-weighted leading patterns of the training anomalies), principal components $p_t = E^+ a_t$ of the known frames and the
+remainder $q = a_0 - E p_0$ of the last one, the anomaly $l$ steps ahead is guessed as
+
+$$ \hat a_l = E\,\big(B_l\,[p_0; p_{-1}; \dots]\big) + \rho_l\, q, \qquad
+   B_l = \arg\min \sum |p_l - B_l p|^2 + \mu \operatorname{tr}(\Sigma_p)/n_p\,|B_l|^2 . $$
+
+Each lead has its own regression, so errors do not build up, and a damping $\rho_l$ for what the patterns do not resolve. On a few hundred
+frames the in-sample residuals are too small: fit the network on residuals of guesses that have not seen the window (`folds`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.saved import Saved
+
+__all__ = ["LinearForecast", "LinearFit", "fit_linear_forecast"]
+
+
+class LinearForecast(Saved, nn.Module):
+    """Guess the anomalies of the coming frames from those of the known ones.
+
+    Args:
+        patterns: EOFs E, (r, C, *S).
+        projection: Their (weighted) pseudo-inverse, (r, C, *S).
+        regression: B_l, (horizon, r, history r); the newest frame's components come first.
+        damping: rho_l, (horizon,).
+    """
+
+    def __init__(self, patterns: Tensor, projection: Tensor, regression: Tensor, damping: Tensor) -> None:
+        super().__init__()
+        self.patterns: Tensor
+        self.projection: Tensor
+        self.regression: Tensor
+        self.damping: Tensor
+        self.register_buffer("patterns", patterns)
+        self.register_buffer("projection", projection)
+        self.register_buffer("regression", regression)
+        self.register_buffer("damping", damping)
+
+    @property
+    def horizon(self) -> int:
+        """Number of frames guessed."""
+        return self.regression.shape[0]
+
+    @property
+    def history(self) -> int:
+        """Number of known frames used."""
+        return self.regression.shape[2] // self.regression.shape[1]
+
+    def forward(self, known: Tensor) -> Tensor:
+        """Anomalies of the known frames (B, C, history, *S) -> guessed anomalies (B, C, horizon, *S)."""
+        if known.shape[2] < self.history:
+            raise InputError(f"LinearForecast: expected at least {self.history} known frames, got {known.shape[2]}")
+        frames = known[:, :, -self.history :].flip(2).movedim(2, 1)  # (B, h, C, *S), newest first
+        flat = frames.flatten(2)
+        components = flat @ self.projection.to(flat).flatten(1).T  # (B, h, r)
+        patterns = self.patterns.to(flat).flatten(1)
+        remainder = flat[:, 0] - components[:, 0] @ patterns
+        ahead = torch.einsum("lrp,bp->blr", self.regression.to(flat), components.flatten(1))
+        guess = ahead @ patterns + self.damping.to(flat)[:, None] * remainder[:, None]
+        return guess.unflatten(2, frames.shape[2:]).movedim(1, 2)
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A linear forecast together with its cross-validated versions.
+
+    Args:
+        full: Fitted on all windows.
+        folds: The k-th has not seen the windows of fold k.
+        fold_of: Fold of each training window, (n,), int64.
+        residuals: What the fold's guess left of each training window, (n, C, horizon, *S); honest forecast errors to resample.
+    """
+
+    full: LinearForecast
+    folds: tuple[LinearForecast, ...]
+    fold_of: Tensor
+    residuals: Tensor
+
+
+def fit_linear_forecast(
+    anomalies: Tensor, history: int, *, rank: int = 20, ridge: float = 0.1, folds: int = 5, weights: Tensor | None = None
+) -> LinearFit:
+    """Fit the linear forecast on windows of anomalies, in the order of time.
+
+    Args:
+        anomalies: (n, C, T, *S) windows, T = history + horizon, finite, in time order.
+        history: Number of known frames at the beginning of each window.
+        rank: Number of patterns kept (at most n - 1).
+        ridge: Penalty mu in units of the mean variance of a predictor.
+        folds: Number of contiguous blocks for cross-validation; windows that overlap a block's edges count for no fold's training.
+        weights: Area weights (*S); equal if None.
+
+    Raises:
+        DataError: If there are too few windows.
+    """
+    n, frames = anomalies.shape[0], anomalies.shape[2]
+    if n < 4 * folds or frames <= history:
+        raise DataError(f"linear first guess: expected at least {4 * folds} windows longer than {history} frames, got {n} of {frames}; lower folds")
+    fold_of = torch.arange(n) * folds // n
+    fits, residuals = [], torch.empty_like(anomalies[:, :, history:])
+    for k in range(folds):
+        inside = (fold_of == k).nonzero()[:, 0]
+        index = torch.arange(n)
+        # a window that shares frames with the block would leak it
+        outside = (index < inside[0] - frames) | (index > inside[-1] + frames)
+        fit = _fit(anomalies[outside], history, rank=rank, ridge=ridge, weights=weights)
+        fits.append(fit)
+        residuals[inside] = anomalies[inside][:, :, history:] - fit(anomalies[inside][:, :, :history])
+    return LinearFit(_fit(anomalies, history, rank=rank, ridge=ridge, weights=weights), tuple(fits), fold_of, residuals)
+
+
+def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Tensor | None) -> LinearForecast:
+    shape = (windows.shape[1], *windows.shape[3:])
+    flat = windows.movedim(2, 1).flatten(2).double()  # (n, T, C S)
+    n, frames, size = flat.shape
+    rank = min(rank, n - 1, size)
+    root = torch.ones(size, dtype=torch.float64)
+    if weights is not None:
+        root = (weights.double().flatten() / weights.double().mean()).sqrt().repeat(shape[0])
+    scale = _channel_scale(flat, shape[0])
+    metric = root / scale
+    _, _, vectors = torch.linalg.svd(flat[:, history - 1] * metric, full_matrices=False)
+    patterns, projection = vectors[:rank] / metric, vectors[:rank] * metric
+    components = flat @ projection.T  # (n, T, r)
+    predictors = components[:, :history].flip(1).flatten(1)
+    gram = predictors.T @ predictors
+    penalty = ridge * gram.diagonal().mean()
+    system = gram + penalty * torch.eye(gram.shape[0], dtype=torch.float64)
+    remainder = flat[:, history - 1] - components[:, history - 1] @ patterns
+    regression, damping = [], []
+    for lead in range(history, frames):
+        regression.append(torch.linalg.solve(system, predictors.T @ components[:, lead]).T)
+        rest = flat[:, lead] - components[:, lead] @ patterns
+        damping.append((rest * remainder * metric**2).sum() / (remainder**2 * metric**2).sum().clamp_min(1e-300))
+    return LinearForecast(
+        patterns.float().unflatten(1, shape), projection.float().unflatten(1, shape), torch.stack(regression).float(), torch.stack(damping).float()
+    )
+
+
+def _channel_scale(flat: Tensor, channels: int) -> Tensor:
+    """Standard deviation of each channel, repeated over its points: kelvin and pascal get an equal say."""
+    per_channel = flat.unflatten(2, (channels, -1))
+    std = per_channel.pow(2).mean((0, 1, 3)).sqrt()
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return std[:, None].expand(-1, per_channel.shape[3]).reshape(-1)
