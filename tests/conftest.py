@@ -1,4 +1,4 @@
-"""The suite's switches and its strict mode: device and dtype by option, one thread, repeatable examples, no global state left behind."""
+"""Device and dtype by option; one thread, repeatable examples, no global state left behind."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ hypothesis.settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="torch device of the tests that take one (default: cpu)")
-    parser.addoption("--dtype", default="float64", choices=sorted(DTYPES), help="dtype of the tests that take one (default: float64)")
+    parser.addoption("--device", default="cpu", help="device of the tests that take one (default: cpu)")
+    parser.addoption("--dtype", default="float64", choices=sorted(DTYPES), help="likewise (default: float64)")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def build_prior(
         sampler: Default Heun.
         steps: Sampler steps; Heun evaluates the network 2 steps - 1 times.
     """
-    if not isinstance(transform, Compose) and not any(True for _ in transform.buffers()):
+    if isinstance(transform, Normalizer) and transform.mean is None:
         raise InputError("build_prior: expected a fitted transform, got one without statistics; use fitted(transform, data)")
     if cond_spec is not None and cond_transform is None:
         cond_transform = condition_like(transform, spec, cond_spec)

@@ -2,8 +2,8 @@
 
     D(x_t, t, cond) = E[x_0 | x_t, cond],    x_t = alpha x_0 + sigma eps
 
-Score, noise and velocity follow from it by `parametrize`. Reference: Robbins, An empirical Bayes approach to statistics, 1956
-(Tweedie's formula); Karras et al., 2022.
+Score, noise and velocity follow from it by `parametrize`. Reference: Robbins, An empirical Bayes approach to
+statistics, 1956 (Tweedie's formula); Karras et al., 2022.
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ class Denoiser(Saved, nn.Module, ABC):
         """
 
     def weight(self, t: Tensor) -> Tensor:
-        """Weight of the squared error at the noise level of t: 1 + 1/u^2, which suits data of variance one; float64, shape of t."""
+        """Weight of the squared error at time t: 1 + 1/u^2, which suits data of variance one; float64."""
         return 1 + torch.exp(2 * self.schedule.lam(t))

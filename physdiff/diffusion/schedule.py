@@ -1,11 +1,13 @@
 """Noise schedules: how much of a sample is left, and how much noise it carries, at diffusion time t.
 
-    x_t = alpha(t) x_0 + sigma(t) eps,    lam = log(alpha / sigma)  (half the log signal-to-noise ratio),    u = sigma / alpha
+    x_t = alpha(t) x_0 + sigma(t) eps,    lam = log(alpha / sigma)  (half the log signal-to-noise ratio),    u
+    = sigma / alpha
 
-Time runs over [0, 1], t = 0 is clean. Everything is computed in float64 and cast once, when it meets the state (`per_sample`).
-References: Song et al., Score-based generative modeling through stochastic differential equations, 2021 (VP, VE); Nichol and Dhariwal,
-Improved denoising diffusion probabilistic models, 2021 (cosine); Karras et al., Elucidating the design space of diffusion-based
-generative models, 2022 (EDM); Liu et al., Flow straight and fast, 2022 (rectified).
+Time runs over [0, 1], t = 0 is clean. Everything is computed in float64 and cast once, when it meets the
+state (`per_sample`). References: Song et al., Score-based generative modeling through stochastic differential
+equations, 2021 (VP, VE); Nichol and Dhariwal, Improved denoising diffusion probabilistic models, 2021
+(cosine); Karras et al., Elucidating the design space of diffusion-based generative models, 2022 (EDM); Liu et
+al., Flow straight and fast, 2022 (rectified).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ __all__ = [
 
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
-    """Reshape a coefficient () or (B,) to (1 or B, 1, ..., 1), in the dtype and on the device of the state `like` (B, ...)."""
+    """A coefficient () or (B,) as (1 or B, 1, ..., 1), with dtype and device of the state `like` (B, ...)."""
     return value.to(device=like.device, dtype=like.dtype).reshape(-1, *([1] * (like.ndim - 1)))
 
 
@@ -43,8 +45,8 @@ def _double(t: Tensor | float) -> Tensor:
 class Schedule(Saved, ABC):
     """A noise schedule on t in [0, 1].
 
-    A final class gives `log_alpha`, `sigma` and `time_of`. All methods take a number or a tensor of any shape and return float64
-    tensors of that shape on the same device; they are differentiable.
+    A final class gives `log_alpha`, `sigma` and `time_of`. All methods take a number or a tensor of any shape
+    and return float64 tensors of that shape on the same device; they are differentiable.
     """
 
     @abstractmethod
@@ -64,7 +66,7 @@ class Schedule(Saved, ABC):
         return torch.exp(self.log_alpha(t))
 
     def lam(self, t: Tensor | float) -> Tensor:
-        """Half log signal-to-noise ratio log(alpha/sigma), decreasing in t; infinite at the ends named by the class."""
+        """Half log signal-to-noise ratio log(alpha/sigma), decreasing; infinite at ends named by the class."""
         return self.log_alpha(t) - torch.log(self.sigma(t))
 
     def noise_ratio(self, t: Tensor | float) -> Tensor:
@@ -78,11 +80,12 @@ class Schedule(Saved, ABC):
         return torch.func.jvp(self.alpha, (time,), (one,))[1], torch.func.jvp(self.sigma, (time,), (one,))[1]
 
     def __call__(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The pair (alpha, sigma)."""
         return self.alpha(t), self.sigma(t)
 
 
 class VPSchedule(Schedule):
-    r"""Variance preserving with a linear rate: $\log\alpha = -(\beta_1-\beta_0)t^2/4 - \beta_0 t/2$, $\sigma^2 = 1-\alpha^2$.
+    r"""Variance preserving with a linear rate, $\log\alpha = -(\beta_1-\beta_0)t^2/4 - \beta_0 t/2$.
 
     lam is +inf at t = 0 and finite at t = 1 (-5.03 with the defaults: alpha(1) = 0.0066).
 
@@ -95,7 +98,9 @@ class VPSchedule(Schedule):
         self.beta_min = check_positive(beta_min, "VPSchedule.beta_min")
         self.beta_max = check_positive(beta_max, "VPSchedule.beta_max")
         if beta_max < beta_min:
-            raise InputError(f"VPSchedule: expected beta_min <= beta_max, got {beta_min} and {beta_max}; swap them")
+            raise InputError(
+                f"VPSchedule: expected beta_min <= beta_max, got {beta_min} and {beta_max}; swap them"
+            )
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
         """Logarithm of the factor on the clean sample."""
@@ -136,7 +141,7 @@ class CosineSchedule(Schedule):
         return torch.log(self.alpha(t))
 
     def sigma(self, t: Tensor | float) -> Tensor:
-        """Standard deviation of the noise; cos^2 a - cos^2(a + d) = sin(2a + d) sin(d) keeps all digits at small t."""
+        """Standard deviation of the noise: cos^2 a - cos^2(a + d) = sin(2a + d) sin(d) keeps all digits."""
         d = self._slope * _double(t)
         return torch.sqrt(torch.sin(2 * self._first + d) * torch.sin(d)) / math.cos(self._first)
 
@@ -192,9 +197,10 @@ class VESchedule(_LogUniformSchedule):
 
 
 class EDMSchedule(_LogUniformSchedule):
-    r"""The noise range of Karras et al. (2022), $\alpha = 1$, $\sigma$ from 0.002 to 80, mapped onto t uniformly in log sigma.
+    r"""The range of Karras et al. (2022), $\alpha = 1$, $\sigma$ from 0.002 to 80, uniform in log sigma.
 
-    lam is finite at both ends; at t = 0 the noise is sigma_min, not zero. The time grid that goes with it is `timesteps(kind="edm")`.
+    lam is finite at both ends; at t = 0 the noise is sigma_min, not zero. The time grid that goes with it is
+    `timesteps(kind="edm")`.
 
     Args:
         sigma_min: Noise at t = 0.

@@ -1,12 +1,13 @@
 r"""Embeddings of a real number (a noise level, a time) and of coordinates.
 
-`SinusoidalEmbedding` maps c to (cos w_k c, sin w_k c) with geometrically spaced w_k. The defaults suit c = log(sigma)/4, which
-stays within about +-2: the fastest wave resolves a change of log(sigma) by about one half, the slowest is nearly linear.
-`FourierFeatures` maps points x to (cos B x, sin B x) with a random matrix B ~ N(0, scale^2): a coordinate network then learns waves
-of about that wavenumber first instead of last.
+`SinusoidalEmbedding` maps c to (cos w_k c, sin w_k c) with geometrically spaced w_k. The defaults suit c =
+log(sigma)/4, which stays within about +-2: the fastest wave resolves a change of log(sigma) by about one
+half, the slowest is nearly linear. `FourierFeatures` maps points x to (cos B x, sin B x) with a random
+matrix B ~ N(0, scale^2): a coordinate network then learns waves of about that wavenumber first instead of
+last.
 
-References: Vaswani et al. (2017), arXiv 1706.03762, section 3.5; Tancik et al. (2020), arXiv 2006.10739; Karras et al. (2022), arXiv
-2206.00364, table 1 (c_noise).
+References: Vaswani et al. (2017), arXiv 1706.03762, section 3.5; Tancik et al. (2020), arXiv 2006.10739;
+Karras et al. (2022), arXiv 2206.00364, table 1 (c_noise).
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class NoiseEmbedding(nn.Module):
             ShapeError: If `noise` has another shape.
         """
         if noise.ndim > 1 or noise.numel() not in (1, batch):
-            raise ShapeError(f"noise: expected shape () or ({batch},), got {tuple(noise.shape)}; give one level per sample")
+            raise ShapeError(
+                f"noise: expected shape () or ({batch},), got {tuple(noise.shape)}; give one level per sample"
+            )
         hidden = functional.silu(self.first(self.waves(noise.reshape(-1))))
         return functional.silu(self.second(hidden)).expand(batch, -1)
 

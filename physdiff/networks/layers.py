@@ -1,8 +1,9 @@
 r"""Building blocks of convolutional networks on 1 to 3 axes.
 
-`Conv` pads every axis by its own rule. `AdaptiveNorm` is group norm whose scale and shift come from an embedding e,
-y = (1 + s(e)) (x - mean) / std + b(e) (Perez et al. 2018, arXiv 1709.07871; Dhariwal & Nichol 2021, arXiv 2105.05233). `ResidualBlock` is
-x + conv(act(adaptive(conv(act(norm(x)))), e)) with its last convolution zero at the start, so that a fresh block is the identity.
+`Conv` pads every axis by its own rule. `AdaptiveNorm` is group norm whose scale and shift come from an
+embedding e, y = (1 + s(e)) (x - mean) / std + b(e) (Perez et al. 2018, arXiv 1709.07871; Dhariwal & Nichol
+2021, arXiv 2105.05233). `ResidualBlock` is x + conv(act(adaptive(conv(act(norm(x)))), e)) with its last
+convolution zero at the start, so that a fresh block is the identity.
 """
 
 from __future__ import annotations
@@ -14,12 +15,27 @@ from torch.nn import functional
 from physdiff.base.errors import InputError
 from physdiff.networks.padding import pad
 
-__all__ = ["AdaptiveNorm", "Conv", "ResidualBlock", "Upsample", "convolution", "group_norm", "groups_of", "zeroed"]
+__all__ = [
+    "AdaptiveNorm",
+    "Conv",
+    "ResidualBlock",
+    "Upsample",
+    "convolution",
+    "group_norm",
+    "groups_of",
+    "zeroed",
+]
 
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
 
 
-def convolution(in_channels: int, out_channels: int, kernel: int, *, ndim: int, stride: int = 1) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+def convolution(
+    in_channels: int, out_channels: int, kernel: int, *, ndim: int, stride: int = 1
+) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """Return the unpadded convolution for `ndim` axes (1, 2 or 3).
 
     Raises:
@@ -31,7 +47,7 @@ def convolution(in_channels: int, out_channels: int, kernel: int, *, ndim: int, 
 
 
 def groups_of(channels: int) -> int:
-    """Number of groups for group norm: the largest divisor of `channels` up to 32 that leaves 4 channels a group, at least 1."""
+    """Number of groups for group norm: the largest divisor of `channels` that leaves 4 in each, 1 to 32."""
     return max(g for g in range(1, min(max(channels // 4, 1), 32) + 1) if channels % g == 0)
 
 
@@ -55,11 +71,20 @@ class Conv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, periodic: tuple[bool, ...], *, kernel: int = 3, stride: int = 1, edges: str = "replicate"
+        self,
+        in_channels: int,
+        out_channels: int,
+        periodic: tuple[bool, ...],
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        edges: str = "replicate",
     ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
-            raise InputError(f"kernel: expected an odd number, got {kernel}; an even one shifts the field by half a cell")
+            raise InputError(
+                f"kernel: expected an odd number, got {kernel}; an even one shifts the field by half a cell"
+            )
         self.periodic, self.width, self.edges = tuple(periodic), kernel // 2, edges
         self.inner = convolution(in_channels, out_channels, kernel, ndim=len(periodic), stride=stride)
 
@@ -97,7 +122,7 @@ class AdaptiveNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions around the identity, the second one steered by an embedding: (B, C, *axes), (B, E) -> (B, out, *axes).
+    """Two convolutions beside the identity, steered: (B, C, *axes), (B, E) -> (B, out, *axes).
 
     Args:
         in_channels: Channels C of the input.
@@ -108,7 +133,13 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, periodic: tuple[bool, ...], *, embedding: int, dropout: float = 0.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        periodic: tuple[bool, ...],
+        *,
+        embedding: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm = group_norm(in_channels)
@@ -116,7 +147,11 @@ class ResidualBlock(nn.Module):
         self.adaptive = AdaptiveNorm(out_channels, embedding)
         self.dropout = nn.Dropout(dropout)
         self.second = zeroed(Conv(out_channels, out_channels, periodic))
-        self.shortcut = Conv(in_channels, out_channels, periodic, kernel=1) if in_channels != out_channels else nn.Identity()
+        self.shortcut = (
+            Conv(in_channels, out_channels, periodic, kernel=1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return the changed field."""

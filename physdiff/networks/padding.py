@@ -1,16 +1,16 @@
 """Padding of each axis by its own rule, the same for 1, 2 and 3 axes.
 
-A periodic axis is continued by its other end, a walled one by its edge value (replicate: no slope is invented) or by zeros. The
-padding is a linear map P, x -> P x, so its derivative is P, its gradient the adjoint P^T (fold the margins back and add them up) and the
-gradient of that P again: both are written out here, because one copy each is about three times faster than `torch.nn.functional.pad`
-axis by axis, and keeps channels-last memory, which its circular mode loses.
+A periodic axis is continued by its other end, a walled one by its edge value (replicate: no slope is
+invented) or by zeros. The padding is a linear map P, x -> P x, so its derivative is P, its gradient the
+adjoint P^T (fold the margins back and add them up) and the gradient of that P again: both are written out
+here, because one copy each costs about a third of `torch.nn.functional.pad` axis by axis, and
+keeps channels-last memory, which its circular mode loses.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
@@ -39,7 +39,10 @@ def pad(x: Tensor, periodic: tuple[bool, ...], *, width: int = 1, edges: str = "
         InputError: If `edges` is unknown or `width` is negative.
     """
     if x.ndim != 2 + len(periodic):
-        raise ShapeError(f"pad: expected (B, C, *axes) with {len(periodic)} axes, got {tuple(x.shape)}; give one `periodic` per axis")
+        raise ShapeError(
+            f"pad: expected (B, C, *axes) with {len(periodic)} axes, got {tuple(x.shape)}; "
+            "give one `periodic` per axis"
+        )
     if width < 0:
         raise InputError(f"pad: expected width >= 0, got {width}; crop by slicing instead")
     check_one_of(edges, EDGES, "edges")
@@ -50,7 +53,7 @@ def pad(x: Tensor, periodic: tuple[bool, ...], *, width: int = 1, edges: str = "
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return `x` (B, C, *axes), same values, with the channel as the fastest index in memory (convolutions are faster so on CPUs)."""
+    """Return `x` (B, C, *axes) with the channel as the fastest index in memory: faster convolutions."""
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
@@ -116,7 +119,7 @@ class _Pad(Function):
         return _extend(x, periodic, width, zeros)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401 - torch's signature
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
         ctx.rule = inputs[1:]
 
     @staticmethod

@@ -39,7 +39,9 @@ class FiniteDifference(Operators):
             raise InputError(f"FiniteDifference order: expected one of {_ORDERS}, got {order!r}")
         if not isinstance(grid, CartesianGrid) or not grid.uniform:
             raise UnsupportedOperator(
-                "grad", "FiniteDifference", f"it needs uniform axes, got {grid.summary()}; use Sphere on the sphere, or regrid"
+                "grad",
+                "FiniteDifference",
+                f"it needs uniform axes, got {grid.summary()}; use Sphere on the sphere, or regrid",
             )
         self.grid, self.order = grid, order
         self._time = TimeDifference(dt, "FiniteDifference")
@@ -76,11 +78,13 @@ class FiniteDifference(Operators):
 
     def div(self, v: Vector) -> Tensor:
         """Divergence of components of shape (..., *S)."""
-        return sum_of([self.partial(c, i) for i, c in enumerate(self.check_vector(v, "div"))])
+        terms = [self.partial(c, i) for i, c in enumerate(self.check_vector(v, "div"))]
+        return sum(terms[1:], terms[0])
 
     def lap(self, f: Tensor) -> Tensor:
         """Laplacian of (..., *S)."""
-        return sum_of([self.partial(f, i, 2) for i in range(self.ndim)])
+        terms = [self.partial(f, i, 2) for i in range(self.ndim)]
+        return sum(terms[1:], terms[0])
 
     def partial(self, f: Tensor, direction: int, order: int = 1) -> Tensor:
         """Derivative of given order along one direction (0, 1, 2 for x, y, z) of (..., *S)."""
@@ -90,11 +94,3 @@ class FiniteDifference(Operators):
         along = f.ndim - 1 - direction
         result = stencil.periodic(f, along) if self.grid.periodic[axis] else stencil.open(f, along)
         return result / self.grid.spacing[axis] ** order
-
-
-def sum_of(terms: list[Tensor]) -> Tensor:
-    """The sum of at least one tensor."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total

@@ -67,10 +67,7 @@ class Operators(ABC):
     def advect(self, v: Vector, f: Tensor) -> Tensor:
         """Advection of a scalar, sum over i of v_i (grad f)_i, a plain pointwise product (see `dealias`)."""
         products = [a * b for a, b in zip(self.check_vector(v, "advect"), self.grad(f), strict=True)]
-        total = products[0]
-        for product in products[1:]:
-            total = total + product
-        return total
+        return sum(products[1:], products[0])
 
     def partial(self, f: Tensor, direction: int, order: int = 1) -> Tensor:
         """The derivative of given order along one direction (0, 1, 2 for x, y, z), for laws like Korteweg-de Vries.
@@ -97,7 +94,7 @@ class Operators(ABC):
         raise UnsupportedOperator("project", type(self).__name__, _NONLOCAL)
 
     def dealias(self, f: Tensor) -> Tensor:
-        """f without the modes that would make products alias; f itself where aliasing is no concern (default).
+        """Cut from f the modes that would make products alias; f itself where aliasing is no concern (default).
 
         The two-thirds rule without a change of any law's text: who advances a law passes the initial state and every result of the
         law's nonlinear part through this. Then all quadratic terms are free of aliasing, whether written as `advect`, `div` or as a plain
@@ -109,7 +106,9 @@ class Operators(ABC):
     def check_vector(self, v: Vector, what: str) -> Vector:
         """Return `v` if it has one component per direction, else raise ShapeError."""
         if len(v) != self.ndim:
-            raise ShapeError(f"{type(self).__name__}.{what}: expected {self.ndim} components (x, y, z order), got {len(v)}")
+            raise ShapeError(
+                f"{type(self).__name__}.{what}: expected {self.ndim} components (x, y, z order), got {len(v)}"
+            )
         return v
 
 

@@ -29,7 +29,9 @@ def lagrange_weights(points: Sequence[int], derivative: int) -> tuple[float, ...
             if m != j:
                 scale = Fraction(1, here - other)
                 shifted = [Fraction(0), *polynomial]
-                polynomial = [scale * (s - other * c) for s, c in zip(shifted, [*polynomial, Fraction(0)], strict=True)]
+                polynomial = [
+                    scale * (s - other * c) for s, c in zip(shifted, [*polynomial, Fraction(0)], strict=True)
+                ]
         weights.append(float(polynomial[derivative] * factorial(derivative)))
     return tuple(weights)
 
@@ -83,7 +85,7 @@ class Stencil:
 
 
 def wrap(f: Tensor, axis: int, reach: int) -> Tensor:
-    """f with `reach` periodic copies beyond both ends of an axis."""
+    """Extend f by `reach` periodic copies beyond both ends of an axis."""
     n = f.shape[axis]
     return torch.cat([f.narrow(axis, n - reach, reach), f, f.narrow(axis, 0, reach)], dim=axis)
 
@@ -114,7 +116,9 @@ class TimeDifference:
             ShapeError: If there are fewer than three frames.
         """
         if self.dt is None:
-            raise UnsupportedOperator("dt", self.backend, f"build it with the time between frames, {self.backend}(grid, dt=...)")
+            raise UnsupportedOperator(
+                "dt", self.backend, f"build it with the time between frames, {self.backend}(grid, dt=...)"
+            )
         check_field(f, grid, f"{self.backend}.dt")
         axis = f.ndim - grid.ndim - 1
         frames = f.shape[axis] if axis >= 0 else 0
@@ -130,7 +134,9 @@ class TimeDifference:
 def check_field(f: Tensor, grid: Grid, what: str) -> Tensor:
     """Return `f` if its last axes are those of the grid, else raise ShapeError."""
     if f.ndim < grid.ndim or tuple(f.shape[-grid.ndim :]) != grid.shape:
-        raise ShapeError(f"{what}: expected a field (..., {_sizes(grid)}), got {tuple(f.shape)}; use the grid of the data")
+        raise ShapeError(
+            f"{what}: expected a field (..., {_sizes(grid)}), got {tuple(f.shape)}; use the grid of the data"
+        )
     return f
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, final
 
 import torch
@@ -139,6 +139,19 @@ class PDE(Saved, ABC):
         """
         return _bound(self, ndim)
 
+    @final
+    @property
+    def batch(self) -> int:
+        """Number of samples the (B,) parameters are for; 1 if all are single values.
+
+        Raises:
+            ShapeError: If two parameters are for different numbers of samples.
+        """
+        sizes = {v.numel() for v in _vectors(self)} - {1}
+        if len(sizes) > 1:
+            raise ShapeError(f"{type(self).__name__}: expected parameters for one number of samples, got {sorted(sizes)}")
+        return sizes.pop() if sizes else 1
+
     def _check(self, u: Fields) -> Tensor:
         missing = [name for name in self.fields if name not in u]
         if missing:
@@ -182,32 +195,31 @@ def space_mean(f: Tensor, grid: Grid) -> Tensor:
     return (f * grid.weights().to(f)).flatten(f.ndim - grid.ndim).sum(-1)
 
 
+def _vectors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - any parameter
+    if isinstance(value, Tensor):
+        if value.ndim == 1:
+            yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _vectors(part)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _vectors(getattr(value, field.name))
+
+
 def _bound(value: Any, ndim: int) -> Any:  # noqa: ANN401 - any parameter
     if isinstance(value, Tensor):
         return value.reshape(-1, *([1] * ndim)) if value.ndim == 1 else value
     if isinstance(value, tuple):
-        return tuple(_bound(v, ndim) for v in value)
+        parts = tuple(_bound(v, ndim) for v in value)
+        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
-    old = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    new = {name: _bound(v, ndim) for name, v in old.items()}
-    if not _holds_vectors(old):
-        return value
-    made = copy.copy(value)
-    for name, v in new.items():
-        object.__setattr__(made, name, v)
+    made = value
+    for field in dataclasses.fields(value):
+        old = getattr(value, field.name)
+        new = _bound(old, ndim)
+        if new is not old:
+            made = copy.copy(value) if made is value else made  # not replace(): the checks at construction expect (B,)
+            object.__setattr__(made, field.name, new)
     return made
-
-
-def _holds_vectors(parameters: Mapping[str, Any]) -> bool:
-    """Whether a (B,) tensor sits somewhere in these parameters."""
-    queue = list(parameters.values())
-    while queue:
-        value = queue.pop()
-        if isinstance(value, Tensor) and value.ndim == 1:
-            return True
-        if isinstance(value, tuple):
-            queue.extend(value)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            queue.extend(getattr(value, f.name) for f in dataclasses.fields(value))
-    return False

@@ -52,6 +52,6 @@ def energy_score(
         norms = [torch.linalg.vector_norm(block - one, dim=-1) for block in torch.split(others, width)]
         return torch.cat(norms).sum(0)
 
-    skill = torch.linalg.vector_norm(x, dim=-1).mean(0)
+    skill: Tensor = torch.linalg.vector_norm(x, dim=-1).mean(0)
     between = torch.stack([distances(x[:i], x[i]) for i in range(1, count)]).sum(0)
     return skill - between / (count * (count - 1))

@@ -118,9 +118,9 @@ def log_spectral_distance(
 ) -> Tensor:
     r"""Root mean square over shells k >= 1 of $10\log_{10}(E_x/E_y)$, in decibels, a score of whole fields.
 
-    E_x is the mean of the members' spectra (never the spectrum of their mean, which is too smooth). Energies
-    below the rounding level of the truth count as that level, so that empty shells of both agree. 3 dB are a
-    factor of two in energy.
+    E_x is the mean of the members' spectra (never the spectrum of their mean, which is too smooth). Shells
+    below the rounding level of the truth, an amplitude of 10 eps of the field with its mean, count as that
+    level, so that empty shells of both agree. 3 dB are a factor of two in energy.
 
     Args:
         members: (m, *batch, *S) on uniform axes.
@@ -142,7 +142,8 @@ def log_spectral_distance(
     weights = field_weights(truth, weights, space)
     _, forecast = _spectrum(members, weights, spacing, periodic, zonal)
     _, observed = _spectrum(truth, weights, spacing, periodic, zonal)
-    floor = torch.finfo(truth.dtype).eps ** 2 * observed.sum(-1, keepdim=True)
+    # rounding was measured at up to 10 eps^2 of the total energy in a shell: this leaves a factor of ten
+    floor = (10 * torch.finfo(truth.dtype).eps) ** 2 * observed.sum(-1, keepdim=True)
     ratio = torch.maximum(forecast.mean(0), floor) / torch.maximum(observed, floor)
     return (10 * ratio[..., 1:].log10()).square().mean(-1).sqrt()
 

@@ -38,7 +38,7 @@ class Anomaly(Transform):
         self.by = check_one_of(by, ("all", "hour"), "Anomaly by")
         self.hour_channels = hour_channels
         self.climatology: Tensor | None
-        self.register_buffer("climatology", climatology)
+        self.register_buffer("climatology", climatology, persistent=False)
 
     def mean_at(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """The expected field at the last frames of the condition window, as many as `like` has: (B or 1, C, T or 1, *S)."""

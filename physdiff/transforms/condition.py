@@ -55,8 +55,8 @@ class ConditionTransform(Saved, nn.Module):
         self.anomaly, self.wavelet, self.guess = anomaly, wavelet, guess
         self.mean: Tensor | None
         self.std: Tensor | None
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def complete(self, cond: Tensor, guess: Tensor | None = None) -> Tensor:
         """Append the first guess (the given one, or the own) to a condition window (B, C', T, *S); unchanged without one."""
@@ -87,12 +87,12 @@ class ConditionTransform(Saved, nn.Module):
         n, m = values.shape[1], extras.shape[1]
         values, extras, guess = scaled[:, :n] * known, scaled[:, n : n + m], scaled[:, n + m :]
         if self.history is None:
-            parts = [self._packed(torch.cat([values, guess], dim=1)), pack_known(self.wavelet, known)]
+            parts = [self._packed(torch.cat([values, guess], dim=1)), self._shares(known)]
             parts += [pack_known(self.wavelet, extras)[:, :m]] if m else []
             return torch.cat(parts, dim=1)
         h = self.history
         parts = [self._packed(_flat(values[:, :, :h]))] if h else []
-        parts += [pack_known(self.wavelet, _flat(known[:, :, :h]))] if h else []
+        parts += [self._shares(_flat(known[:, :, :h]))] if h else []
         parts += [pack_known(self.wavelet, extras[:, :, :1])[:, :m]] if m else []
         parts += [self._packed(_flat(guess[:, :, h:]))] if guess.shape[1] else []
         if not parts:
@@ -101,6 +101,20 @@ class ConditionTransform(Saved, nn.Module):
 
     def _packed(self, x: Tensor) -> Tensor:
         return x if self.wavelet is None else self.wavelet.encode(x)
+
+    def _shares(self, known: Tensor) -> Tensor:
+        """Known share of the cells of each level; bands of one level share their cells, so one copy of each will do."""
+        packed, m = pack_known(self.wavelet, known), known.shape[1]
+        if self.wavelet is None:
+            return packed
+        levels = self.wavelet.levels
+        bands = round((packed.shape[1] // m) ** (1 / levels))
+        kept, start = [packed[:, :m]], 1
+        for depth in range(levels):
+            if depth:
+                kept.append(packed[:, start * m : (start + bands**depth) * m])
+            start += (bands - 1) * bands**depth
+        return torch.cat(kept, dim=1)
 
     def out_shape(self, shape: Shape) -> Shape:
         """(C', T, *S) of the window before completion -> (C'', T', *S')."""

@@ -33,16 +33,16 @@ class LinearForecast(Saved, nn.Module):
         damping: rho_l, (horizon,).
     """
 
-    def __init__(self, patterns: Tensor, projection: Tensor, regression: Tensor, damping: Tensor) -> None:
+    def __init__(self, patterns: Tensor, projection: Tensor, *, regression: Tensor, damping: Tensor) -> None:
         super().__init__()
         self.patterns: Tensor
         self.projection: Tensor
         self.regression: Tensor
         self.damping: Tensor
-        self.register_buffer("patterns", patterns)
-        self.register_buffer("projection", projection)
-        self.register_buffer("regression", regression)
-        self.register_buffer("damping", damping)
+        self.register_buffer("patterns", patterns, persistent=False)
+        self.register_buffer("projection", projection, persistent=False)
+        self.register_buffer("regression", regression, persistent=False)
+        self.register_buffer("damping", damping, persistent=False)
 
     @property
     def horizon(self) -> int:
@@ -141,7 +141,7 @@ def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Ten
         rest = flat[:, lead] - components[:, lead] @ patterns
         damping.append((rest * remainder * metric**2).sum() / (remainder**2 * metric**2).sum().clamp_min(1e-300))
     return LinearForecast(
-        patterns.float().unflatten(1, shape), projection.float().unflatten(1, shape), torch.stack(regression).float(), torch.stack(damping).float()
+        patterns.float().unflatten(1, shape), projection.float().unflatten(1, shape), regression=torch.stack(regression).float(), damping=torch.stack(damping).float()
     )
 
 

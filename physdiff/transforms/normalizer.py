@@ -76,8 +76,8 @@ class Normalizer(Transform):
         self.per, self.centre = tuple(per), centre
         self.mean: Tensor | None
         self.std: Tensor | None
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.mean is None or self.std is None:

@@ -122,7 +122,7 @@ def idwt(
 
 
 def wavedec(
-    x: Tensor, wavelet: str | Sequence[str] = "haar", levels: int = 1, axes: Sequence[int] = (-1,)
+    x: Tensor, wavelet: str | Sequence[str] = "haar", levels: int = 1, *, axes: Sequence[int] = (-1,)
 ) -> Decomposition:
     """Transform `levels` times, each time the approximation of the level before.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "physdiff"
 FLOORS = tomllib.loads((ROOT / "tests" / "architecture" / "floors.toml").read_text())
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Source:
         """Names bound at the top of the module by a definition or an assignment (not by an import)."""
         return {name for node in _top(self.tree.body) for name in _bound(node)}
 
-    def definitions(self) -> list[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-        return [n for n in _top(self.tree.body) if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+    def definitions(self) -> list[Definition]:
+        return [n for n in _top(self.tree.body) if isinstance(n, Definition)]
 
     def listed(self) -> list[str] | None:
         """The entries of `__all__`, or None if there is none."""
         for node in self.tree.body:
-            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            if isinstance(node, ast.Assign) and "__all__" in _bound(node):
                 return list(ast.literal_eval(node.value))
         return None
 
@@ -116,7 +117,7 @@ def _top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _bound(node: ast.stmt) -> set[str]:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    if isinstance(node, Definition):
         return {node.name}
     targets: list[ast.expr] = []
     if isinstance(node, ast.Assign):

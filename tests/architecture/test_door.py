@@ -1,4 +1,4 @@
-"""The root module is the only door: its table, its names for type checkers and what exists are one list, and opening it costs nothing."""
+"""The root is the only door: its table, its names for type checkers and what exists agree; it is quick."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def cpu_seconds(code: str, *arguments: str) -> float:
-    """Processor time of a fresh interpreter; unlike wall time it does not grow with the load of the machine."""
+    """Processor time of a fresh interpreter; unlike wall time it does not grow with the machine's load."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run(code, *arguments)
     assert done.returncode == 0, done.stderr
@@ -32,23 +32,31 @@ def cpu_seconds(code: str, *arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def order(entry: tuple[str, str]) -> tuple[str, str]:
+    """By module, then by name whatever its case, as ruff sorts imports."""
+    module, name = entry
+    return module, name.lower()
+
+
 def typed_names() -> dict[str, str]:
     """The names imported under TYPE_CHECKING, with their modules."""
     tree = by_module()["physdiff"].tree
     (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
     imports = [n for n in block.body if isinstance(n, ast.ImportFrom)]
-    assert all(alias.name == alias.asname for n in imports for alias in n.names), "write `from M import N as N`"
+    names = [alias for n in imports for alias in n.names]
+    assert all(alias.name == alias.asname for alias in names), "write `from M import N as N`"
     return {alias.name: n.module for n in imports for alias in n.names}
 
 
 def test_type_checkers_see_the_table():
-    expected = "\n".join(f"    from {m} import {n} as {n}" for n, m in sorted(DOOR.items(), key=lambda e: (e[1], e[0])))
+    entries = sorted(((module, name) for name, module in DOOR.items()), key=order)
+    expected = "\n".join(f"    from {module} import {name} as {name}" for module, name in entries)
     assert typed_names() == DOOR, f"the block under TYPE_CHECKING should read\n{expected}"
 
 
 def test_the_table_is_in_order():
     entries = [(module, name) for name, module in DOOR.items()]
-    assert entries == sorted(entries), "sort the table by module, then by name"
+    assert entries == sorted(entries, key=order), "sort the table by module, then by name"
 
 
 @pytest.mark.parametrize("name", sorted(DOOR))
@@ -58,6 +66,11 @@ def test_every_entry_exists_where_it_is_defined(name):
     assert name in (source.listed() or []), f"{DOOR[name]} does not list {name} in __all__"
     assert getattr(physdiff, name) is getattr(importlib.import_module(DOOR[name]), name)
     assert name in dir(physdiff)
+
+
+def test_no_entry_is_named_like_a_room():
+    """Importing the room would replace the name."""
+    assert not {name for name in DOOR if (PACKAGE / name).is_dir()}
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -75,7 +88,8 @@ def test_import_takes_less_than_a_fifth_of_a_second():
     assert min(cpu_seconds("import physdiff") for _ in range(3)) < 0.2
 
 
-needs_cli = pytest.mark.skipif(not (PACKAGE / "cli" / "main.py").exists(), reason="the command line is not written yet")
+HAS_CLI = (PACKAGE / "cli" / "main.py").exists()
+needs_cli = pytest.mark.skipif(not HAS_CLI, reason="the command line is not written yet")
 MAIN = "import sys; sys.argv[0] = 'physdiff'; from physdiff.cli.main import main; sys.exit(main())"
 
 
@@ -86,7 +100,7 @@ def test_help_takes_less_than_one_and_a_half_seconds():
 
 @needs_cli
 def test_the_command_makes_openmp_wait_passively_before_torch_is_loaded():
-    """The policy is read when torch loads: the entry point's module must not load torch, and `main` must set the policy first."""
+    """torch reads the policy when it loads: the entry point must set it first, and not load torch itself."""
     code = (
         "import atexit, os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from physdiff.cli.main import main;"
         "assert 'torch' not in sys.modules; sys.argv = ['physdiff', '--help'];"

@@ -79,7 +79,7 @@ def test_round_trip_of_any_shape(data: st.DataObject) -> None:
     shape = [data.draw(st.integers(1, 3)) * (2**levels if axis in axes else 1) for axis in range(ndim)]
     wavelets = [data.draw(st.sampled_from(WAVELETS)) for _ in axes]
     x = noise(*shape, seed=data.draw(st.integers(0, 99)))
-    coefficients = wavedec(x, wavelets, levels, axes)
+    coefficients = wavedec(x, wavelets, levels, axes=axes)
     torch.testing.assert_close(waverec(coefficients, wavelets, axes), x, rtol=0, atol=1e-12)
     energy = coefficients.approximation.square().sum() + sum(
         band.square().sum() for level in coefficients.details for band in level.values()

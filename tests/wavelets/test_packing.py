@@ -29,7 +29,7 @@ def test_layout_by_hand() -> None:
 @pytest.mark.parametrize("levels", [0, 1, 2])
 def test_packing_is_a_permutation(axes: tuple[int, ...], levels: int) -> None:
     x = numbers(2, 3, 4, 8, 12)
-    coefficients = wavedec(x, "haar", levels, axes)
+    coefficients = wavedec(x, "haar", levels, axes=axes)
     packed = pack(coefficients, axes)
     parts = 2 ** (levels * len(axes))
     assert packed.shape[:2] == (2, 3 * parts)
@@ -47,7 +47,7 @@ def test_packing_is_a_permutation(axes: tuple[int, ...], levels: int) -> None:
 def test_a_coefficient_stands_over_its_cell() -> None:
     x = torch.zeros(1, 1, 16, dtype=torch.float64)
     x[..., 12] = 1  # coarsest cell 3 of 4 (level 2), fine cell 6: the first of the two sub-grids
-    packed = pack(wavedec(x, "haar", 2, (2,)), (2,))
+    packed = pack(wavedec(x, "haar", 2, axes=(2,)), (2,))
     assert packed[0].nonzero().tolist() == [[0, 3], [1, 3], [2, 3]]
 
 
@@ -74,6 +74,6 @@ def test_errors() -> None:
     with pytest.raises(ShapeError, match="channels a multiple of .* = 4"):
         unpack(numbers(1, 6, 4, 4), 1, (2, 3))
     with pytest.raises(InputError, match="expected the bands ad, da, dd"):
-        pack(wavedec(numbers(1, 1, 4, 4), "haar", 1, (3,)), (2, 3))
+        pack(wavedec(numbers(1, 1, 4, 4), "haar", 1, axes=(3,)), (2, 3))
     with pytest.raises(ShapeError, match="divisible by 4 along axis 2, got 6"):
         pack_share(numbers(1, 1, 6), 2, (2,))

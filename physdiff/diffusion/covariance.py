@@ -1,0 +1,228 @@
+r"""Covariances whose functions are cheap: C = sum_i lambda_i e_i e_i^T with known eigenvectors.
+
+Every formula of a Gaussian prior under diffusion (posterior mean, posterior covariance, the solves that
+guidance needs) is a function f(C) applied to a vector, $f(C) v = \sum_i f(\lambda_i) e_i e_i^T v$. Samples
+are (B, C, T, *S); eigenvectors see them flattened.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.saved import Saved
+
+__all__ = [
+    "Covariance",
+    "DiagonalCovariance",
+    "FourierCovariance",
+    "LowRankCovariance",
+    "dense_covariance",
+    "low_rank_covariance",
+]
+
+Spectral = Callable[[Tensor], Tensor]
+
+
+class Covariance(Saved, nn.Module, ABC):
+    """A covariance over samples of one shape, known by its eigenvalues and eigenvectors."""
+
+    @abstractmethod
+    def apply_function(self, f: Spectral, v: Tensor) -> Tensor:
+        """Apply f(C) to vectors.
+
+        Args:
+            f: Function of the eigenvalues; it gets them as (1, n) in float64 and returns (1 or B, n).
+            v: Vectors (B, *shape).
+
+        Returns:
+            f(C) v, shape and dtype of `v`.
+        """
+
+    @abstractmethod
+    def mean_function(self, f: Spectral) -> Tensor:
+        """Mean of the diagonal of f(C): trace / dimension, (1 or B,), float64."""
+
+    def forward(self, v: Tensor) -> Tensor:
+        """C v."""
+        return self.apply_function(lambda eigenvalues: eigenvalues, v)
+
+
+class DiagonalCovariance(Covariance):
+    """Independent entries.
+
+    Args:
+        variances: Variances (C, T, *S), zero or more.
+    """
+
+    variances: Tensor
+
+    def __init__(self, variances: Tensor) -> None:
+        super().__init__()
+        _check_not_negative(variances, "DiagonalCovariance: variances")
+        self.register_buffer("variances", variances, persistent=False)
+
+    def apply_function(self, f: Spectral, v: Tensor) -> Tensor:
+        """Apply f(C) to vectors (B, *shape)."""
+        _check_vectors(v, self.variances.numel(), "DiagonalCovariance")
+        values = f(self.variances.double().reshape(1, -1))
+        return (values.to(v.dtype) * v.flatten(1)).reshape(v.shape)
+
+    def mean_function(self, f: Spectral) -> Tensor:
+        """Mean of the diagonal of f(C)."""
+        return f(self.variances.double().reshape(1, -1)).mean(1)
+
+
+class LowRankCovariance(Covariance):
+    """A few known directions, and one variance for all others: C = U^T diag(eigenvalues - rest) U + rest I.
+
+    Args:
+        eigenvectors: Orthonormal rows (r, d), each a sample flattened over (C, T, *S).
+        eigenvalues: Variances along them (r,).
+        rest: Variance in the complement; of no effect if r = d.
+
+    Raises:
+        InputError: If the rows are not orthonormal or a variance is negative.
+    """
+
+    eigenvectors: Tensor
+    eigenvalues: Tensor
+
+    def __init__(self, eigenvectors: Tensor, eigenvalues: Tensor, rest: float = 0.0) -> None:
+        super().__init__()
+        if eigenvectors.ndim != 2 or eigenvalues.shape != eigenvectors.shape[:1]:
+            raise ShapeError(
+                "LowRankCovariance: expected eigenvectors (r, d) and eigenvalues (r,), "
+                f"got {tuple(eigenvectors.shape)} and {tuple(eigenvalues.shape)}"
+            )
+        _check_not_negative(eigenvalues, "LowRankCovariance: eigenvalues")
+        _check_not_negative(torch.tensor(rest), "LowRankCovariance: rest")
+        _check_orthonormal(eigenvectors)
+        self.rest = rest
+        self.register_buffer("eigenvectors", eigenvectors, persistent=False)
+        self.register_buffer("eigenvalues", eigenvalues, persistent=False)
+
+    def _spectrum(self) -> Tensor:
+        values = self.eigenvalues.double()
+        return torch.cat([values, values.new_tensor([self.rest])])[None]
+
+    def apply_function(self, f: Spectral, v: Tensor) -> Tensor:
+        """Apply f(C) to vectors (B, *shape)."""
+        _check_vectors(v, self.eigenvectors.shape[1], "LowRankCovariance")
+        values = f(self._spectrum()).to(v.dtype)
+        inside, rest = values[:, :-1], values[:, -1:]
+        basis, flat = self.eigenvectors.to(v.dtype), v.flatten(1)
+        with torch.autocast(
+            v.device.type, enabled=False
+        ):  # bf16 products would spoil the exact part of a prior
+            parts = flat @ basis.T
+            if (
+                basis.shape[0] == basis.shape[1]
+            ):  # no complement: nothing to subtract, and f(rest) may be anything
+                return ((inside * parts) @ basis).reshape(v.shape)
+            return (rest * flat + ((inside - rest) * parts) @ basis).reshape(v.shape)
+
+    def mean_function(self, f: Spectral) -> Tensor:
+        """Mean of the diagonal of f(C)."""
+        values, (rank, size) = f(self._spectrum()), self.eigenvectors.shape
+        complement = values[:, -1] * (size - rank) if size > rank else 0.0
+        return (values[:, :-1].sum(1) + complement) / size
+
+
+class FourierCovariance(Covariance):
+    """A homogeneous field on a periodic grid: the Fourier modes along the last axes are independent.
+
+    Args:
+        spectrum: Variance of each mode under the unitary FFT (C, T, *S), so that its mean over S is the
+            variance of a point; equal at k and -k.
+        axes: Number of trailing axes that are transformed.
+
+    Raises:
+        InputError: If the spectrum is negative or not symmetric.
+    """
+
+    spectrum: Tensor
+
+    def __init__(self, spectrum: Tensor, axes: int) -> None:
+        super().__init__()
+        _check_not_negative(spectrum, "FourierCovariance: spectrum")
+        self.axes = tuple(range(-axes, 0))
+        mirrored = torch.roll(torch.flip(spectrum, self.axes), (1,) * axes, self.axes)
+        if not spectrum.is_meta and not torch.allclose(mirrored, spectrum, rtol=1e-5):
+            raise InputError(
+                "FourierCovariance: expected a spectrum equal at k and -k, got an asymmetric one; average the two"
+            )
+        self.register_buffer("spectrum", spectrum, persistent=False)
+
+    def apply_function(self, f: Spectral, v: Tensor) -> Tensor:
+        """Apply f(C) to vectors (B, *shape)."""
+        _check_vectors(v, self.spectrum.numel(), "FourierCovariance")
+        values = f(self.spectrum.double().reshape(1, -1)).to(v.dtype).reshape(-1, *self.spectrum.shape)
+        return torch.fft.ifftn(values * torch.fft.fftn(v, dim=self.axes), dim=self.axes).real
+
+    def mean_function(self, f: Spectral) -> Tensor:
+        """Mean of the diagonal of f(C)."""
+        return f(self.spectrum.double().reshape(1, -1)).mean(1)
+
+
+def dense_covariance(matrix: Tensor) -> LowRankCovariance:
+    """The covariance given by a symmetric matrix (d, d) over flattened samples; rounding errors below zero become zero."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return LowRankCovariance(vectors.T.contiguous(), values.clamp_min(0))
+
+
+def low_rank_covariance(samples: Tensor, rank: int) -> tuple[Tensor, LowRankCovariance]:
+    """Mean and leading principal directions of samples (probabilistic PCA; Tipping and Bishop, 1999).
+
+    Args:
+        samples: Samples (N, *shape), N > rank.
+        rank: Number of directions kept; what they leave over is spread evenly (`rest`).
+
+    Returns:
+        The mean (*shape), and the covariance; its trace is that of the sample covariance (divisor N - 1).
+    """
+    flat = samples.double().flatten(1)
+    n, size = flat.shape
+    if not 0 < rank < min(n, size):
+        raise InputError(
+            f"low_rank_covariance: expected 0 < rank < min(samples, entries) = {min(n, size)}, got {rank}; lower the rank"
+        )
+    mean = flat.mean(0)
+    _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+    values = singular**2 / (n - 1)
+    rest = float(values[rank:].sum() / (size - rank))
+    covariance = LowRankCovariance(directions[:rank].to(samples.dtype), values[:rank].to(samples.dtype), rest)
+    return mean.to(samples.dtype).reshape(samples.shape[1:]), covariance
+
+
+def _check_not_negative(values: Tensor, what: str) -> None:
+    if not values.is_meta and not bool((values >= 0).all()):
+        raise InputError(
+            f"{what}: expected numbers >= 0, got a smallest one of {float(values.min()):g}; clip rounding errors with clamp_min(0)"
+        )
+
+
+def _check_vectors(v: Tensor, size: int, what: str) -> None:
+    shape: Sequence[int] = v.shape
+    if math.prod(shape[1:]) != size:
+        raise ShapeError(
+            f"{what}: expected vectors (B, ...) with {size} entries each, got shape {tuple(shape)}"
+        )
+
+
+def _check_orthonormal(rows: Tensor) -> None:
+    if rows.is_meta:
+        return
+    # the probe costs r d where all pairs would cost r^2 d; wrong bases pass it only on a set of measure zero
+    probe = torch.linspace(-1, 1, rows.shape[0], dtype=rows.dtype, device=rows.device).cos()
+    again = rows @ (rows.T @ probe)
+    tolerance = 100 * math.sqrt(rows.shape[1]) * torch.finfo(rows.dtype).eps
+    if not torch.allclose(again, probe, rtol=0, atol=tolerance):
+        raise InputError(
+            "LowRankCovariance: expected orthonormal rows, got others; take them from torch.linalg.eigh or svd, transposed"
+        )

@@ -1,0 +1,54 @@
+r"""The target: prior times likelihood, $p(x \mid y) \propto p(x \mid \text{cond}) \prod_j p(y_j \mid x)$."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.observation import Observation
+
+__all__ = ["Posterior", "PosteriorSampler"]
+
+
+class Posterior:
+    """A prior and what was observed.
+
+    Args:
+        prior: Distribution of windows.
+        observations: One or several; each in physical units.
+        cond: Condition window (1, C', T, *S) of the prior, if it has one.
+
+    Raises:
+        InputError: If there is no observation, or the condition has a batch.
+    """
+
+    def __init__(self, prior: DiffusionPrior, observations: Observation | tuple[Observation, ...], cond: Tensor | None = None) -> None:
+        self.prior = prior
+        self.observations = (observations,) if isinstance(observations, Observation) else tuple(observations)
+        if not self.observations:
+            raise InputError("Posterior: expected at least one observation, got none; sample the prior instead")
+        if cond is not None and cond.shape[0] != 1:
+            raise InputError(f"Posterior: expected one condition window (1, ...), got batch {cond.shape[0]}")
+        self.completed = prior.complete(cond)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Coefficients to physical windows, on the data's own units; the only place where a posterior leaves coefficients."""
+        return self.prior.decode(z, self.completed)
+
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        """Sum of the observations' log likelihoods of windows (B, C, T, *S), (B,), float64."""
+        return torch.stack([o.log_prob(x) for o in self.observations]).sum(0)
+
+
+class PosteriorSampler(ABC):
+    """Abstract method that draws from a posterior."""
+
+    @abstractmethod
+    def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
+        """Draw n members; the ensemble reports its own quality in `info`."""
