@@ -38,9 +38,7 @@ class GaussianDenoiser(Denoiser):
     mean: Tensor
     gain: Tensor | None
 
-    def __init__(
-        self, schedule: Schedule, mean: Tensor, covariance: Covariance, *, gain: Tensor | None = None
-    ) -> None:
+    def __init__(self, schedule: Schedule, mean: Tensor, covariance: Covariance, *, gain: Tensor | None = None) -> None:
         super().__init__()
         if gain is not None and (gain.ndim != 2 or gain.shape[0] != mean.numel()):
             raise ShapeError(f"GaussianDenoiser: expected gain ({mean.numel()}, q), got {tuple(gain.shape)}")
@@ -59,9 +57,7 @@ class GaussianDenoiser(Denoiser):
         if self.gain is None:
             return mean
         if cond is None:
-            raise InputError(
-                "GaussianDenoiser: expected a condition, since the mean depends on it, got None; pass cond="
-            )
+            raise InputError("GaussianDenoiser: expected a condition, since the mean depends on it, got None; pass cond=")
         with torch.autocast(x.device.type, enabled=False):
             return mean + (cond.to(x.dtype).flatten(1) @ self.gain.to(x.dtype).T).reshape(-1, *mean.shape[1:])
 
@@ -71,9 +67,7 @@ class GaussianDenoiser(Denoiser):
         mean, scale = self.prior_mean(x_t, cond), per_sample(alpha, x_t)
         off = x_t - scale * mean
         # sigma = 0 with a variance of 0 is 0/0: x_t then equals the mean there, and any factor will do
-        shrink = self.covariance.apply_function(
-            lambda c: alpha * c / (alpha**2 * c + sigma**2).clamp_min(_TINY), off
-        )
+        shrink = self.covariance.apply_function(lambda c: alpha * c / (alpha**2 * c + sigma**2).clamp_min(_TINY), off)
         return mean + shrink
 
     def posterior_variance(self, t: Tensor) -> Tensor:
@@ -119,11 +113,7 @@ class MixtureDenoiser(Denoiser):
 
     def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, stds: Tensor) -> None:
         super().__init__()
-        if (
-            weights.ndim != 1
-            or means.shape[:1] != weights.shape
-            or stds.shape not in (weights.shape, means.shape)
-        ):
+        if weights.ndim != 1 or means.shape[:1] != weights.shape or stds.shape not in (weights.shape, means.shape):
             raise ShapeError(
                 "MixtureDenoiser: expected weights (K,), means (K, *shape), stds (K,) or (K, *shape), "
                 f"got {tuple(weights.shape)}, {tuple(means.shape)}, {tuple(stds.shape)}"
@@ -159,10 +149,7 @@ class MixtureDenoiser(Denoiser):
         means = self.means.double()
         ones = [1] * (means.ndim - 1)
         weights = (self.weights.double() / self.weights.double().sum()).reshape(-1, *ones)
-        second = (
-            means**2
-            + self.stds.double().reshape(*self.stds.shape, *([1] * (means.ndim - self.stds.ndim))) ** 2
-        )
+        second = means**2 + self.stds.double().reshape(*self.stds.shape, *([1] * (means.ndim - self.stds.ndim))) ** 2
         mean = (weights * means).sum(0)
         return mean, (weights * second).sum(0) - mean**2
 

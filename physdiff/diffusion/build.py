@@ -62,7 +62,7 @@ def build_prior(
         extra = cond_shape[0]
     periodic = spec.grid.periodic if frames == 1 else (False, *spec.grid.periodic)
     net = network(channels + extra, channels, ndim=len(periodic), periodic=periodic, width=width)
-    denoiser = PreconditionedDenoiser(net, EDMSchedule())
+    denoiser = PreconditionedDenoiser(net, EDMSchedule(0.02, 200.0))
     return DiffusionPrior(
         denoiser, transform, spec, sampler=sampler or Heun(), steps=steps, cond_transform=cond_transform, cond_spec=cond_spec
     )

@@ -117,13 +117,9 @@ class LowRankCovariance(Covariance):
         values = f(self._spectrum()).to(v.dtype)
         inside, rest = values[:, :-1], values[:, -1:]
         basis, flat = self.eigenvectors.to(v.dtype), v.flatten(1)
-        with torch.autocast(
-            v.device.type, enabled=False
-        ):  # bf16 products would spoil the exact part of a prior
+        with torch.autocast(v.device.type, enabled=False):  # bf16 products would spoil the exact part of a prior
             parts = flat @ basis.T
-            if (
-                basis.shape[0] == basis.shape[1]
-            ):  # no complement: nothing to subtract, and f(rest) may be anything
+            if basis.shape[0] == basis.shape[1]:  # no complement: nothing to subtract, and f(rest) may be anything
                 return ((inside * parts) @ basis).reshape(v.shape)
             return (rest * flat + ((inside - rest) * parts) @ basis).reshape(v.shape)
 
@@ -154,9 +150,7 @@ class FourierCovariance(Covariance):
         self.axes = tuple(range(-axes, 0))
         mirrored = torch.roll(torch.flip(spectrum, self.axes), (1,) * axes, self.axes)
         if not spectrum.is_meta and not torch.allclose(mirrored, spectrum, rtol=1e-5):
-            raise InputError(
-                "FourierCovariance: expected a spectrum equal at k and -k, got an asymmetric one; average the two"
-            )
+            raise InputError("FourierCovariance: expected equal variances at k and -k, got others; average the two")
         self.register_buffer("spectrum", spectrum, persistent=False)
 
     def apply_function(self, f: Spectral, v: Tensor) -> Tensor:
@@ -171,7 +165,7 @@ class FourierCovariance(Covariance):
 
 
 def dense_covariance(matrix: Tensor) -> LowRankCovariance:
-    """The covariance given by a symmetric matrix (d, d) over flattened samples; rounding errors below zero become zero."""
+    """The covariance given by a matrix (d, d) over flattened samples; eigenvalues below zero become zero."""
     values, vectors = torch.linalg.eigh(matrix)
     return LowRankCovariance(vectors.T.contiguous(), values.clamp_min(0))
 
@@ -190,7 +184,7 @@ def low_rank_covariance(samples: Tensor, rank: int) -> tuple[Tensor, LowRankCova
     n, size = flat.shape
     if not 0 < rank < min(n, size):
         raise InputError(
-            f"low_rank_covariance: expected 0 < rank < min(samples, entries) = {min(n, size)}, got {rank}; lower the rank"
+            f"low_rank_covariance: expected 0 < rank < min(samples, entries), got {rank} for {n} samples of {size} entries; lower the rank"
         )
     mean = flat.mean(0)
     _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)
@@ -202,17 +196,13 @@ def low_rank_covariance(samples: Tensor, rank: int) -> tuple[Tensor, LowRankCova
 
 def _check_not_negative(values: Tensor, what: str) -> None:
     if not values.is_meta and not bool((values >= 0).all()):
-        raise InputError(
-            f"{what}: expected numbers >= 0, got a smallest one of {float(values.min()):g}; clip rounding errors with clamp_min(0)"
-        )
+        raise InputError(f"{what}: expected numbers >= 0, got {float(values.min()):g}; clip rounding errors with clamp_min(0)")
 
 
 def _check_vectors(v: Tensor, size: int, what: str) -> None:
     shape: Sequence[int] = v.shape
     if math.prod(shape[1:]) != size:
-        raise ShapeError(
-            f"{what}: expected vectors (B, ...) with {size} entries each, got shape {tuple(shape)}"
-        )
+        raise ShapeError(f"{what}: expected vectors (B, ...) with {size} entries each, got shape {tuple(shape)}")
 
 
 def _check_orthonormal(rows: Tensor) -> None:
@@ -223,6 +213,4 @@ def _check_orthonormal(rows: Tensor) -> None:
     again = rows @ (rows.T @ probe)
     tolerance = 100 * math.sqrt(rows.shape[1]) * torch.finfo(rows.dtype).eps
     if not torch.allclose(again, probe, rtol=0, atol=tolerance):
-        raise InputError(
-            "LowRankCovariance: expected orthonormal rows, got others; take them from torch.linalg.eigh or svd, transposed"
-        )
+        raise InputError("LowRankCovariance: expected orthonormal rows, got others; transpose what torch.linalg.eigh returns")

@@ -44,7 +44,7 @@ class NoiseLaw(Saved, ABC):
 
 
 class LogNormalNoise(NoiseLaw):
-    """log u ~ N(mean, std^2); the -1.2 of Karras et al. (2022) for data of std 0.5 is -0.5 for std 1.
+    """Log u ~ N(mean, std^2); the -1.2 of Karras et al. (2022) for data of std 0.5 is -0.5 here.
 
     Args:
         mean: Mean of log u.
@@ -105,9 +105,7 @@ def denoising_loss(
         ShapeError: If x and noise differ in shape.
     """
     if noise.shape != x.shape:
-        raise ShapeError(
-            f"denoising_loss: expected noise of shape {tuple(x.shape)}, got {tuple(noise.shape)}"
-        )
+        raise ShapeError(f"denoising_loss: expected noise of shape {tuple(x.shape)}, got {tuple(noise.shape)}")
     alpha, sigma = denoiser.schedule(t)
     x_t = per_sample(alpha, x) * x + per_sample(sigma, x) * noise
     squared = (denoiser(x_t, t, cond) - x).square()

@@ -88,9 +88,7 @@ def target_of(mean: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedul
     return per_sample(q / sigma, x_t) * x_t + per_sample(p - q * alpha / sigma, x_t) * mean
 
 
-def convert(
-    value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, source: str, target: str
-) -> Tensor:
+def convert(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, source: str, target: str) -> Tensor:
     """A prediction of `source` expressed as one of `target`, through the pairs (p, q) of both.
 
     The product p_b x_0 + q_b eps is formed from one 2x2 inversion, so that it is regular wherever both
@@ -99,10 +97,7 @@ def convert(
     (alpha, sigma), (p, q) = schedule(t), target_coefficients(source, schedule, t)
     p_b, q_b = target_coefficients(target, schedule, t)
     det = alpha * q - sigma * p
-    return (
-        per_sample((p_b * q - q_b * p) / det, x_t) * x_t
-        + per_sample((q_b * alpha - p_b * sigma) / det, x_t) * value
-    )
+    return per_sample((p_b * q - q_b * p) / det, x_t) * x_t + per_sample((q_b * alpha - p_b * sigma) / det, x_t) * value
 
 
 def noise_of(mean: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule) -> Tensor:

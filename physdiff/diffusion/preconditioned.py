@@ -67,9 +67,7 @@ class PreconditionedDenoiser(Denoiser):
         # at the ends lam may be infinite; beyond +-20 the network cannot tell levels apart anyway
         c_noise = -0.25 * self.schedule.lam(t).clamp(-20, 20)
         total = alpha**2 * self._data_variance() + sigma**2
-        out = self._network(
-            per_sample(total.rsqrt(), x_t) * x_t, c_noise.to(device=x_t.device, dtype=x_t.dtype), cond
-        )
+        out = self._network(per_sample(total.rsqrt(), x_t) * x_t, c_noise.to(device=x_t.device, dtype=x_t.dtype), cond)
         if self.base is not None:
             linear = self.base(x_t, t, cond)
         else:
@@ -97,7 +95,7 @@ class PreconditionedDenoiser(Denoiser):
         if cond is not None:
             if cond.shape[2:] != x.shape[2:] or cond.shape[0] not in (1, x.shape[0]):
                 raise ShapeError(
-                    f"PreconditionedDenoiser: expected cond ({x.shape[0]} or 1, C, {', '.join(map(str, x.shape[2:]))}) on the grid of x, "
+                    f"PreconditionedDenoiser: expected cond on the grid of x {tuple(x.shape)}, its batch or 1, "
                     f"got {tuple(cond.shape)}; encode it with cond_transform"
                 )
             x = torch.cat([x, cond.to(x.dtype).expand(x.shape[0], *cond.shape[1:])], 1)
@@ -105,8 +103,8 @@ class PreconditionedDenoiser(Denoiser):
         squeeze = ndim == axes - 1
         if not squeeze and ndim != axes or squeeze and frames != 1:
             raise ShapeError(
-                f"PreconditionedDenoiser: expected samples for a network on {ndim} axes, got (B, C, T, *S) with T = {frames} and "
-                f"{axes - 1} axes in space; use FramesToChannels, or a network with ndim={axes}"
+                f"PreconditionedDenoiser: expected (B, C, T, *S) for a network on {ndim} axes, got T = {frames} "
+                f"and {axes - 1} axes in space; use FramesToChannels, or a network with ndim={axes}"
             )
         out = self.network((x.squeeze(2) if squeeze else x).to(self._network_dtype(x)), c_noise).to(x.dtype)
         return out.unsqueeze(2) if squeeze else out

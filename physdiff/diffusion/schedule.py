@@ -45,7 +45,7 @@ def _double(t: Tensor | float) -> Tensor:
 class Schedule(Saved, ABC):
     """A noise schedule on t in [0, 1].
 
-    A final class gives `log_alpha`, `sigma` and `time_of`. All methods take a number or a tensor of any shape
+    A final class gives `log_alpha`, `sigma`, `time_of` and `rates`. All methods take a number or a tensor of any shape
     and return float64 tensors of that shape on the same device; they are differentiable.
     """
 
@@ -66,18 +66,16 @@ class Schedule(Saved, ABC):
         return torch.exp(self.log_alpha(t))
 
     def lam(self, t: Tensor | float) -> Tensor:
-        """Half log signal-to-noise ratio log(alpha/sigma), decreasing; infinite at ends named by the class."""
+        """Half log signal-to-noise ratio log(alpha/sigma), decreasing; infinite where the class says so."""
         return self.log_alpha(t) - torch.log(self.sigma(t))
 
     def noise_ratio(self, t: Tensor | float) -> Tensor:
         """The noise-to-signal ratio u = sigma/alpha = exp(-lam), increasing in t."""
         return torch.exp(-self.lam(t))
 
+    @abstractmethod
     def rates(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
         """The derivatives (d alpha/dt, d sigma/dt); d sigma/dt is infinite at t = 0 for VP and cosine."""
-        time = _double(t)
-        one = torch.ones_like(time)
-        return torch.func.jvp(self.alpha, (time,), (one,))[1], torch.func.jvp(self.sigma, (time,), (one,))[1]
 
     def __call__(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
         """The pair (alpha, sigma)."""
@@ -98,9 +96,7 @@ class VPSchedule(Schedule):
         self.beta_min = check_positive(beta_min, "VPSchedule.beta_min")
         self.beta_max = check_positive(beta_max, "VPSchedule.beta_max")
         if beta_max < beta_min:
-            raise InputError(
-                f"VPSchedule: expected beta_min <= beta_max, got {beta_min} and {beta_max}; swap them"
-            )
+            raise InputError(f"VPSchedule: expected beta_min <= beta_max, got {beta_min} and {beta_max}; swap them")
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
         """Logarithm of the factor on the clean sample."""
@@ -110,6 +106,12 @@ class VPSchedule(Schedule):
     def sigma(self, t: Tensor | float) -> Tensor:
         """Standard deviation of the noise, sqrt(1 - alpha^2) without cancellation."""
         return torch.sqrt(-torch.expm1(2 * self.log_alpha(t)))
+
+    def rates(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The derivatives (d alpha/dt, d sigma/dt), from alpha alpha' + sigma sigma' = 0."""
+        alpha, sigma = self(t)
+        rate = 0.5 * (self.beta_min + (self.beta_max - self.beta_min) * _double(t))
+        return -alpha * rate, alpha**2 * rate / sigma
 
     def time_of(self, lam: Tensor | float) -> Tensor:
         """The time at which lam(t) = `lam`."""
@@ -145,6 +147,12 @@ class CosineSchedule(Schedule):
         d = self._slope * _double(t)
         return torch.sqrt(torch.sin(2 * self._first + d) * torch.sin(d)) / math.cos(self._first)
 
+    def rates(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The derivatives (d alpha/dt, d sigma/dt), from alpha alpha' + sigma sigma' = 0."""
+        alpha, sigma = self(t)
+        rate = self._slope * torch.cos(self._slope * (1 - _double(t))) / math.cos(self._first)
+        return -rate, alpha * rate / sigma
+
     def time_of(self, lam: Tensor | float) -> Tensor:
         """The time at which lam(t) = `lam`."""
         value = _double(lam)
@@ -175,6 +183,11 @@ class _LogUniformSchedule(Schedule, ABC):
     def lam(self, t: Tensor | float) -> Tensor:
         """-log sigma, linear in t."""
         return -math.log(self.sigma_min) - math.log(self.sigma_max / self.sigma_min) * _double(t)
+
+    def rates(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The derivatives (d alpha/dt, d sigma/dt)."""
+        sigma = self.sigma(t)
+        return torch.zeros_like(sigma), math.log(self.sigma_max / self.sigma_min) * sigma
 
     def time_of(self, lam: Tensor | float) -> Tensor:
         """The time at which lam(t) = `lam`."""
@@ -228,6 +241,11 @@ class RectifiedSchedule(Schedule):
     def sigma(self, t: Tensor | float) -> Tensor:
         """Standard deviation of the noise."""
         return _double(t).clone()
+
+    def rates(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The derivatives (d alpha/dt, d sigma/dt) = (-1, 1)."""
+        one = torch.ones_like(_double(t))
+        return -one, one
 
     def time_of(self, lam: Tensor | float) -> Tensor:
         """The time at which lam(t) = `lam`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,8 +35,8 @@ class LatLonGrid(Grid):
     """
 
     def __init__(self, latitude: Sequence[float] | Tensor, longitude: Sequence[float] | Tensor, radius: float = EARTH_RADIUS) -> None:
-        self.latitude = torch.as_tensor(latitude, dtype=torch.float64).detach().cpu().reshape(-1)
-        self.longitude = torch.as_tensor(longitude, dtype=torch.float64).detach().cpu().reshape(-1)
+        self.latitude = _axis(latitude)
+        self.longitude = _axis(longitude)
         self.radius = check_positive(float(radius), "LatLonGrid radius")
         _check_axes(self.latitude, self.longitude)
         self.dims = ("latitude", "longitude")
@@ -79,6 +80,12 @@ class LatLonGrid(Grid):
                 f"point {bad} has longitude {float(longitude[bad]):g}, expected {float(first):g} to {float(last):g}; drop it or use a larger grid"
             )
         return torch.stack([rows, _search(turned, self.longitude)], dim=1)
+
+
+def _axis(values: Sequence[float] | Tensor) -> Tensor:
+    """An own float64 copy on the CPU: files hand out read-only arrays."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return torch.tensor(array.astype(np.float64).reshape(-1))
 
 
 def _check_axes(latitude: Tensor, longitude: Tensor) -> None:

@@ -44,9 +44,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the field of the same shape in which every cell has looked at all others of its sample."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        q, k, v = (
-            p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in self.project(tokens).chunk(3, dim=2)
-        )
+        q, k, v = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in self.project(tokens).chunk(3, dim=2))
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         update: Tensor = self.merge(mixed).transpose(1, 2).unflatten(2, x.shape[2:])
         return x + update

@@ -69,9 +69,7 @@ class NoiseEmbedding(nn.Module):
             ShapeError: If `noise` has another shape.
         """
         if noise.ndim > 1 or noise.numel() not in (1, batch):
-            raise ShapeError(
-                f"noise: expected shape () or ({batch},), got {tuple(noise.shape)}; give one level per sample"
-            )
+            raise ShapeError(f"noise: expected shape () or ({batch},), got {tuple(noise.shape)}; give one level per sample")
         hidden = functional.silu(self.first(self.waves(noise.reshape(-1))))
         return functional.silu(self.second(hidden)).expand(batch, -1)
 

@@ -33,9 +33,7 @@ _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = 
 }
 
 
-def convolution(
-    in_channels: int, out_channels: int, kernel: int, *, ndim: int, stride: int = 1
-) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+def convolution(in_channels: int, out_channels: int, kernel: int, *, ndim: int, stride: int = 1) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """Return the unpadded convolution for `ndim` axes (1, 2 or 3).
 
     Raises:
@@ -82,9 +80,7 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
-            raise InputError(
-                f"kernel: expected an odd number, got {kernel}; an even one shifts the field by half a cell"
-            )
+            raise InputError(f"kernel: expected an odd number, got {kernel}; an even one shifts the field by half a cell")
         self.periodic, self.width, self.edges = tuple(periodic), kernel // 2, edges
         self.inner = convolution(in_channels, out_channels, kernel, ndim=len(periodic), stride=stride)
 
@@ -147,11 +143,7 @@ class ResidualBlock(nn.Module):
         self.adaptive = AdaptiveNorm(out_channels, embedding)
         self.dropout = nn.Dropout(dropout)
         self.second = zeroed(Conv(out_channels, out_channels, periodic))
-        self.shortcut = (
-            Conv(in_channels, out_channels, periodic, kernel=1)
-            if in_channels != out_channels
-            else nn.Identity()
-        )
+        self.shortcut = Conv(in_channels, out_channels, periodic, kernel=1) if in_channels != out_channels else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return the changed field."""

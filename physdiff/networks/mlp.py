@@ -128,9 +128,7 @@ class FourierMLP(Saved, nn.Module):
             ShapeError: If the last axis of `x` has another length.
         """
         if x.shape[-1:] != (self.in_features,):
-            raise ShapeError(
-                f"FourierMLP: expected (..., {self.in_features}), got {tuple(x.shape)}; put them last"
-            )
+            raise ShapeError(f"FourierMLP: expected (..., {self.in_features}), got {tuple(x.shape)}; put them last")
         out: Tensor = self.network(torch.cat((x, self.features(x)), dim=-1))
         return out
 

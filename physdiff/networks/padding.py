@@ -39,10 +39,7 @@ def pad(x: Tensor, periodic: tuple[bool, ...], *, width: int = 1, edges: str = "
         InputError: If `edges` is unknown or `width` is negative.
     """
     if x.ndim != 2 + len(periodic):
-        raise ShapeError(
-            f"pad: expected (B, C, *axes) with {len(periodic)} axes, got {tuple(x.shape)}; "
-            "give one `periodic` per axis"
-        )
+        raise ShapeError(f"pad: expected (B, C, *axes) with {len(periodic)} axes, got {tuple(x.shape)}; give one `periodic` per axis")
     if width < 0:
         raise InputError(f"pad: expected width >= 0, got {width}; crop by slicing instead")
     check_one_of(edges, EDGES, "edges")

@@ -98,9 +98,7 @@ class UNet(Saved, nn.Module):
         for level in reversed(range(len(levels))):
             outs = levels[level][::-1]
             ins = tuple(a + b for a, b in zip((channels, *outs[:-1]), outs, strict=True))
-            self.up.append(
-                _Stage(ins, outs, circular, features=4 * width, dropout=dropout, attention=attend[level])
-            )
+            self.up.append(_Stage(ins, outs, circular, features=4 * width, dropout=dropout, attention=attend[level]))
             channels = outs[-1]
             if level:
                 self.grow.append(Upsample(channels, levels[level - 1][-1], circular))
@@ -156,10 +154,7 @@ class _Stage(nn.Module):
         attention: bool,
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            ResidualBlock(a, b, circular, embedding=features, dropout=dropout)
-            for a, b in zip(ins, outs, strict=True)
-        )
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, circular, embedding=features, dropout=dropout) for a, b in zip(ins, outs, strict=True))
         self.attention = SelfAttention(outs[-1]) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor, skips: list[Tensor] | None = None) -> list[Tensor]:
@@ -173,14 +168,9 @@ class _Stage(nn.Module):
 
 
 def _levels(width: int, multipliers: tuple[int | tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    levels = [
-        tuple(width * m for m in (level if isinstance(level, Sequence) else (level,)))
-        for level in multipliers
-    ]
+    levels = [tuple(width * m for m in (level if isinstance(level, Sequence) else (level,))) for level in multipliers]
     if not levels or any(not outs or min(outs) < 1 for outs in levels):
-        raise InputError(
-            f"multipliers: expected a positive number or a tuple of them for each level, got {multipliers!r}"
-        )
+        raise InputError(f"multipliers: expected a positive number or a tuple of them for each level, got {multipliers!r}")
     return levels
 
 
@@ -188,7 +178,5 @@ def _attention(attention: bool | tuple[bool, ...], levels: int) -> tuple[bool, .
     if isinstance(attention, bool):
         return (False,) * (levels - 1) + (attention,)
     if len(attention) != levels:
-        raise InputError(
-            f"attention: expected True, False or {levels} answers, finest level first, got {attention!r}"
-        )
+        raise InputError(f"attention: expected True, False or {levels} answers, finest level first, got {attention!r}")
     return tuple(attention)

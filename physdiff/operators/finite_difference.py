@@ -46,7 +46,7 @@ class FiniteDifference(Operators):
         self.grid, self.order = grid, order
         self._time = TimeDifference(dt, "FiniteDifference")
         self._coordinates = grid.coordinates()
-        self._stencils = {d: self._stencil(d) for d in (1, 2)}
+        self._stencils = {d: self._stencil(d) for d in (2, 1)}
 
     def _stencil(self, derivative: int) -> Stencil:
         stencil = Stencil(derivative, self.order)

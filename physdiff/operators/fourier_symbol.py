@@ -115,31 +115,31 @@ class FourierSymbol(PoissonOperators):
             if bool((value != 0).any()):
                 _refuse(name, "has a source: it is not zero where all fields are zero")
         symbols = {}
-        for index, name in enumerate(names):
+        for name in names:
             response = self._probe(stiff, {**nothing, name: one})
             for other, value in response.items():
                 if other != name and bool((value != 0).any()):
                     _refuse(other, f"depends on {name!r}: it mixes fields")
-            self._check_linear(stiff, nothing, name, response[name], index)
-            symbols[name] = response[name].to(dtype)
-        return symbols
+            symbols[name] = response[name]
+        self._check_linear(stiff, symbols)
+        return {name: value.to(dtype) for name, value in symbols.items()}
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the half-spectrum, storage order."""
         return self.spectrum.shape
 
-    def _check_linear(self, stiff: Stiff, nothing: Fields, name: str, symbol: Tensor, index: int) -> None:
-        for seed in (2 * index + 1, 2 * index + 2):
-            amplitude = _random(self.shape, seed).to(symbol.device)
-            got = self._probe(stiff, {**nothing, name: amplitude})
-            # 1e-10: rounding of a few products, relative to the largest wave; a broken rule is off by order one
-            wanted = amplitude * symbol
-            if bool((got[name] - wanted).abs().amax() > 1e-10 * wanted.abs().amax()):
-                _refuse(name, "is not linear with constant coefficients: stiff(c u) differs from c stiff(u)")
-            for other, value in got.items():
-                if other != name and bool((value != 0).any()):
-                    _refuse(other, f"depends on {name!r}: it mixes fields")
+    def _check_linear(self, stiff: Stiff, symbols: dict[str, Tensor]) -> None:
+        for seed in (1, 2):
+            amplitudes = {
+                name: _random(self.shape, seed + 2 * i).to(value.device)
+                for i, (name, value) in enumerate(symbols.items())
+            }
+            for name, got in self._probe(stiff, amplitudes).items():
+                wanted = amplitudes[name] * symbols[name]
+                # rounding of a few products, relative to the largest wave; a broken rule is off by far more
+                if bool((got - wanted).abs().amax() > 1e-10 * wanted.abs().amax()):
+                    _refuse(name, "is not linear with constant coefficients: stiff(c u) differs from c stiff(u)")
 
     def _probe(self, stiff: Stiff, amplitudes: Fields) -> dict[str, Tensor]:
         try:

@@ -173,7 +173,7 @@ class HalfSpectrum:
         real = _PRECISIONS.get(like.dtype)
         if real is None:
             raise InputError(
-                f"{self.backend}: expected float32, float64 or the complex twins, got {like.dtype}; convert it first"
+                f"{self.backend}: expected a field in float32 or float64, got {like.dtype}; convert it first"
             )
         key = (*name, real, like.device)
         if key not in self._kept:

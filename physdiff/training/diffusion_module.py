@@ -16,7 +16,7 @@ from torch import Tensor
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.diffusion.objective import denoising_loss
+from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
 
 __all__ = ["DiffusionModule"]
 
@@ -28,7 +28,7 @@ class DiffusionModule(pl.LightningModule):
         prior: The prior; trained in place (with `ema`, it holds the averaged weights at the end).
         lr: Peak learning rate of AdamW; cosine to zero over the run after a warm-up of 5 % (at most 100 steps).
         ema: Decay of the exponential moving average of the weights (reached gradually); 0: no average.
-        noise: Mean and standard deviation of log(sigma/alpha) of the training noise.
+        noise: Law of the training noise levels; LogNormalNoise(-0.5, 1.2) if None.
         weight_decay: Of AdamW.
         input_noise: Standard deviation of noise added to the encoded condition; makes roll-outs forgiving of their own errors.
         roll: Names of periodic axes along which windows are shifted at random (only where the law does not depend on the place).
@@ -41,7 +41,7 @@ class DiffusionModule(pl.LightningModule):
         lr: float = 2e-4,
         ema: float = 0.999,
         *,
-        noise: tuple[float, float] = (-0.5, 1.2),
+        noise: NoiseLaw | None = None,
         weight_decay: float = 1e-2,
         input_noise: float = 0.0,
         roll: tuple[str, ...] = (),
@@ -50,7 +50,7 @@ class DiffusionModule(pl.LightningModule):
         super().__init__()
         if lr <= 0 or not 0 <= ema < 1 or input_noise < 0:
             raise InputError(f"DiffusionModule: expected lr > 0, 0 <= ema < 1, input_noise >= 0, got {lr}, {ema}, {input_noise}")
-        self.prior, self.lr, self.ema, self.noise = prior, lr, ema, noise
+        self.prior, self.lr, self.ema, self.noise = prior, lr, ema, noise or LogNormalNoise()
         self.weight_decay, self.input_noise = weight_decay, input_noise
         self.rng = Rng(seed)
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
@@ -108,12 +108,9 @@ class DiffusionModule(pl.LightningModule):
         c = self.prior.encode_cond(completed)
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
-        mean, std = self.noise
-        log_u = mean + std * rng.child("level").normal_each(index, (), like=z.double())
-        schedule = self.prior.denoiser.schedule
-        t = schedule.time_of(-log_u).clamp(0, 1)
+        t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)
         eps = rng.child("noise").normal_each(index, z.shape[1:], like=z)
-        return denoising_loss(self.prior.denoiser, z, c, t, eps, weights=weights)
+        return denoising_loss(self.prior.denoiser, z, t, noise=eps, cond=c, weights=weights)
 
     def _rolled(self, tensors: tuple[Tensor, Tensor | None, Tensor | None], rng: Rng) -> list:
         x = tensors[0]

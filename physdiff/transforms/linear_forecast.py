@@ -135,9 +135,14 @@ def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Ten
     penalty = ridge * gram.diagonal().mean()
     system = gram + penalty * torch.eye(gram.shape[0], dtype=torch.float64)
     remainder = flat[:, history - 1] - components[:, history - 1] @ patterns
+    newest = components[:, history - 1]
     regression, damping = [], []
     for lead in range(history, frames):
-        regression.append(torch.linalg.solve(system, predictors.T @ components[:, lead]).T)
+        # the penalty pulls towards damped persistence of each pattern, not towards zero: short leads stay sharp
+        keep = (components[:, lead] * newest).sum(0) / (newest**2).sum(0).clamp_min(1e-300)
+        step = torch.linalg.solve(system, predictors.T @ (components[:, lead] - keep * newest)).T
+        step[:, :rank] += torch.diag(keep)
+        regression.append(step)
         rest = flat[:, lead] - components[:, lead] @ patterns
         damping.append((rest * remainder * metric**2).sum() / (remainder**2 * metric**2).sum().clamp_min(1e-300))
     return LinearForecast(

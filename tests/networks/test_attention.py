@@ -18,9 +18,7 @@ def ready(channels, **options):
     return layer
 
 
-@pytest.mark.parametrize(
-    ("channels", "head", "heads"), [(8, 4, 2), (8, 32, 1), (7, 3, 1), (12, 4, 3), (10, 3, 2)]
-)
+@pytest.mark.parametrize(("channels", "head", "heads"), [(8, 4, 2), (8, 32, 1), (7, 3, 1), (12, 4, 3), (10, 3, 2)])
 def test_is_softmax_attention_over_all_cells(channels, head, heads):
     layer = ready(channels, head=head)
     assert layer.heads == heads

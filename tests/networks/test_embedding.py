@@ -14,9 +14,7 @@ def test_sinusoids_are_geometric_waves():
     features = SinusoidalEmbedding(6, slowest=0.5, fastest=8.0).double()(c)
     w = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64)
     # the frequencies were rounded to float32 when they were made: 8 * 2 * 6e-8
-    torch.testing.assert_close(
-        features, torch.cat(((c[:, None] * w).cos(), (c[:, None] * w).sin()), 1), rtol=0, atol=2e-6
-    )
+    torch.testing.assert_close(features, torch.cat(((c[:, None] * w).cos(), (c[:, None] * w).sin()), 1), rtol=0, atol=2e-6)
 
 
 def test_fourier_features_have_the_gaussian_kernel():

@@ -57,9 +57,7 @@ def test_adaptive_norm_is_its_formula():
     x, e = draw(3, 8, 4, 5), draw(3, 5, seed=1)
     scale, shift = (norm.modulate.weight @ e.T + norm.modulate.bias[:, None]).T.chunk(2, dim=1)
     grouped = x.reshape(3, 2, -1)
-    unit = (grouped - grouped.mean(-1, keepdim=True)) / (
-        grouped.var(-1, correction=0, keepdim=True) + 1e-5
-    ).sqrt()
+    unit = (grouped - grouped.mean(-1, keepdim=True)) / (grouped.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     expected = (1 + scale)[:, :, None, None] * unit.reshape(x.shape) + shift[:, :, None, None]
     torch.testing.assert_close(norm(x, e), expected)
 

@@ -28,9 +28,7 @@ def test_second_derivatives_exist_and_are_right(kind, activation):
     assert second.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(
-    "net", [MLP(3, 2, width=5, depth=1, activation="sin"), FourierMLP(3, 2, waves=8, scale=3.0)]
-)
+@pytest.mark.parametrize("net", [MLP(3, 2, width=5, depth=1, activation="sin"), FourierMLP(3, 2, waves=8, scale=3.0)])
 def test_described_and_built_again(net):
     twin = build(describe(net))
     twin.load_state_dict(net.state_dict())

@@ -42,17 +42,13 @@ def test_equals_torch_where_torch_has_it(mode):
     assert torch.equal(pad(x, (mode == "circular",) * 2, width=2), expected)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
-)  # torch's own forward mode
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own forward mode
 @pytest.mark.parametrize("layout", [Tensor.contiguous, channels_last])
-@pytest.mark.parametrize(
-    ("shape", "width", "edges"), [((3,), 1, "replicate"), ((3, 2), 1, "zeros"), ((2, 1, 3), 2, "replicate")]
-)
+@pytest.mark.parametrize(("shape", "width", "edges"), [((3,), 1, "replicate"), ((3, 2), 1, "zeros"), ((2, 1, 3), 1, "replicate")])
 def test_first_and_second_derivatives_and_forward_mode(shape, width, edges, layout):
     generator = torch.Generator().manual_seed(1)
     for periodic in itertools.product((False, True), repeat=len(shape)):
-        x = layout(torch.randn(2, 2, *shape, dtype=torch.float64, generator=generator)).requires_grad_()
+        x = layout(torch.randn(1, 2, *shape, dtype=torch.float64, generator=generator)).requires_grad_()
 
         def f(x, periodic=periodic):
             return pad(x, periodic, width=width, edges=edges).sin()

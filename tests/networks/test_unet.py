@@ -49,9 +49,7 @@ def test_shifts_along_circles_commute(axes, periodic, shift):
     x, c = torch.randn(2, 2, *axes, dtype=torch.float64), torch.tensor([-0.5, 0.4])
     dims = tuple(range(2, 2 + len(axes)))
     # rounding of float64 through some forty layers
-    torch.testing.assert_close(
-        net(x.roll(shift, dims), c), net(x, c).roll(shift, dims), rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(net(x.roll(shift, dims), c), net(x, c).roll(shift, dims), rtol=1e-10, atol=1e-10)
 
 
 def test_a_shift_by_less_than_the_coarsest_cell_does_not_commute():
@@ -80,9 +78,7 @@ def test_walls_do_not_see_the_other_end():
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_gradients_against_finite_differences(ndim):
-    net = trained(
-        1, 1, ndim=ndim, periodic=(False,) * (ndim - 1) + (True,), width=2, multipliers=(1, 2)
-    ).double()
+    net = trained(1, 1, ndim=ndim, periodic=(False,) * (ndim - 1) + (True,), width=2, multipliers=(1, 2)).double()
     x = torch.randn(1, 1, *(3, 4, 2)[:ndim], dtype=torch.float64, requires_grad=True)
     c = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(net, (x, c))
@@ -118,9 +114,7 @@ def test_every_residual_block_hears_the_noise():
     heard = []
     for module in net.modules():
         if type(module).__name__ == "AdaptiveNorm":
-            module.register_forward_hook(
-                lambda m, args, out: heard.append((out[0] - out[1]).abs().max().item())
-            )
+            module.register_forward_hook(lambda m, args, out: heard.append((out[0] - out[1]).abs().max().item()))
     net(torch.zeros(2, 1, 8, 8), torch.tensor([-1.0, 1.0]))
     assert len(heard) == 8 and min(heard) > 1e-3
 
@@ -185,9 +179,7 @@ def test_refuses_arguments_without_sense(options):
         UNet(1, 1, **options)
 
 
-@pytest.mark.parametrize(
-    ("shape", "noise"), [((1, 2, 8), ()), ((1, 3, 8, 8), ()), ((2, 2, 8, 8), (3,)), ((2, 2, 8, 8), (2, 1))]
-)
+@pytest.mark.parametrize(("shape", "noise"), [((1, 2, 8), ()), ((1, 3, 8, 8), ()), ((2, 2, 8, 8), (3,)), ((2, 2, 8, 8), (2, 1))])
 def test_refuses_shapes_that_do_not_fit(shape, noise):
     with pytest.raises(ShapeError, match="expected"):
         UNet(2, 2, width=4)(torch.zeros(shape), torch.zeros(noise))

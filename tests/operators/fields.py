@@ -57,4 +57,4 @@ def waves(grid: CartesianGrid, shift: float = 0.0) -> Waves:
 
 def relative(got: Tensor, wanted: Tensor) -> float:
     """Largest error over the largest value wanted."""
-    return float((got - wanted).abs().max() / wanted.abs().max())
+    return float((got - wanted).detach().abs().max() / wanted.detach().abs().max())

@@ -218,6 +218,8 @@ def test_copies_work_in_other_processes():
         assert relative(other.lap(f), wanted) < 1e-15
 
 
+# torch's forward mode still loads torch.jit.script, which it deprecates itself
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_vmap_and_forward_mode_agree_with_the_plain_call():
     grid = GRIDS[2]
     ops = Spectral(grid)

@@ -43,6 +43,17 @@ def test_a_moving_gap_is_not_a_drift():
     assert integral_drift(field, torch.ones(6)).tolist() == [0, 0, 0, 0]
 
 
+def test_relative_drift_of_a_signed_field_is_in_units_of_its_size():
+    field = torch.tensor([[3.0, -1.0], [3.5, -1.0]], dtype=F64)
+    # the mean grows from 1 to 1.25, the mean absolute value at first is 2
+    assert integral_drift(field, torch.ones(2), relative=True).tolist() == [0, 0.125]
+
+
+def test_errors_of_opposite_sign_do_not_cancel():
+    y = torch.tensor([1.0, 3.0], dtype=F64)
+    assert float(integral_error(torch.stack([y + 1, y - 1]), y)) == 1.0
+
+
 def test_score_is_the_loop_over_members():
     g = torch.Generator().manual_seed(0)
     x, y, w = (torch.rand(s, generator=g, dtype=F64) for s in ((3, 4, 5), (4, 5), (4, 5)))

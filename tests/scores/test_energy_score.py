@@ -28,7 +28,7 @@ def by_pairs(x, y, w):
 
 def test_known_value():
     x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=F64), torch.ones(2, dtype=F64)
-    # the card's norm is the sum of squares, ours the mean over two cells: a factor of root two; six printed digits
+    # the card's norm is the root of the sum of squares, ours of the mean over two cells; six printed digits
     assert math.sqrt(2) * float(energy_score(x, y)) == pytest.approx(0.569036, abs=5e-7)
 
 

@@ -87,6 +87,9 @@ def test_taper_stops_the_leakage_of_an_open_axis():
     _, rough = isotropic_spectrum(trend, space=1)
     _, smooth = isotropic_spectrum(trend, space=1, periodic=False)
     assert float(smooth[16:].sum()) < 1e-3 * float(rough[16:].sum())
+    # an interior wave keeps its energy A^2 / 4 exactly: window^2 has no harmonic above the second
+    wave = torch.cos(2 * math.pi * 5 * torch.arange(64, dtype=F64) / 64)
+    assert float(isotropic_spectrum(wave, space=1, periodic=False)[1].sum()) == pytest.approx(0.25, rel=1e-12)
     # white noise keeps its energy but for the mean's, on average over 2000 rows of 64: four standard errors,
     # where <window^4> = 1.94 raises the variance of the estimate
     noise = draws(2000, 64)

@@ -22,9 +22,7 @@ from physdiff.diffusion.schedule import Schedule, per_sample
 __all__ = ["DDIM", "DDPM", "first_order_kernel"]
 
 
-def first_order_kernel(
-    schedule: Schedule, x_t: Tensor, mean: Tensor, *, t: Tensor | float, s: Tensor | float, eta: float
-) -> Gaussian:
+def first_order_kernel(schedule: Schedule, x_t: Tensor, mean: Tensor, *, t: Tensor | float, s: Tensor | float, eta: float) -> Gaussian:
     """The kernel of the module's formula from t to s.
 
     Args:
@@ -64,9 +62,7 @@ class DDIM(KernelSampler):
             raise InputError(f"DDIM: expected eta in [0, 1], got {eta}; beyond 1 the kernel no longer exists")
         self.eta = eta
 
-    def kernel(
-        self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float
-    ) -> Gaussian:
+    def kernel(self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float) -> Gaussian:
         """The transition q(x_s given x_t), see `KernelSampler.kernel`."""
         return first_order_kernel(schedule, x_t, mean, t=t, s=s, eta=self.eta)
 
@@ -74,8 +70,6 @@ class DDIM(KernelSampler):
 class DDPM(KernelSampler):
     """DDPM ancestral sampling, the exact reverse if D were x_0. Order 1 in law, one evaluation per step."""
 
-    def kernel(
-        self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float
-    ) -> Gaussian:
+    def kernel(self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float) -> Gaussian:
         """The transition q(x_s given x_t), see `KernelSampler.kernel`."""
         return first_order_kernel(schedule, x_t, mean, t=t, s=s, eta=1.0)

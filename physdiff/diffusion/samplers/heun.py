@@ -47,14 +47,10 @@ class Heun(Sampler):
         self.churn = check_positive(churn, "Heun.churn", zero=True)
         self.churn_from = check_positive(churn_from, "Heun.churn_from", zero=True)
         if churn_to is not None and churn_to <= churn_from:
-            raise InputError(
-                f"Heun: expected churn_from < churn_to, got {churn_from} and {churn_to}; swap them"
-            )
+            raise InputError(f"Heun: expected churn_from < churn_to, got {churn_from} and {churn_to}; swap them")
         self.churn_to = churn_to
 
-    def run(
-        self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng
-    ) -> Tensor:
+    def run(self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng) -> Tensor:
         """Carry x from times[0] to times[-1], see `Sampler.run`."""
         schedule = denoiser.schedule
         x, steps = start_state(x, times)

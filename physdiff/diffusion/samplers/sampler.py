@@ -51,9 +51,7 @@ class Sampler(Saved, ABC):
     """Anything that turns noise into a sample."""
 
     @abstractmethod
-    def run(
-        self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng
-    ) -> Tensor:
+    def run(self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng) -> Tensor:
         """Carry x from times[0] to times[-1].
 
         Gradients flow through; the caller decides whether they are recorded.
@@ -75,12 +73,10 @@ class Sampler(Saved, ABC):
 
 
 class KernelSampler(Sampler):
-    """A sampler whose step is one Gaussian transition of known density; particle methods need exactly this."""
+    """A sampler whose step is one Gaussian transition of known density, as particle methods need it."""
 
     @abstractmethod
-    def kernel(
-        self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float
-    ) -> Gaussian:
+    def kernel(self, schedule: Schedule, x_t: Tensor, mean: Tensor, t: Tensor | float, s: Tensor | float) -> Gaussian:
         """The transition q(x_s given x_t), s < t.
 
         Args:
@@ -95,9 +91,7 @@ class KernelSampler(Sampler):
         """
 
     @final
-    def run(
-        self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng
-    ) -> Tensor:
+    def run(self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng) -> Tensor:
         """Carry x from times[0] to times[-1], see `Sampler.run`."""
         x, steps = start_state(x, times)
         for i, (t, s) in enumerate(steps):
@@ -116,22 +110,13 @@ def start_state(x: Tensor, times: Tensor) -> tuple[Tensor, list[tuple[Tensor, Te
         InputError: If the times are not strictly decreasing within [0, 1].
     """
     grid = times.detach().to(device="cpu", dtype=torch.float64)
-    if (
-        grid.ndim != 1
-        or len(grid) < 2
-        or not bool((grid.diff() < 0).all())
-        or not 0 <= float(grid[-1]) < float(grid[0]) <= 1
-    ):
-        raise InputError(
-            f"times: expected two or more strictly decreasing ones in [0, 1], got {grid.tolist()}; use timesteps(...)"
-        )
+    if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() < 0).all()) or not 0 <= float(grid[-1]) < float(grid[0]) <= 1:
+        raise InputError(f"times: expected two or more, strictly decreasing, in [0, 1], got {grid.tolist()}; use timesteps")
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     return wide, list(zip(grid[:-1], grid[1:], strict=True))
 
 
-def denoised(
-    denoiser: Denoiser, x: Tensor, t: Tensor, *, cond: Tensor | None, step: int, steps: int
-) -> Tensor:
+def denoised(denoiser: Denoiser, x: Tensor, t: Tensor, *, cond: Tensor | None, step: int, steps: int) -> Tensor:
     """The posterior mean at step `step` (from 0) of `steps`, in the dtype of the state.
 
     Raises:

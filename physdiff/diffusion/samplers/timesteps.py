@@ -61,10 +61,7 @@ def timesteps(
     low = max(float(schedule.lam(1.0)), -math.log(largest))
     high = min(float(schedule.lam(_FIRST_TIME)), -math.log(smallest))
     if low >= high:
-        raise InputError(
-            "timesteps: expected smallest < largest within the schedule, "
-            f"got u from {math.exp(-high):g} to {math.exp(-low):g}"
-        )
+        raise InputError(f"timesteps: expected smallest < largest within the schedule, got u from {math.exp(-high):g} to {math.exp(-low):g}")
     if kind == "uniform_lam":
         lam = torch.linspace(low, high, steps, dtype=torch.float64)
     else:

@@ -1,0 +1,161 @@
+r"""Trajectories: advance initial fields through given times.
+
+The step is set in one of three ways: a number of substeps between frames, a share of the stepper's stable limit (`cfl`, measured anew at
+each frame), or a tolerance for the error of each interval between frames. The last one compares n steps with 2n: where a method has order p,
+the finer result is off by about $|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from physdiff.base.checks import check_finite, check_positive
+from physdiff.base.errors import Diverged, InputError, ShapeError
+from physdiff.grids.field_spec import Fields
+from physdiff.solvers.stepper import Stepper
+
+__all__ = ["solve"]
+
+Progress = Callable[[int, int], None]
+_CHECK_EVERY = 5
+_MOST_SUBSTEPS = 1 << 16
+_REMEDY = "take shorter steps (more substeps, or a smaller cfl), a finer grid or more viscosity"
+
+
+def solve(
+    stepper: Stepper,
+    initial: Fields,
+    times: Tensor,
+    *,
+    substeps: int | None = None,
+    cfl: float | None = None,
+    tol: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """Advance a batch of initial fields through all times.
+
+    Args:
+        stepper: Advances the law.
+        initial: Each of the law's fields (B, *S) at the first time; their dtype and device are used throughout.
+        times: At least one, increasing, in the law's unit of time.
+        substeps: Steps between neighbouring times.
+        cfl: Share of the stepper's stable limit, above 0; 0.5 if none of the three is given.
+        tol: Largest error of an interval, as a share of the root mean square of each field of each sample.
+        progress: Called with (frames done, frames in all) after each frame.
+
+    Returns:
+        Each field (B, T, *S); the first frame is the initial one.
+
+    Raises:
+        InputError: If a field is missing or not finite, the times do not increase, or two of the three are given.
+        ShapeError: If the fields are not (B, *S) of the grid, or the law's parameters are for another number of samples.
+        Diverged: If a field stops being finite; names the field and the time.
+    """
+    u = _check_initial(stepper, initial)
+    moments = _check_times(times)
+    given = [name for name, value in (("substeps", substeps), ("cfl", cfl), ("tol", tol)) if value is not None]
+    if len(given) > 1:
+        raise InputError(f"solve: expected one of substeps, cfl and tol, got {' and '.join(given)}; leave the others out")
+    if substeps is not None and (isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1):
+        raise InputError(f"solve substeps: expected a whole number above 0, got {substeps!r}")
+    share = check_positive(0.5 if cfl is None else cfl, "solve cfl")
+    frames, guess = [u], 1
+    for i, (t, end) in enumerate(zip(moments, moments[1:], strict=False)):
+        if tol is not None:
+            u, guess = _within(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
+        else:
+            n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
+            u = _march(stepper, u, (t, end), n)
+        frames.append(u)
+        if progress is not None:
+            progress(i + 2, len(moments))
+    return {name: torch.stack([frame[name] for frame in frames], dim=1) for name in stepper.pde.fields}
+
+
+def _march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields:
+    """Equal steps from one time to the next; looks for infinities every few of them."""
+    start, end = span
+    dt = (end - start) / steps
+    for i in range(steps):
+        u = stepper.step(u, start + i * dt, dt)
+        if (i + 1) % _CHECK_EVERY == 0 or i + 1 == steps:
+            bad = _broken(u)
+            if bad is not None:
+                raise Diverged(bad, start + (i + 1) * dt, _REMEDY)
+    return u
+
+
+def _stable_steps(stepper: Stepper, u: Fields, span: tuple[float, float], share: float) -> int:
+    with torch.no_grad():
+        limit = share * stepper.limit(u, span[0])
+    steps = math.ceil((span[1] - span[0]) / limit * (1 - 1e-9)) if limit > 0 else _MOST_SUBSTEPS + 1
+    if not steps <= _MOST_SUBSTEPS:
+        raise Diverged(next(iter(u)), span[0], f"the stable step has shrunk to {limit:.3g}; the law may be ill-posed, or give substeps yourself")
+    return max(steps, 1)
+
+
+def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: float, guess: int) -> tuple[Fields, int]:
+    """The fields at the end of the span by 2n steps, with n doubled until they agree with n steps; and the n to begin with next."""
+    n = guess
+    coarse = _try(stepper, u, span, n)
+    while n <= _MOST_SUBSTEPS:
+        fine = _try(stepper, u, span, 2 * n)
+        if coarse is not None and fine is not None:
+            error = max(_difference(coarse[name], fine[name]) for name in fine) / (2**stepper.order - 1)
+            if error <= tol:
+                return fine, max(1, n // 2) if error < tol / 2 ** (stepper.order + 1) else n
+        coarse, n = fine, 2 * n
+    raise Diverged(next(iter(u)), span[0], f"no step met tol = {tol:g} on the way to {span[1]:g}; raise tol (float32 resolves 1e-6) or refine the grid")
+
+
+def _try(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields | None:
+    try:
+        return _march(stepper, u, span, steps)
+    except Diverged:
+        return None
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """Largest over the batch of the root mean square of a - b over that of b."""
+    axes = tuple(range(1, a.ndim))
+    change, size = (a - b).detach().square().mean(axes).sqrt(), b.detach().square().mean(axes).sqrt()
+    return float((change / size.clamp_min(torch.finfo(b.dtype).tiny)).max())
+
+
+def _broken(u: Fields) -> str | None:
+    """Name of the first field with an entry that is not finite. A sum is read first: it is not finite if an entry is not."""
+    for name, v in u.items():
+        if not bool(v.detach().sum().isfinite()) and not bool(v.detach().isfinite().all()):
+            return name
+    return None
+
+
+def _check_initial(stepper: Stepper, initial: Fields) -> dict[str, Tensor]:
+    pde, shape = stepper.pde, tuple(stepper.operators.coordinates[0].shape)
+    missing = [name for name in pde.fields if name not in initial]
+    if missing:
+        raise InputError(f"solve: expected the initial fields {', '.join(pde.fields)} of {type(pde).__name__}; missing {', '.join(missing)}")
+    u = {name: initial[name] for name in pde.fields}
+    batch = u[pde.fields[0]].shape[:1]
+    for name, v in u.items():
+        if tuple(v.shape) != (*batch, *shape) or v.ndim != len(shape) + 1:
+            wanted = ", ".join(map(str, shape))
+            raise ShapeError(f"solve: expected initial {name} of shape (batch, {wanted}), one batch for all fields, got {tuple(v.shape)}")
+        check_finite(v.detach(), f"solve: initial {name}")
+    if pde.batch not in (1, *batch):
+        raise ShapeError(f"solve: {type(pde).__name__} has parameters for {pde.batch} samples, expected {batch[0]} as in the initial fields; repeat them")
+    return u
+
+
+def _check_times(times: Tensor) -> list[float]:
+    moments = torch.as_tensor(times, dtype=torch.float64).detach().cpu()
+    if moments.ndim != 1 or moments.numel() < 1 or not bool(moments.isfinite().all()):
+        raise InputError(f"solve times: expected a row of finite times, got {times!r}")
+    if not bool((moments.diff() > 0).all()):
+        bad = int((moments.diff() <= 0).nonzero()[0])
+        raise InputError(f"solve times: expected increasing times, got {float(moments[bad]):g} before {float(moments[bad + 1]):g}; sort them")
+    return [float(t) for t in moments]
