@@ -36,7 +36,11 @@ class Saved:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it mirrors any constructor
         instance = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(instance, *args, **kwargs)
+        signature = inspect.signature(cls.__init__)
+        # a class without a constructor inherits one that seems to take anything; it takes nothing
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        named = [p for p in signature.parameters.values() if p.kind not in variable]
+        bound = signature.replace(parameters=named).bind_partial(instance, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(list(bound.arguments.items())[1:])
         object.__setattr__(instance, "_saved_arguments", arguments)

@@ -131,9 +131,9 @@ def _increasing_longitude(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | 
         order = order[::-1]
     turned = values[order]
     if values.size > 1 and not (np.diff(turned) > 0).all():
-        turned = turned[0] + np.concatenate([[0.0], np.cumsum(np.mod(np.diff(turned), 360.0))])
-        if turned[-1] > 360.0:
-            turned = turned - 360.0
+        unrolled = turned[0] + np.concatenate([[0.0], np.cumsum(np.mod(np.diff(turned), 360.0))])
+        if unrolled[-1] - unrolled[0] <= 360.0:
+            turned = unrolled - 360.0 if unrolled[-1] > 360.0 else unrolled
     if turned.size > 2 and abs(turned[-1] - turned[0] - 360.0) < 1e-6:
         order, turned = order[:-1], turned[:-1]
     return turned, None if np.array_equal(order, np.arange(values.size)) else order

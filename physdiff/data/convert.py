@@ -20,9 +20,9 @@ from physdiff.data.names import cf_attributes, unknown_variable
 from physdiff.data.timeline import as_times, is_calendar, time_axis
 from physdiff.data.units import check_unit, normal_unit
 from physdiff.grids.cartesian import CartesianGrid
-from physdiff.grids.field_spec import FieldSpec, Fields
+from physdiff.grids.field_spec import Fields, FieldSpec
 from physdiff.grids.grid import Grid
-from physdiff.grids.latlon import LatLonGrid
+from physdiff.grids.latlon import EARTH_RADIUS, LatLonGrid
 
 __all__ = ["ROWS", "field_names", "grid_of", "one_grid", "spec_of", "to_dataset", "to_tensor", "value_mask"]
 
@@ -52,8 +52,8 @@ def grid_of(ds: xr.Dataset, *, periodic: bool | tuple[bool, ...] | None = None) 
         raise DataError(f"expected coordinates along {', '.join(dims)}, got none along {', '.join(missing)}; add them to the data set")
     if dims == list(SPHERE):
         radius = ds["latitude"].attrs.get("sphere_radius")
-        axes = (torch.from_numpy(np.array(ds[d].values, dtype=np.float64)) for d in SPHERE)
-        return LatLonGrid(*axes, **({} if radius is None else {"radius": float(radius)}))
+        latitude, longitude = (torch.from_numpy(np.array(ds[d].values, dtype=np.float64)) for d in SPHERE)
+        return LatLonGrid(latitude, longitude, EARTH_RADIUS if radius is None else float(radius))
     if tuple(dims) not in (PLANE[-1:], PLANE[-2:], PLANE):
         found = ", ".join(map(str, ds.dims))
         raise DataError(f"expected dimensions latitude and longitude, or x, or y and x, or z, y and x, got {found}; open files with open_dataset")
@@ -286,7 +286,8 @@ def to_dataset(
         for c, (name, unit) in enumerate(zip(spec.names, spec.units, strict=True))
     }
     time_attrs = {} if is_calendar(stamps) else {"units": spec.time_unit}
-    every = {time_dim: (time_dim, stamps, time_attrs), **_space_coords(spec.grid), **dict(coords or {})}
+    counts = {d: (d, np.arange(n)) for d, n in zip(leading, x.shape[:n_lead], strict=True)}
+    every = {**counts, time_dim: (time_dim, stamps, time_attrs), **_space_coords(spec.grid), **dict(coords or {})}
     return xr.Dataset(data, coords=every, attrs={"Conventions": "CF-1.8", **dict(attrs or {})})
 
 
@@ -295,7 +296,7 @@ def _space_coords(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, Any]
     for k, (dim, axis) in enumerate(zip(grid.dims, grid.axes(), strict=True)):
         attrs: dict[str, Any] = {"units": grid.length_unit, "periodic": "true" if grid.periodic[k] else "false"}
         if isinstance(grid, LatLonGrid):
-            attrs = {"standard_name": dim, "units": "degrees_north" if dim == "latitude" else "degrees_east"}
+            attrs = {"standard_name": dim, "units": f"degrees_{'north' if dim == 'latitude' else 'east'}", "axis": "Y" if dim == "latitude" else "X"}
             if dim == "latitude":
                 attrs["sphere_radius"] = grid.radius
         elif isinstance(grid, CartesianGrid):

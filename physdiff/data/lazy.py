@@ -139,6 +139,8 @@ class LazyField(BackendArray):
         self.shape, self.dtype = shape, dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.typing.ArrayLike:
+        if not isinstance(key, indexing.VectorizedIndexer):
+            return self._read(key.tuple)
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:

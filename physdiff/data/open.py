@@ -11,6 +11,7 @@ import glob
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -77,7 +78,7 @@ def _opened(path: Source, variables: Sequence[str] | None, units: Mapping[str, s
         per_file = [[_with_time(f) for f in found] for found in per_file]
     chosen = _choose([f for found in per_file for f in found], variables, where=where, needed=needed)
     for name, expected in (units or {}).items():
-        hits = [n for n, group in chosen.items() if n == name or group[0].base == name or find_name(name, [n])]
+        hits = [n for n, group in chosen.items() if find_name(name, [n, group[0].base])]
         if not hits:
             raise unknown_variable(name, chosen, f"{where}, units")
         for hit in hits:
@@ -140,7 +141,7 @@ def _choose(found: Sequence[Found], variables: Sequence[str] | None, *, where: s
         if problem:
             raise DataError(f"{where}: {problem}; or leave it out with variables=[...]")
         if moving[name] and not all(d in moving[name][0].dims for d in needed):
-            raise DataError(f"{where}: expected {name} with {' and '.join(needed)}, got dimensions {', '.join(moving[name][0].dims)}; {_other(needed)}")
+            raise DataError(f"{where}: expected {name} with {' and '.join(needed)}, got {', '.join(moving[name][0].dims)}; {_other(needed)}")
         usable[name] = moving[name] or group[:1]
     return usable
 
@@ -227,7 +228,7 @@ def _in_time(group: Sequence[Found], name: str) -> list[Found]:
     return ordered
 
 
-def _ends(found: Found) -> tuple[np.generic, np.generic]:
+def _ends(found: Found) -> tuple[Any, Any]:
     times = found.axes["time"].values
     assert times is not None and times.size
     return times[0], times[-1]
@@ -243,7 +244,14 @@ def _coordinate_attrs(dim: str, axis: Axis) -> dict[str, object]:
     attrs = {k: v for k, v in axis.attrs.items() if k not in ("stored_direction", "bounds", "dtype", "calendar")}
     if dim in SPHERE:
         attrs.update(standard_name=dim, units="degrees_north" if dim == "latitude" else "degrees_east")
+    axis_letter = {"latitude": "Y", "longitude": "X", "x": "X", "y": "Y", "z": "Z"}.get(dim)
+    if axis_letter:
+        attrs["axis"] = axis_letter
     return attrs
+
+
+def _span(times: np.ndarray) -> str:
+    return f"{times.size} frames ({show_time(times[0])} to {show_time(times[-1])})"
 
 
 def _add_coordinate(coords: dict[str, xr.Variable], new: xr.Variable, *, name: str, where: str) -> None:
@@ -253,7 +261,7 @@ def _add_coordinate(coords: dict[str, xr.Variable], new: xr.Variable, *, name: s
         return
     if dim == "time":
         raise DataError(
-            f"{where}: expected all variables at the same times, got {old.size} steps ({show_time(old.values[0])} to {show_time(old.values[-1])}) and "
-            f"{new.size} ({show_time(new.values[0])} to {show_time(new.values[-1])}) for {name}; choose with variables=[...] or complete the files"
+            f"{where}: expected all variables at the same times, got {_span(old.values)} and {_span(new.values)} for {name}; "
+            "choose with variables=[...] or complete the files"
         )
     raise DataError(f"{where}: expected one coordinate {dim!r} for all variables, got another for {name}; open them apart")

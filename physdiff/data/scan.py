@@ -46,7 +46,7 @@ class Found:
     dims: tuple[str, ...]
     axes: Mapping[str, Axis]
     attrs: Mapping[str, Any]
-    moment: np.datetime64 | float | None = None
+    moment: Any = None
     problem: str = ""
 
     @property
@@ -143,7 +143,7 @@ def _axis(role: str, dim: str, raw: xr.Dataset, path: str) -> Axis:
     return Axis(dim, times, None, attrs)
 
 
-def _scalar_time(raw: xr.Dataset) -> np.datetime64 | float | None:
+def _scalar_time(raw: xr.Dataset) -> Any:  # noqa: ANN401 - a numpy scalar of either kind
     """The one time of a file without a time dimension, if it has a scalar one."""
     for name in ("valid_time", "time"):
         variable = raw.variables.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,8 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.data.timeline import as_times, is_calendar, show_time
 
 __all__ = ["split_samples", "split_time"]
+
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 
 
 def split_time(
@@ -51,9 +54,10 @@ def _cut(times: np.ndarray, at: str | float | np.datetime64) -> int:
         if not is_calendar(times):
             raise InputError(f"split_time at: expected a share between 0 and 1 for times that are plain numbers, got {at!r}")
         try:
-            return int(np.searchsorted(times, np.datetime64(at, "ns")))
+            moment = np.datetime64(at).astype("datetime64[ns]")
         except ValueError as error:
             raise InputError(f"split_time at: expected a date as in '2018-01-01' or a share between 0 and 1, got {at!r}") from error
+        return int(np.searchsorted(times, moment))
     if not 0 < at < 1:
         raise InputError(f"split_time at: expected a share between 0 and 1, got {at!r}; write a date as text")
     return round(times.size * at)
@@ -62,15 +66,15 @@ def _cut(times: np.ndarray, at: str | float | np.datetime64) -> int:
 def _before(times: np.ndarray, cut: int, gap: str | np.timedelta64 | datetime.timedelta) -> int:
     if not is_calendar(times):
         raise InputError(f"split_time gap: expected a number of frames for times that are plain numbers, got {gap!r}")
-    try:
-        text = gap.strip() if isinstance(gap, str) else ""
-        digits = text.rstrip("abcdefghijklmnopqrstuvwxyzD ")
-        span = np.timedelta64(int(digits), text[len(digits) :].strip()) if text else np.timedelta64(gap)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"split_time gap: expected a number of frames or a span as in '12h', got {gap!r}") from error
-    if span < np.timedelta64(0, "ns"):
+    if isinstance(gap, str):
+        parts = re.fullmatch(r"\s*(\d+)\s*(s|min|h|d)\s*", gap, re.IGNORECASE)
+        if parts is None:
+            raise InputError(f"split_time gap: expected a number of frames or a span as in '12h' (s, min, h, d), got {gap!r}")
+        gap = datetime.timedelta(**{_UNITS[parts[2].lower()]: int(parts[1])})
+    span = np.timedelta64(gap)
+    if span < np.timedelta64(0, "s"):
         raise InputError(f"split_time gap: expected a span of 0 or more, got {gap!r}")
-    return cut if cut >= times.size else int(np.searchsorted(times, times[cut] - span, side="right" if not span else "left"))
+    return cut if cut >= times.size else int(np.searchsorted(times, times[cut] - span, side="left"))
 
 
 def split_samples(ds: xr.Dataset, *, at: float | int, dim: str = "sample") -> tuple[xr.Dataset, xr.Dataset]:

@@ -111,7 +111,7 @@ class MixtureDenoiser(Denoiser):
     means: Tensor
     stds: Tensor
 
-    def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, stds: Tensor) -> None:
+    def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, *, stds: Tensor) -> None:
         super().__init__()
         if weights.ndim != 1 or means.shape[:1] != weights.shape or stds.shape not in (weights.shape, means.shape):
             raise ShapeError(

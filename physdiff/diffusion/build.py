@@ -10,7 +10,7 @@ from torch import nn
 from physdiff.base.errors import InputError
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
-from physdiff.diffusion.samplers.heun import Heun
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.field_spec import FieldSpec
@@ -46,8 +46,8 @@ def build_prior(
         cond_transform: Fitted condition transform; derived from `transform` if not given (`condition_like`).
         network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=..., width=...)``.
         width: Channels of the network at its finest level.
-        sampler: Default Heun.
-        steps: Sampler steps; Heun evaluates the network 2 steps - 1 times.
+        sampler: DPMSolver2M if None.
+        steps: Sampler steps.
     """
     if isinstance(transform, Normalizer) and transform.mean is None:
         raise InputError("build_prior: expected a fitted transform, got one without statistics; use fitted(transform, data)")
@@ -62,9 +62,9 @@ def build_prior(
         extra = cond_shape[0]
     periodic = spec.grid.periodic if frames == 1 else (False, *spec.grid.periodic)
     net = network(channels + extra, channels, ndim=len(periodic), periodic=periodic, width=width)
-    denoiser = PreconditionedDenoiser(net, EDMSchedule(0.02, 200.0))
+    denoiser = PreconditionedDenoiser(net, EDMSchedule(0.02, 80.0))
     return DiffusionPrior(
-        denoiser, transform, spec, sampler=sampler or Heun(), steps=steps, cond_transform=cond_transform, cond_spec=cond_spec
+        denoiser, transform, spec, sampler=sampler or DPMSolver2M(), steps=steps, cond_transform=cond_transform, cond_spec=cond_spec
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.saved import describe
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.schedule import Schedule, per_sample
@@ -51,10 +52,10 @@ class PreconditionedDenoiser(Denoiser):
     ) -> None:
         super().__init__()
         check_positive(sigma_data, "PreconditionedDenoiser.sigma_data")
-        if base is not None and _law(base.schedule) != _law(schedule):
+        if base is not None and describe(base.schedule) != describe(schedule):
             raise InputError(
                 "PreconditionedDenoiser: expected a base with the same schedule, "
-                f"got {_law(base.schedule)} beside {_law(schedule)}; give both the same"
+                f"got {describe(base.schedule)} beside {describe(schedule)}; give both the same"
             )
         self.network = network
         self.schedule = schedule
@@ -111,7 +112,3 @@ class PreconditionedDenoiser(Denoiser):
 
     def _network_dtype(self, x: Tensor) -> torch.dtype:
         return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), x.dtype)
-
-
-def _law(schedule: Schedule) -> tuple[str, dict[str, object]]:
-    return type(schedule).__name__, dict(schedule._saved_arguments)  # type: ignore[attr-defined]

@@ -5,13 +5,18 @@ $R$, the posterior mean is
 
 $$ D_y = D + \Sigma_t H^\top (H \Sigma_t H^\top + R)^{-1} (y - A(D)), \qquad \Sigma_t = (C^{-1} + u^{-2} I)^{-1},\; u = \sigma/\alpha, $$
 
-with $H$ the derivative of $A$. For a Gaussian prior with covariance $C$ this is exact. $C = I$ is the pseudo-inverse guidance (PiGDM, Song et
-al., 2023) on normalised data; $C$ from the training data spreads a reading as far as the fields are correlated, needs no gradient through the
-network, and on sparse sensors halves the error. A denoiser that wraps a denoiser: every sampler works with it.
+with $H$ the derivative of $A$. For a Gaussian prior with covariance $C$ and a linear $A$ this is exact. $C = I$ is the pseudo-inverse guidance
+(PiGDM: Song et al., Pseudoinverse-guided diffusion models for inverse problems, 2023) without its gradient through the network; on a prior
+that is correlated it is biased. $C$ from the training data spreads a reading as far as the fields are correlated. A denoiser that wraps a
+denoiser: every sampler works with it.
+
+An affine $A$ with few readings gets its matrix $H$ once, and one factorisation for each noise level; otherwise the system is solved by
+conjugate gradients, with products by $H$ and $H^\top$ from automatic differentiation at $D$ (one Gauss-Newton step per level).
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -21,6 +26,7 @@ from torch import Tensor
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.linalg import cg
 from physdiff.base.rng import Rng
+from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import Covariance, DiagonalCovariance
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
@@ -28,18 +34,30 @@ from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.noise import GaussianNoise
-from physdiff.inference.observation import LinearOperator
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
 __all__ = ["Guided", "GuidedDenoiser", "prior_covariance"]
 
+# Beyond this many readings a factorisation per level costs more than conjugate gradients; beyond this many entries the matrix is too large.
+_MOST_READINGS = 1024
+_MOST_ENTRIES = 2**25
+_ROWS = 128
+# Readings this many prior standard deviations off (root mean square) are in another unit.
+_IMPLAUSIBLE = 30.0
+
 
 def prior_covariance(posterior: Posterior) -> Covariance:
-    """Covariance of the prior's coefficients: the one of its Gaussian part if it has one, else the identity."""
+    """Covariance of the prior's coefficients: that of its Gaussian part if it has one, else sigma_data^2 times the identity."""
     denoiser = posterior.prior.denoiser
-    base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser
-    found = getattr(base, "covariance", None)
-    return found if isinstance(found, Covariance) else DiagonalCovariance(torch.ones(posterior.prior.latent_shape))
+    base, scale = denoiser, 1.0
+    if isinstance(denoiser, PreconditionedDenoiser):
+        if denoiser.base is None:
+            scale = denoiser.sigma_data
+        else:
+            base = denoiser.base
+    if isinstance(base, GaussianDenoiser):
+        return base.covariance
+    return DiagonalCovariance(torch.full(posterior.prior.latent_shape, float(scale) ** 2))
 
 
 class GuidedDenoiser(Denoiser):
@@ -47,155 +65,221 @@ class GuidedDenoiser(Denoiser):
 
     Args:
         posterior: Prior and observations with Gaussian noise.
-        covariance: C, of coefficients.
+        covariance: C, of coefficients; moved to the prior's device if it is elsewhere.
+        matrix: Whether H is kept as a matrix; None: where A is affine (tried on random states) and H is small.
+        iterations: Largest number of conjugate gradient iterations where it is not.
+        tolerance: Relative residual at which they stop.
+
+    Attributes:
+        evaluations: Number of calls of the prior's denoiser.
+        solve_error: Largest relative residual the conjugate gradients left.
 
     Raises:
         InputError: If an observation's noise is not Gaussian.
     """
 
-    def __init__(self, posterior: Posterior, covariance: Covariance) -> None:
+    def __init__(
+        self,
+        posterior: Posterior,
+        covariance: Covariance,
+        *,
+        matrix: bool | None = None,
+        iterations: int = 100,
+        tolerance: float = 1e-4,
+    ) -> None:
         super().__init__()
         if not all(isinstance(o.noise, GaussianNoise) for o in posterior.observations):
             raise InputError("Guided: expected Gaussian noise on every observation; use a weighted sampler for other noise laws")
         self.prior = posterior.prior
         self.schedule = posterior.prior.denoiser.schedule
-        self.posterior, self.covariance = posterior, covariance
-        self.linear = all(isinstance(o.operator, LinearOperator) for o in posterior.observations)
-        self._matrix: Tensor | None = None
+        self.posterior, self.iterations, self.tolerance = posterior, iterations, tolerance
+        self.covariance = _on(covariance, posterior.state.device)
+        self.evaluations, self.solve_error = 0, 0.0
+        zero = posterior.state.new_zeros(1, *posterior.prior.latent_shape)
+        self.covariance(zero)  # a covariance of another size is refused here, by name, rather than in the middle of a run
+        if matrix is None:
+            readings = self.misfit(zero)[0].shape[1]
+            small = readings <= _MOST_READINGS and readings * zero.numel() <= _MOST_ENTRIES
+            matrix = small and self._affine(zero)
+        # rows of H in float64: the system of sharp readings is ill-conditioned
+        self._matrix = _jacobian(lambda z: -self.misfit(z)[0], zero).double() if matrix else None
+        self._factors: dict[float, Tensor] = {}
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """E[z_0 | z_t, y] for a noisy state (B, C', T', *S')."""
+        """E[z_0 | z_t, y] for a noisy state (B, C', T', *S'); see Denoiser.forward."""
+        t = torch.as_tensor(t)
+        if t.numel() > 1 and bool((t != t[0]).any()):
+            conds = [None if cond is None else cond[i % cond.shape[0]][None] for i in range(len(t))]
+            return torch.cat([self(x[None], s, c) for x, s, c in zip(x_t, t, conds, strict=True)])
+        self.evaluations += 1
         mean = self.prior.denoiser(x_t, t, cond)
-        alpha, sigma = self.schedule(t)
-        u2 = ((sigma / alpha) ** 2).double().reshape(-1)[0]
-        return mean + (self._linear_step(mean, u2) if self.linear else self._newton_step(mean, u2)).to(mean)
+        alpha, sigma = (float(c) for c in self.schedule(t.reshape(-1)[0]))
+        z = mean.detach()
+        step = self._newton_step(z, alpha, sigma) if self._matrix is None else self._matrix_step(z, alpha, sigma)
+        return mean + step.to(mean)
 
-    def _spread(self, u2: Tensor) -> Callable[[Tensor], Tensor]:
-        """The map v -> Sigma_t v."""
-
-        def shrink(eigenvalues: Tensor) -> Tensor:
-            return eigenvalues * u2 / (eigenvalues + u2)
-
-        return lambda v: self.covariance.apply_function(shrink, v)
-
-    def _misfit(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Residual of the observed readings and their noise variances, (B, m) and (m,)."""
+    def misfit(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Misfit of coefficients (B, C', T', *S') to the m readings there are, (B, m), and the readings' noise variances (m,), float64."""
         x = self.posterior.decode(z)
         residuals, variances = [], []
         for o in self.posterior.observations:
             r = o.residual(x)
-            seen = (o.y.isfinite() & torch.ones(r.shape[1:], dtype=torch.bool)).flatten().to(r.device)
+            seen = o.seen(r.shape[1:]).flatten().to(r.device)
             residuals.append(r.flatten(1)[:, seen])
-            variances.append(o.noise.variance(r[0]).flatten()[seen])
+            variances.append(o.noise.variance(torch.empty(r.shape[1:], device=r.device)).flatten()[seen])
         return torch.cat(residuals, 1), torch.cat(variances)
 
-    def _linear_step(self, mean: Tensor, u2: Tensor) -> Tensor:
-        misfit, variance = self._misfit(mean.detach())
+    def surprise(self) -> float | None:
+        """Root mean square over the readings of (y - A m) / std of (y - A z) under the prior N(m, C); None without a matrix.
+
+        About 1, or below, where the readings are plausible; hundreds where they are in another unit.
+        """
         if self._matrix is None:
-            self._matrix = _jacobian(lambda z: -self._misfit(z)[0], mean[:1].detach())
-        h = self._matrix.to(mean)  # (m, *latent)
-        spread = self._spread(u2)(h)  # Sigma H^T, row by row
-        system = (spread.flatten(1) @ h.flatten(1).T).double() + torch.diag(variance.double())
-        lower = torch.linalg.cholesky((system + system.T) / 2)
-        weights = torch.cholesky_solve(misfit.double().T, lower).T.to(mean)
-        return torch.einsum("bm,m...->b...", weights, spread)
+            return None
+        denoiser = self.prior.denoiser
+        base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser
+        centre = self.posterior.state.new_zeros(1, *self.prior.latent_shape)
+        if isinstance(base, GaussianDenoiser):
+            centre = base.prior_mean(centre, self.prior.encode_cond(self.posterior.completed))
+        misfit, variance = self.misfit(centre)
+        spread = (self.covariance(self._matrix) * self._matrix).flatten(1).sum(1) + variance
+        return float((misfit.double() ** 2 / spread).mean().sqrt())
 
-    def _newton_step(self, mean: Tensor, u2: Tensor) -> Tensor:
-        """One Gauss-Newton step with H at the mean, the system solved matrix-free."""
-        z = mean.detach()
-        spread = self._spread(u2)
-        (misfit, variance), pull = torch.func.vjp(lambda v: self._misfit(v), z)
-        zero = torch.zeros_like(variance)
+    def _affine(self, zero: Tensor) -> bool:
+        """Whether the readings depend on the coefficients by an affine map, tried on two random states of unit size."""
+        one, two = Rng(0).child("affine").normal((2, *zero.shape), like=zero)
+        with torch.no_grad():
+            at = self.misfit(torch.cat([zero, one, two, one + two]))[0]
+        error = at[1] + at[2] - at[0] - at[3]
+        size = (at[1:3] - at[0]).norm() + torch.finfo(at.dtype).eps ** 0.5 * at[0].norm()
+        return bool(error.norm() <= 1e-3 * size)
 
-        def transpose(w: Tensor) -> Tensor:
-            return -pull((w, zero))[0]
+    def _spread(self, alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
+        """The map v -> Sigma_t v; in this form it holds for u = 0 and for infinite u too."""
 
-        def forward_map(w: Tensor) -> Tensor:
-            ahead = torch.func.jvp(lambda v: self._misfit(v)[0], (z,), (spread(transpose(w)),))[1]
-            return -ahead + w * variance.to(w)
+        def shrink(c: Tensor) -> Tensor:
+            return sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(torch.finfo(torch.float64).tiny)
 
-        # unit diagonal noise keeps the iteration count independent of the units of the readings
-        root = variance.sqrt().to(z)
-        scaled = cg(lambda w: forward_map(w / root) / root, misfit / root, rtol=1e-4, max_iter=40)
-        return spread(transpose(scaled / root))
+        return lambda v: self.covariance.apply_function(shrink, v)
+
+    def _matrix_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+        assert self._matrix is not None
+        h, spread, level = self._matrix, self._spread(alpha, sigma), alpha / sigma
+        misfit, variance = self.misfit(z)
+        lower = self._factors.get(level)
+        if lower is None:
+            system = spread(h).flatten(1) @ h.flatten(1).T
+            lower = torch.linalg.cholesky((system + system.T) / 2 + torch.diag(variance))
+            if len(self._factors) * len(h) ** 2 > _MOST_ENTRIES:
+                self._factors.clear()
+            self._factors[level] = lower
+        weights = torch.cholesky_solve(misfit.double().T, lower).T
+        return spread(torch.tensordot(weights, h, dims=1).to(z))
+
+    def _newton_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+        """One Gauss-Newton step with H at z, the system solved matrix-free."""
+        spread = self._spread(alpha, sigma)
+        misfit, pull, variance = torch.func.vjp(self.misfit, z, has_aux=True)
+        # readings in units of their noise: the iteration count does not depend on the units
+        root = variance.sqrt().to(misfit)
+
+        def back(w: Tensor) -> Tensor:
+            return spread(-pull(w / root)[0])
+
+        def system(w: Tensor) -> Tensor:
+            ahead = torch.func.jvp(lambda v: self.misfit(v)[0], (z,), (back(w),))[1]
+            return w - ahead / root
+
+        goal = misfit / root
+        solution = cg(system, goal, rtol=self.tolerance, max_iter=self.iterations)
+        left = (system(solution) - goal).norm(dim=1) / goal.norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
+        self.solve_error = max(self.solve_error, float(left.max()))
+        return back(solution)
+
+
+def _on(covariance: Covariance, device: torch.device) -> Covariance:
+    held = next(covariance.buffers(), None)
+    return covariance if held is None or held.device == device else copy.deepcopy(covariance).to(device)
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """Rows of the derivative of (1, *latent) -> (1, m), as (m, *latent)."""
+    """Rows of the derivative at z (1, *latent) of a map (B, *latent) -> (B, m), as (m, *latent): sample i of a batch gives row i."""
+    m = function(z).shape[1]
+    rows = []
     with torch.enable_grad():
-        z = z.clone().requires_grad_()
-        out = function(z)[0]
-        rows = [torch.autograd.grad(value, z, retain_graph=True)[0][0] for value in out]
-    return torch.stack(rows)
+        for first in range(0, m, _ROWS):
+            index = torch.arange(first, min(first + _ROWS, m), device=z.device)
+            point = z.detach().expand(len(index), *z.shape[1:]).clone().requires_grad_()
+            chosen = function(point)[torch.arange(len(index), device=z.device), index]
+            rows.append(torch.autograd.grad(chosen.sum(), point)[0])
+    return torch.cat(rows)
 
 
 class Guided(PosteriorSampler):
     """Run a sampler on the guided denoiser.
 
-    Exact for Gaussian priors and linear observations with the prior's own covariance (up to the sampler's steps); else a good
-    approximation whose spread should be checked (coverage, ranks).
+    Exact for Gaussian priors and linear observations with the prior's own covariance (up to the sampler's steps); else a good approximation
+    whose spread should be checked (coverage, ranks). With C = I on a prior that is correlated, means are biased and spreads wrong (measured in
+    tests/laws/test_posterior.py).
 
     Args:
         sampler: How to sample; the prior's own if None.
         steps: Number of steps; the prior's own if None.
         covariance: C of the coefficients; `prior_covariance` if None.
         max_batch: Number of members that go through the network at once.
+        iterations: Largest number of conjugate gradient iterations per level, where the readings are not linear or too many for a matrix.
     """
 
     def __init__(
-        self, sampler: Sampler | None = None, steps: int | None = None, covariance: Covariance | None = None, *, max_batch: int = 64
+        self,
+        sampler: Sampler | None = None,
+        steps: int | None = None,
+        covariance: Covariance | None = None,
+        *,
+        max_batch: int = 64,
+        iterations: int = 100,
     ) -> None:
-        self.sampler, self.steps, self.covariance, self.max_batch = sampler, steps, covariance, max_batch
+        self.sampler, self.steps, self.covariance = sampler, steps, covariance
+        self.max_batch, self.iterations = max_batch, iterations
 
     @torch.no_grad()
     def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
         """Draw n members.
 
-        `info` holds ``nfe`` (network evaluations per member), ``seconds`` and ``misfit``: mean squared residual over noise variance, about 1
-        where the draw fits the readings as well as their noise allows.
+        `info` holds ``nfe`` (network evaluations per member), ``seconds``, ``misfit`` (n,): mean squared residual over noise variance, about 1
+        where the draw fits the readings as well as their noise allows; ``surprise`` (see GuidedDenoiser.surprise) where the readings are
+        linear, else ``solve_error``: the largest relative residual the conjugate gradients left.
 
         Raises:
+            InputError: If the readings cannot be in the field's unit: 30 prior standard deviations off on average.
             Diverged: If a member is not finite.
         """
         start = time.monotonic()
-        prior = posterior.prior
-        guided = GuidedDenoiser(posterior, self.covariance or prior_covariance(posterior))
-        sampler, steps = self.sampler or prior.sampler, self.steps or prior.steps
-        times = timesteps(guided.schedule, steps)
+        prior, like = posterior.prior, posterior.state
+        guided = GuidedDenoiser(posterior, self.covariance or prior_covariance(posterior), iterations=self.iterations)
+        surprise = guided.surprise()
+        if surprise is not None and surprise > _IMPLAUSIBLE:
+            units = ", ".join(f"{n} in {u}" for n, u in zip(prior.spec.names, prior.spec.units, strict=True))
+            raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {surprise:.0f} prior standard deviations off; convert them")
+        sampler = self.sampler or prior.sampler
+        times = timesteps(guided.schedule, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
-        like = next(prior.denoiser.parameters(), torch.zeros(()))
         cond = prior.encode_cond(posterior.completed)
-        counter = _Counter(prior.denoiser)
         draws, misfits = [], []
         for first in range(0, n, self.max_batch):
             rows = range(first, min(first + self.max_batch, n))
-            noise = rng.child("start").normal_each(rows, prior.latent_shape, like=like.float()) * sigma.to(like)
+            noise = rng.child("start").normal_each(rows, prior.latent_shape, like=like) * sigma.to(like)
             z = sampler.run(guided, noise, times, cond=cond, rng=rng.child("path", first))
-            r, variance = guided._misfit(z)
+            r, variance = guided.misfit(z)
             misfits.append((r**2 / variance).mean(1))
             draws.append(posterior.decode(z))
-        counter.remove()
         members = torch.cat(draws)
         if not bool(members.isfinite().all()):
             raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps, a larger noise std, or check that the readings are in the field's unit")
-        chunks = -(-n // self.max_batch)
         info = {
-            "nfe": torch.tensor(counter.calls // chunks),
+            "nfe": torch.tensor(guided.evaluations // len(draws)),
             "seconds": torch.tensor(time.monotonic() - start),
             "misfit": torch.cat(misfits),
+            **({"solve_error": torch.tensor(guided.solve_error)} if surprise is None else {"surprise": torch.tensor(surprise)}),
         }
         return Ensemble.equal(prior.masked(members), info)
-
-
-class _Counter:
-    """Counts forward calls of a module."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.calls = 0
-        self._handle = module.register_forward_hook(self._count)
-
-    def _count(self, *_: object) -> None:
-        self.calls += 1
-
-    def remove(self) -> None:
-        self._handle.remove()

@@ -3,6 +3,7 @@ r"""The target: prior times likelihood, $p(x \mid y) \propto p(x \mid \text{cond
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ class Posterior:
         cond: Condition window (1, C', T, *S) of the prior, if it has one.
 
     Raises:
-        InputError: If there is no observation, or the condition has a batch.
+        InputError: If there is no observation, the condition has a batch, or an operator reads other fields or numbers of frames than the
+            prior draws.
+        GridMismatch: If an operator is for another grid or time step than the prior's.
     """
 
     def __init__(self, prior: DiffusionPrior, observations: Observation | tuple[Observation, ...], cond: Tensor | None = None) -> None:
@@ -34,8 +37,22 @@ class Posterior:
         if not self.observations:
             raise InputError("Posterior: expected at least one observation, got none; sample the prior instead")
         if cond is not None and cond.shape[0] != 1:
-            raise InputError(f"Posterior: expected one condition window (1, ...), got batch {cond.shape[0]}")
-        self.completed = prior.complete(cond)
+            raise InputError(f"Posterior: expected one condition window (1, ...), got batch {cond.shape[0]}; make one posterior for each")
+        for o in self.observations:
+            spec, what = o.operator.spec, f"Posterior: {type(o.operator).__name__}"
+            if spec is not None and spec is not prior.spec:
+                prior.check_grid(spec, what)
+                if spec.frames != prior.spec.frames:
+                    raise InputError(f"{what}: expected windows of {prior.spec.frames} frames, got {spec.frames}; build it with the prior's spec")
+        self.completed = prior.complete(None if cond is None else cond.to(self.state))
+
+    @property
+    def state(self) -> Tensor:
+        """An empty tensor with the dtype (float32 at least) and the device in which the prior's coefficients are sampled."""
+        module = self.prior.denoiser
+        first = next((p for p in chain(module.parameters(), module.buffers()) if p.is_floating_point()), torch.zeros(()))
+        dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+        return torch.empty((), dtype=dtype, device=first.device)
 
     def decode(self, z: Tensor) -> Tensor:
         """Coefficients to physical windows, on the data's own units; the only place where a posterior leaves coefficients."""

@@ -1,8 +1,9 @@
 r"""Derivatives at scattered points by reverse-mode differentiation of a network.
 
-A field is the output of a function of the points, $f_i = f(x_i, t_i)$. Each output depends on its own point only, so one backward pass of
-$\sum_i f_i$ gives every $\partial f_i / \partial x_i$ at once. Derivatives keep their graph: residuals can be trained, and derivatives of
-derivatives taken. Reference: Raissi, Perdikaris and Karniadakis, Physics-informed neural networks (2019).
+A field is the output of a function of the points, $f_i = f(x_i, t_i)$. Each output depends on its own point
+only, so one backward pass of $\sum_i f_i$ gives every $\partial f_i / \partial x_i$ at once. Derivatives
+keep their graph: residuals can be trained, and derivatives of derivatives taken. Reference: Raissi,
+Perdikaris and Karniadakis, Physics-informed neural networks (2019).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ class Autograd(Operators):
     """Derivatives with respect to the points at which fields were computed; made anew for every batch of points.
 
     Args:
-        coordinates: Points x, y, z, one tensor per direction, all of one shape and requiring gradients BEFORE the network sees them.
-            A family of solutions repeats its points, so that fields and points have the same shape.
+        coordinates: Points x, y, z, one tensor per direction, all of one shape and requiring gradients
+            BEFORE the network sees them. A family of solutions repeats its points, so that fields and points
+            have the same shape.
         time: Times of the points, of the same shape, for `dt`.
 
     Raises:
@@ -35,13 +37,9 @@ class Autograd(Operators):
         if not self._coordinates:
             raise InputError("Autograd: expected at least one coordinate, got none")
         if len({tuple(x.shape) for x in self._inputs}) > 1:
-            raise ShapeError(
-                f"Autograd: expected coordinates and time of one shape, got {[tuple(x.shape) for x in self._inputs]}; expand them"
-            )
+            raise ShapeError(f"Autograd: expected coordinates and time of one shape, got {[tuple(x.shape) for x in self._inputs]}; expand them")
         if not all(x.requires_grad for x in self._inputs):
-            raise InputError(
-                "Autograd: expected points that require gradients; call requires_grad_() before the network sees them"
-            )
+            raise InputError("Autograd: expected points that require gradients; call requires_grad_() before the network sees them")
         self._known: dict[int, tuple[Tensor, Vector]] = {}
 
     @property
@@ -65,9 +63,7 @@ class Autograd(Operators):
             UnsupportedOperator: If built without time.
         """
         if self._time is None:
-            raise UnsupportedOperator(
-                "dt", "Autograd", "build it with the times of the points, Autograd(coordinates, time)"
-            )
+            raise UnsupportedOperator("dt", "Autograd", "build it with the times of the points, Autograd(coordinates, time)")
         return self._derivatives(f)[-1]
 
     def grad(self, f: Tensor) -> Vector:
@@ -99,16 +95,12 @@ class Autograd(Operators):
                 "a family of fields repeats its points, otherwise gradients would be summed over it"
             )
         if not torch.is_grad_enabled():
-            raise InputError(
-                "Autograd: expected gradients to be enabled, got torch.no_grad or inference mode; leave it for residuals"
-            )
+            raise InputError("Autograd: expected gradients to be enabled, got torch.no_grad or inference mode; leave it for residuals")
         known = self._known.get(id(f))
         if known is not None and known[0] is f:
             return known[1]
         if f.requires_grad:
-            found = torch.autograd.grad(
-                f, self._inputs, torch.ones_like(f), create_graph=True, allow_unused=True
-            )
+            found = torch.autograd.grad(f, self._inputs, torch.ones_like(f), create_graph=True, allow_unused=True)
             derivatives = tuple(torch.zeros_like(f) if d is None else d for d in found)
         else:
             derivatives = tuple(torch.zeros_like(f) for _ in self._inputs)

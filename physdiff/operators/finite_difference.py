@@ -2,8 +2,9 @@ r"""Finite differences of order 2, 4, 6 or 8 on uniform Cartesian grids.
 
 $$\partial_x f \approx \frac{1}{h} \sum_j w_j f_{i+j}, \qquad \nabla^2 f \approx \sum_a \frac{1}{h_a^2} \sum_j w^{(2)}_j f_{i + j e_a},$$
 
-centred inside and on periodic axes, one-sided with the same order of error at open ends. Laplacians use the compact second derivative, which
-sees the shortest wave, and not the difference of a difference. Reference: Fornberg (1988).
+centred inside and on periodic axes, one-sided with the same order of error at open ends. Laplacians use the
+compact second derivative, which sees the shortest wave, and not the difference of a difference. Reference:
+Fornberg (1988).
 """
 
 from __future__ import annotations

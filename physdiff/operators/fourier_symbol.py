@@ -1,7 +1,8 @@
 r"""The symbol of a linear law: the same text applied to Fourier amplitudes.
 
-With constant coefficients $\widehat{L u}(k) = \lambda(k)\,\hat u(k)$; exponential integrators need $\lambda$. It is read off the law's
-own `stiff`, which is run on amplitudes: derivatives become products with $i k$, the Laplacian with $-|k|^2$. Waves are those of `Spectral`.
+With constant coefficients $\widehat{L u}(k) = \lambda(k)\,\hat u(k)$; exponential integrators need
+$\lambda$. It is read off the law's own `stiff`, which is run on amplitudes: derivatives become products with
+$i k$, the Laplacian with $-|k|^2$. Waves are those of `Spectral`.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ class FourierSymbol(PoissonOperators):
         Raises:
             UnsupportedOperator: Always.
         """
-        raise UnsupportedOperator(
-            "coordinates", "FourierSymbol", f"a coefficient depends on the place; {_MOVE}"
-        )
+        raise UnsupportedOperator("coordinates", "FourierSymbol", f"a coefficient depends on the place; {_MOVE}")
 
     def dt(self, f: Tensor) -> Tensor:
         """None in Fourier space.
@@ -94,17 +93,19 @@ class FourierSymbol(PoissonOperators):
     def symbol(self, stiff: Stiff, names: Sequence[str], like: Tensor | None = None) -> dict[str, Tensor]:
         """The diagonal symbol of each field, (..., *half) complex, with d/dt u_hat = symbol * u_hat for the stiff part.
 
-        The law's own text is probed with two random amplitudes per field; parameters of shape (B, 1, ...) give a symbol (B, *half), and
-        gradients flow into them.
+        The law's own text is probed with two random amplitudes per field; parameters of shape (B, 1, ...)
+        give a symbol (B, *half), and gradients flow into them.
 
         Args:
-            stiff: `pde.stiff` (of the bound law): fields and operators to tendencies; a missing name means zero.
+            stiff: `pde.stiff` (of the bound law): fields and operators to tendencies; a missing name means
+                zero.
             names: Names of the fields that evolve.
-            like: A field whose precision and device the symbols shall fit; float64 on the CPU if None. Probing is done in float64.
+            like: A field whose precision and device the symbols shall fit; float64 on the CPU if None.
+                Probing is done in float64.
 
         Raises:
-            UnsupportedOperator: If the stiff part has a source, mixes fields, or is not linear with constant coefficients; the message
-                names the field and the rule.
+            UnsupportedOperator: If the stiff part has a source, mixes fields, or is not linear with constant
+                coefficients; the message names the field and the rule.
         """
         device = torch.device("cpu") if like is None else like.device
         dtype = torch.complex128 if like is None else torch.promote_types(like.dtype, torch.complex64)
@@ -131,10 +132,7 @@ class FourierSymbol(PoissonOperators):
 
     def _check_linear(self, stiff: Stiff, symbols: dict[str, Tensor]) -> None:
         for seed in (1, 2):
-            amplitudes = {
-                name: _random(self.shape, seed + 2 * i).to(value.device)
-                for i, (name, value) in enumerate(symbols.items())
-            }
+            amplitudes = {name: _random(self.shape, seed + 2 * i).to(value.device) for i, (name, value) in enumerate(symbols.items())}
             for name, got in self._probe(stiff, amplitudes).items():
                 wanted = amplitudes[name] * symbols[name]
                 # rounding of a few products, relative to the largest wave; a broken rule is off by far more
@@ -145,25 +143,16 @@ class FourierSymbol(PoissonOperators):
         try:
             found = dict(stiff(amplitudes, self))
         except KeyError as error:
-            raise UnsupportedOperator(
-                "stiff", "FourierSymbol", f"it asks for {error}, which does not evolve; {_MOVE}"
-            ) from error
+            raise UnsupportedOperator("stiff", "FourierSymbol", f"it asks for {error}, which does not evolve; {_MOVE}") from error
         unknown = [name for name in found if name not in amplitudes]
         if unknown:
-            raise UnsupportedOperator(
-                "stiff", "FourierSymbol", f"it changes {', '.join(unknown)}, which does not evolve; {_MOVE}"
-            )
+            raise UnsupportedOperator("stiff", "FourierSymbol", f"it changes {', '.join(unknown)}, which does not evolve; {_MOVE}")
         some = next(iter(amplitudes.values()))
-        return {
-            n: torch.as_tensor(found.get(n, 0.0), device=some.device) + torch.zeros_like(some)
-            for n in amplitudes
-        }
+        return {n: torch.as_tensor(found.get(n, 0.0), device=some.device) + torch.zeros_like(some) for n in amplitudes}
 
     def _checked(self, f: Tensor) -> Tensor:
         if tuple(f.shape[-self.ndim :]) != self.shape:
-            raise ShapeError(
-                f"FourierSymbol: expected amplitudes (..., {self.shape}), got {tuple(f.shape)}; use Spectral on fields"
-            )
+            raise ShapeError(f"FourierSymbol: expected amplitudes (..., {self.shape}), got {tuple(f.shape)}; use Spectral on fields")
         return f
 
 

@@ -1,8 +1,9 @@
 r"""The Fourier half-spectrum of real fields on a uniform periodic grid, and the multipliers of derivatives there.
 
-A field is $f(x) = \sum_k \hat f_k e^{i k x}$ up to the factor of torch's rfftn; $\partial_a$ is the product with $i k_a$. On an axis of
-even length the shortest wave (Nyquist) has no sign, so its odd derivatives are zero and its even ones are those of $\cos$.
-Reference: Canuto et al., Spectral Methods: Fundamentals in Single Domains (2006), chapter 2.
+A field is $f(x) = \sum_k \hat f_k e^{i k x}$ up to the factor of torch's rfftn; $\partial_a$ is the product
+with $i k_a$. On an axis of even length the shortest wave (Nyquist) has no sign, so its odd derivatives are
+zero and its even ones are those of $\cos$. Reference: Canuto et al., Spectral Methods: Fundamentals in
+Single Domains (2006), chapter 2.
 """
 
 from __future__ import annotations
@@ -71,10 +72,9 @@ class HalfSpectrum:
         """
         check_field(f, self.grid, self.backend)
         if f.dtype not in (torch.float32, torch.float64):
-            raise InputError(
-                f"{self.backend}: expected a field in float32 or float64, got {f.dtype}; convert it first"
-            )
-        return torch.fft.rfftn(f, dim=self._axes)
+            raise InputError(f"{self.backend}: expected a field in float32 or float64, got {f.dtype}; convert it first")
+        amplitudes: Tensor = torch.fft.rfftn(f, dim=self._axes)
+        return amplitudes
 
     def inverse(self, amplitudes: Tensor) -> Tensor:
         """Complex amplitudes (..., *shape) to real fields (..., *S).
@@ -84,16 +84,28 @@ class HalfSpectrum:
         """
         n = len(self.shape)
         if tuple(amplitudes.shape[-n:]) != self.shape:
-            raise ShapeError(
-                f"{self.backend}: expected amplitudes (..., {self.shape}), got {tuple(amplitudes.shape)}"
-            )
-        return torch.fft.irfftn(amplitudes, s=self.grid.shape, dim=self._axes)
+            raise ShapeError(f"{self.backend}: expected amplitudes (..., {self.shape}), got {tuple(amplitudes.shape)}")
+        f: Tensor = torch.fft.irfftn(amplitudes, s=self.grid.shape, dim=self._axes)
+        return f
+
+    def symmetric(self, amplitudes: Tensor) -> Tensor:
+        """A copy of the amplitudes as a real field has them: waves -k that the half-spectrum holds beside k are conjugate to them.
+
+        `inverse` cannot see the other part. Linear growth of amplitudes that are never transformed back would raise it from rounding
+        to infinity.
+        """
+        made = amplitudes.clone()
+        others = tuple(range(-self.grid.ndim, -1))
+        n = self.grid.shape[-1]
+        for column in {0, n // 2} if n % 2 == 0 else {0}:
+            here = amplitudes[..., column : column + 1]
+            mirrored = here.flip(others).roll((1,) * len(others), others) if others else here
+            made[..., column : column + 1] = (here + mirrored.conj()) / 2
+        return made
 
     def derivative(self, direction: int, order: int, like: Tensor) -> Tensor:
         """(i k)^order along a direction (0, 1, 2 for x, y, z), to be multiplied with amplitudes; in the precision of `like`."""
-        return self._multiplier(
-            ("derivative", direction, order), like, lambda: self._derivative(direction, order)
-        )
+        return self._multiplier(("derivative", direction, order), like, lambda: self._derivative(direction, order))
 
     def laplacian(self, like: Tensor) -> Tensor:
         """-|k|^2, of `shape`."""
@@ -120,9 +132,7 @@ class HalfSpectrum:
     def project(self, amplitudes: list[Tensor]) -> list[Tensor]:
         """Amplitudes of a vector (x, y, z order) less their gradient part, v - k (k.v)/|k|^2; the mean stays."""
         like = amplitudes[0]
-        waves = [
-            self._multiplier(("wave", i), like, lambda i=i: self._wave(i)) for i in range(self.grid.ndim)
-        ]  # type: ignore[misc]
+        waves = [self._multiplier(("wave", i), like, lambda i=i: self._wave(i)) for i in range(self.grid.ndim)]  # type: ignore[misc]
         inverse = self._multiplier(("inverse_square",), like, self._inverse_square)
         products = [k * c for k, c in zip(waves, amplitudes, strict=True)]
         potential = sum(products[1:], products[0]) * inverse
@@ -132,15 +142,14 @@ class HalfSpectrum:
         n = self.grid.shape[axis]
         if axis == self.grid.ndim - 1:
             return torch.arange(n // 2 + 1, dtype=torch.float64, device="cpu")
-        return torch.fft.fftfreq(n, 1.0 / n, dtype=torch.float64, device="cpu").round()
+        numbers: Tensor = torch.fft.fftfreq(n, 1.0 / n, dtype=torch.float64, device="cpu").round()
+        return numbers
 
     def _wave(self, direction: int) -> Tensor:
-        """K along a direction with the Nyquist wave set to zero, shaped to be multiplied with amplitudes."""
+        """Wave numbers along a direction with the Nyquist wave set to zero, shaped to be multiplied with amplitudes."""
         axis = self.grid.ndim - 1 - direction
         n, m = self.grid.shape[axis], self._numbers(axis)
-        return self._along(
-            torch.where(2 * m.abs() == n, 0.0, m) * (2 * math.pi / self.grid.extent[axis]), axis
-        )
+        return self._along(torch.where(2 * m.abs() == n, 0.0, m) * (2 * math.pi / self.grid.extent[axis]), axis)
 
     def _along(self, values: Tensor, axis: int) -> Tensor:
         return values.reshape([-1 if a == axis else 1 for a in range(self.grid.ndim)])
@@ -172,9 +181,7 @@ class HalfSpectrum:
     def _multiplier(self, name: tuple[object, ...], like: Tensor, make: Callable[[], Tensor]) -> Tensor:
         real = _PRECISIONS.get(like.dtype)
         if real is None:
-            raise InputError(
-                f"{self.backend}: expected a field in float32 or float64, got {like.dtype}; convert it first"
-            )
+            raise InputError(f"{self.backend}: expected a field in float32 or float64, got {like.dtype}; convert it first")
         key = (*name, real, like.device)
         if key not in self._kept:
             exact = make()

@@ -1,7 +1,8 @@
 r"""How a derivative is taken: the abstract operators a law is written in.
 
-A law gets named scalar fields of equal shape and an `Operators` object `D`; a velocity is a tuple of scalars in the order x, y, z. It never
-sees an axis, so the same text runs on grids, on scattered points (autograd) and on Fourier symbols:
+A law gets named scalar fields of equal shape and an `Operators` object `D`; a velocity is a tuple of scalars
+in the order x, y, z. It never sees an axis, so the same text runs on grids, on scattered points (autograd)
+and on Fourier symbols:
 
 $$\partial_t c = -\,\mathtt{D.advect}(v, c) + \kappa\,\mathtt{D.lap}(c).$$
 """
@@ -27,7 +28,8 @@ _NONLOCAL = "use Spectral on a periodic CartesianGrid, or let the law state it a
 class Operators(ABC):
     """Abstract derivatives of scalar fields (..., [T,] *S), or (points,) for scattered points.
 
-    A backend that cannot give one of them raises UnsupportedOperator, which names the operator, the backend and what to do instead.
+    A backend that cannot give one of them raises UnsupportedOperator, which names the operator, the backend
+    and what to do instead.
     """
 
     @property
@@ -96,9 +98,10 @@ class Operators(ABC):
     def dealias(self, f: Tensor) -> Tensor:
         """Cut from f the modes that would make products alias; f itself where aliasing is no concern (default).
 
-        The two-thirds rule without a change of any law's text: who advances a law passes the initial state and every result of the
-        law's nonlinear part through this. Then all quadratic terms are free of aliasing, whether written as `advect`, `div` or as a plain
-        product, and fields which have nothing to cut (resolved ones) pass unchanged to rounding.
+        The two-thirds rule without a change of any law's text: who advances a law passes the initial state
+        and every result of the law's nonlinear part through this. Then all quadratic terms are free of
+        aliasing, whether written as `advect`, `div` or as a plain product, and fields which have nothing to
+        cut (resolved ones) pass unchanged to rounding.
         """
         return f
 
@@ -106,9 +109,7 @@ class Operators(ABC):
     def check_vector(self, v: Vector, what: str) -> Vector:
         """Return `v` if it has one component per direction, else raise ShapeError."""
         if len(v) != self.ndim:
-            raise ShapeError(
-                f"{type(self).__name__}.{what}: expected {self.ndim} components (x, y, z order), got {len(v)}"
-            )
+            raise ShapeError(f"{type(self).__name__}.{what}: expected {self.ndim} components (x, y, z order), got {len(v)}")
         return v
 
 

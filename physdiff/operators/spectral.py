@@ -3,9 +3,9 @@ r"""Derivatives by Fourier series on uniform periodic boxes of one to three dime
 $$\widehat{\partial_a f} = i k_a \hat f, \qquad \widehat{\nabla^2 f} = -|k|^2 \hat f, \qquad
 \widehat{P v} = \hat v - k\,\frac{k \cdot \hat v}{|k|^2},$$
 
-exact to rounding for every field the grid resolves. On an axis of even length odd derivatives of the shortest wave are zero.
-References: Orszag, On the elimination of aliasing in finite-difference schemes by filtering high-wavenumber components (1971), for the
-two-thirds rule; Canuto et al., Spectral Methods (2006).
+exact to rounding for every field the grid resolves. On an axis of even length odd derivatives of the
+shortest wave are zero. References: Orszag, On the elimination of aliasing in finite-difference schemes by
+filtering high-wavenumber components (1971), for the two-thirds rule; Canuto et al., Spectral Methods (2006).
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ __all__ = ["Spectral"]
 class Spectral(PoissonOperators):
     """Fourier derivatives of real fields (..., *S), with transforms batched over leading axes and components.
 
-    The amplitudes of fields without gradient are remembered while the field lives unchanged, so that grad(inv_lap(w)), lap(w) and grad(w)
-    in one law share them.
+    The amplitudes of fields without gradient are remembered while the field lives unchanged, so that
+    grad(inv_lap(w)), lap(w) and grad(w) in one law share them.
 
     Args:
         grid: A uniform CartesianGrid, periodic along every axis.
         dt: Time between frames, for `dt` on fields (..., T, *S).
-        dealias: Whether `dealias` cuts waves above two thirds of the shortest; False leaves fields as they are.
+        dealias: Whether `dealias` cuts waves above two thirds of the shortest; False leaves fields as they
+            are.
 
     Raises:
         UnsupportedOperator: If an axis is not uniform or not periodic.
@@ -65,9 +66,10 @@ class Spectral(PoissonOperators):
         return known
 
     def from_spectrum(self, amplitudes: Tensor) -> Tensor:
-        """The real field (..., *S) of amplitudes (..., *half) that belong to one."""
+        """The real field (..., *S) of amplitudes (..., *half); the part of them which no real field has is dropped."""
         f = self.spectrum.inverse(amplitudes)
-        self._recent.keep(f, amplitudes)
+        if self._recent.takes(f, amplitudes):
+            self._recent.keep(f, self.spectrum.symmetric(amplitudes))
         return f
 
     def dt(self, f: Tensor) -> Tensor:
@@ -83,19 +85,19 @@ class Spectral(PoissonOperators):
         """Divergence of components of shape (..., *S)."""
         amplitudes = self._amplitudes(self.check_vector(v, "div"))
         terms = [self.spectrum.derivative(i, 1, a) * a for i, a in enumerate(amplitudes)]
-        return self.from_spectrum(sum(terms[1:], terms[0]))
+        return self._field(sum(terms[1:], terms[0]))
 
     def lap(self, f: Tensor) -> Tensor:
         """Laplacian of (..., *S); div(grad(f)) but for the shortest wave, which only the Laplacian sees."""
-        return self.from_spectrum(self.spectrum.laplacian(f) * self.to_spectrum(f))
+        return self._field(self.spectrum.laplacian(f) * self.to_spectrum(f))
 
     def partial(self, f: Tensor, direction: int, order: int = 1) -> Tensor:
         """Derivative of any order along one direction (0, 1, 2 for x, y, z) of (..., *S)."""
-        return self.from_spectrum(self.spectrum.derivative(direction, order, f) * self.to_spectrum(f))
+        return self._field(self.spectrum.derivative(direction, order, f) * self.to_spectrum(f))
 
     def inv_lap(self, f: Tensor) -> Tensor:
         """The g of zero mean with lap g = f - mean(f), of (..., *S)."""
-        return self.from_spectrum(self.spectrum.inverse_laplacian(f) * self.to_spectrum(f))
+        return self._field(self.spectrum.inverse_laplacian(f) * self.to_spectrum(f))
 
     def project(self, v: Vector) -> Vector:
         """The part of v without divergence; its `div` is zero to rounding, gradients vanish, a constant flow stays."""
@@ -108,12 +110,17 @@ class Spectral(PoissonOperators):
         """
         if not self.cuts:
             return f
-        return self.from_spectrum(self.spectrum.resolved(f) * self.to_spectrum(f))
+        return self._field(self.spectrum.resolved(f) * self.to_spectrum(f))
+
+    def _field(self, amplitudes: Tensor) -> Tensor:
+        f = self.spectrum.inverse(amplitudes)
+        self._recent.keep(f, amplitudes)
+        return f
 
     def _fields(self, amplitudes: list[Tensor]) -> Vector:
         """One inverse transform for all components."""
         if len(amplitudes) == 1:
-            return (self.from_spectrum(amplitudes[0]),)
+            return (self._field(amplitudes[0]),)
         fields = self.spectrum.inverse(torch.stack(amplitudes)).unbind(0)
         for f, a in zip(fields, amplitudes, strict=True):
             self._recent.keep(f, a)
@@ -121,7 +128,9 @@ class Spectral(PoissonOperators):
 
     def _amplitudes(self, v: Vector) -> list[Tensor]:
         """One transform for all components that are not known yet."""
-        v = torch.broadcast_tensors(*v) if len({c.shape for c in v}) > 1 else v
+        # a component may be the same for all leading indices of the others
+        shape = max((c.shape for c in v), key=len)
+        v = tuple(c if c.shape == shape else c.expand(shape) for c in v)
         found = [self._recent.find(c) for c in v]
         new = [c for c, a in zip(v, found, strict=True) if a is None]
         made = iter(self.spectrum.forward(torch.stack(new)).unbind(0)) if new else iter(())
@@ -146,9 +155,13 @@ class _Recent:
         fresh = reference() is f and f._version == version and amplitudes._version == amplitude_version
         return amplitudes if fresh else None
 
-    def keep(self, f: Tensor, amplitudes: Tensor) -> None:
+    @staticmethod
+    def takes(f: Tensor, amplitudes: Tensor) -> bool:
         # with gradients, a second backward pass would meet the freed graph of the first
-        if f.requires_grad or amplitudes.requires_grad or f.is_inference() or amplitudes.is_inference():
+        return not (f.requires_grad or amplitudes.requires_grad or f.is_inference() or amplitudes.is_inference())
+
+    def keep(self, f: Tensor, amplitudes: Tensor) -> None:
+        if not self.takes(f, amplitudes):
             return
         key = id(f)
         entries = self._entries

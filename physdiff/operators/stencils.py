@@ -1,8 +1,9 @@
 r"""Finite differences along one axis: weights of any order, periodic or one-sided at the ends.
 
-The weights are those of the derivative of the polynomial through the points (Lagrange), found in exact rational arithmetic. A derivative
-of order d with accuracy p takes 2 floor((d + 1)/2) - 1 + p points in the middle of an axis and d + p points at an open end, so that both
-carry an error of order $h^p$. Reference: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids (1988).
+The weights are those of the derivative of the polynomial through the points (Lagrange), found in exact
+rational arithmetic. A derivative of order d with accuracy p takes 2 floor((d + 1)/2) - 1 + p points in the
+middle of an axis and d + p points at an open end, so that both carry an error of order $h^p$. Reference:
+Fornberg, Generation of finite difference formulas on arbitrarily spaced grids (1988).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from physdiff.base.errors import InputError, ShapeError, UnsupportedOperator
 from physdiff.grids.grid import Grid
 
-__all__ = ["Stencil", "TimeDifference", "check_field", "lagrange_weights"]
+__all__ = ["Stencil", "TimeDifference", "check_field", "lagrange_weights", "wrap"]
 
 
 def lagrange_weights(points: Sequence[int], derivative: int) -> tuple[float, ...]:
@@ -29,9 +30,7 @@ def lagrange_weights(points: Sequence[int], derivative: int) -> tuple[float, ...
             if m != j:
                 scale = Fraction(1, here - other)
                 shifted = [Fraction(0), *polynomial]
-                polynomial = [
-                    scale * (s - other * c) for s, c in zip(shifted, [*polynomial, Fraction(0)], strict=True)
-                ]
+                polynomial = [scale * (s - other * c) for s, c in zip(shifted, [*polynomial, Fraction(0)], strict=True)]
         weights.append(float(polynomial[derivative] * factorial(derivative)))
     return tuple(weights)
 
@@ -60,7 +59,8 @@ class Stencil:
     def inner(self, f: Tensor, axis: int) -> Tensor:
         """The derivative where the whole centred stencil fits: `reach` points fewer at both ends.
 
-        An axis that is periodic, or has ghost points beyond its ends, is extended by `reach` points on both sides before.
+        An axis that is periodic, or has ghost points beyond its ends, is extended by `reach` points on both
+        sides before.
         """
         n = f.shape[axis] - 2 * self.reach
         total: Tensor | None = None
@@ -116,9 +116,7 @@ class TimeDifference:
             ShapeError: If there are fewer than three frames.
         """
         if self.dt is None:
-            raise UnsupportedOperator(
-                "dt", self.backend, f"build it with the time between frames, {self.backend}(grid, dt=...)"
-            )
+            raise UnsupportedOperator("dt", self.backend, f"build it with the time between frames, {self.backend}(grid, dt=...)")
         check_field(f, grid, f"{self.backend}.dt")
         axis = f.ndim - grid.ndim - 1
         frames = f.shape[axis] if axis >= 0 else 0
@@ -134,9 +132,7 @@ class TimeDifference:
 def check_field(f: Tensor, grid: Grid, what: str) -> Tensor:
     """Return `f` if its last axes are those of the grid, else raise ShapeError."""
     if f.ndim < grid.ndim or tuple(f.shape[-grid.ndim :]) != grid.shape:
-        raise ShapeError(
-            f"{what}: expected a field (..., {_sizes(grid)}), got {tuple(f.shape)}; use the grid of the data"
-        )
+        raise ShapeError(f"{what}: expected a field (..., {_sizes(grid)}), got {tuple(f.shape)}; use the grid of the data")
     return f
 
 

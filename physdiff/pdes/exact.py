@@ -154,7 +154,7 @@ def taylor_green(
     drag: float = 0.0,
     mean_flow: tuple[float, float] = (0.0, 0.0),
 ) -> dict[str, Tensor]:
-    """psi = cos(k (x - U t)) cos(l (y - V t)) exp(-(nu (k^2 + l^2) + mu) t) and its vorticity (k^2 + l^2) psi.
+    """The flow psi = cos(k (x - U t)) cos(l (y - V t)) exp(-(nu (k^2 + l^2) + mu) t), with vorticity (k^2 + l^2) psi.
 
     Args:
         x: Coordinates.

@@ -101,7 +101,7 @@ class NavierStokes(PDE):
         return {**u, "streamfunction": -D.inv_lap(u["vorticity"])}
 
     def constraints(self, u: Fields, D: Operators) -> Fields:
-        """lap psi + omega, under the name of the stream function."""
+        """What is left of lap psi + omega = 0, under the name of the stream function."""
         return {"streamfunction": D.lap(u["streamfunction"]) + u["vorticity"]}
 
     def velocity(self, u: Fields, D: Operators) -> Vector:

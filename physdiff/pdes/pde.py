@@ -68,26 +68,26 @@ class PDE(Saved, ABC):
         if cls.stiff is PDE.stiff and cls.nonstiff is PDE.nonstiff and cls.flux is PDE.flux:
             raise InputError(f"{cls.__name__}: expected a method stiff, nonstiff or flux, got none; write the law in one of them")
 
-    def stiff(self, u: Fields, D: Operators) -> Fields:  # noqa: N803 - D as on the page
+    def stiff(self, u: Fields, D: Operators) -> Fields:
         """The linear part with constant coefficients, without sources and without mixing of fields; default zero."""
         return {name: torch.zeros_like(u[name]) for name in self.fields}
 
-    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Everything else; default minus the divergence of `flux` if the law gives one, else zero."""
         if type(self).flux is PDE.flux:
             return {name: torch.zeros_like(u[name]) for name in self.fields}
         flux = self.flux(u, D, t)
         return {name: -D.div(flux[name]) for name in self.fields}
 
-    def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:  # noqa: N803
+    def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
         """Flux of each field, components x, y, z: the conservation form of the nonstiff part. Optional."""
         raise InputError(f"{type(self).__name__} is not written in conservation form; use a solver that needs no flux")
 
-    def diagnose(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+    def diagnose(self, u: Fields, D: Operators) -> Fields:
         """`u` with the diagnostics filled in, where the grid allows it; default identity."""
         return u
 
-    def constraints(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+    def constraints(self, u: Fields, D: Operators) -> Fields:
         """Residuals that must vanish besides the evolution equations, one per diagnostic; default none."""
         return {}
 
@@ -95,25 +95,25 @@ class PDE(Saved, ABC):
         """Means over space of the quantities the law keeps or dissipates (mass, energy, ...), each (B, [T]); default none."""
         return {}
 
-    def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:  # noqa: N803
+    def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """Time derivative of each invariant by its budget on a periodic box (dissipation, drag, work), each (B, [T]); default none."""
         return {}
 
     @final
-    def explicit(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+    def explicit(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The nonstiff part after diagnosis; the only way solvers call it."""
         law = self.bound(self._check(u).ndim - 1)
         return law.nonstiff(law.complete(u, D), D, t)
 
     @final
-    def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+    def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The whole right-hand side, stiff + explicit."""
         law = self.bound(self._check(u).ndim - 1)
         linear, rest = law.stiff(u, D), law.explicit(u, D, t)
         return {name: linear[name] + rest[name] for name in self.fields}
 
     @final
-    def residual(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:  # noqa: N803
+    def residual(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """What is left of the law: dt u - rhs for each field and, if `u` holds the diagnostics, the constraints.
 
         Args:
@@ -127,7 +127,7 @@ class PDE(Saved, ABC):
         return {**left, **law.constraints(u, D)} if all(name in u for name in self.diagnostics) else left
 
     @final
-    def complete(self, u: Fields, D: Operators) -> Fields:  # noqa: N803
+    def complete(self, u: Fields, D: Operators) -> Fields:
         """`u` with its diagnostics: as given (points), else diagnosed (grids)."""
         return u if all(name in u for name in self.diagnostics) else self.diagnose(u, D)
 
@@ -137,7 +137,8 @@ class PDE(Saved, ABC):
 
         Tensors inside tuples and inside functions that are dataclasses are taken too. Binding twice changes nothing.
         """
-        return _bound(self, ndim)
+        law: Self = _bound(self, ndim)
+        return law
 
     @final
     @property
@@ -183,7 +184,7 @@ def check_parameter(value: object, what: str, *, sign: int = 0) -> None:
         raise InputError(f"{what}: expected values that are {kind}, got {float(tensor[wrong].reshape(-1)[0]) if tensor.ndim else value!r}")
 
 
-def value_of(coefficient: Coefficient, D: Operators, t: float | Tensor, *, like: Tensor) -> float | Tensor:  # noqa: N803
+def value_of(coefficient: Coefficient, D: Operators, t: float | Tensor, *, like: Tensor) -> float | Tensor:
     """The coefficient itself, or its values at the operators' coordinates if it is a function."""
     if callable(coefficient) and not isinstance(coefficient, Tensor):
         return coefficient(*D.coordinates_as(like), t)

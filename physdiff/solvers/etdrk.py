@@ -161,7 +161,7 @@ class _FourierForm:
 
     def explicit(self, amplitudes: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
         """The transform of the law's explicit part, of and into the waves that do not alias."""
-        D = self._operators  # noqa: N806 - D as on the page
+        D = self._operators
         if not D.cuts:
             return self.amplitudes(self._law.explicit(self.fields(amplitudes), D, t))
         cut = {n: D.spectrum.resolved(v) * v for n, v in amplitudes.items()}

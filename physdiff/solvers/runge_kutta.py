@@ -92,7 +92,7 @@ class RungeKutta(Stepper):
 
     def rhs(self, u: Fields, t: float) -> Fields:
         """Right-hand side of the fields (B, *S), dealiased."""
-        D, names = self.operators, self.pde.fields  # noqa: N806 - D as on the page
+        D, names = self.operators, self.pde.fields
         linear = self._law.stiff(u, D)
         rest = self._law.explicit({n: D.dealias(u[n]) for n in names}, D, t)
         return {n: linear[n] + D.dealias(rest[n]) for n in names}

@@ -22,7 +22,7 @@ __all__ = ["solve"]
 
 Progress = Callable[[int, int], None]
 _CHECK_EVERY = 5
-_MOST_SUBSTEPS = 1 << 16
+_MOST_SUBSTEPS = 1 << 14
 _REMEDY = "take shorter steps (more substeps, or a smaller cfl), a finer grid or more viscosity"
 
 
@@ -55,7 +55,7 @@ def solve(
         ShapeError: If the fields are not (B, *S) of the grid, or the law's parameters are for another number of samples.
         Diverged: If a field stops being finite; names the field and the time.
     """
-    u = _check_initial(stepper, initial)
+    u: Fields = _check_initial(stepper, initial)
     moments = _check_times(times)
     given = [name for name, value in (("substeps", substeps), ("cfl", cfl), ("tol", tol)) if value is not None]
     if len(given) > 1:
@@ -109,7 +109,7 @@ def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: floa
             if error <= tol:
                 return fine, max(1, n // 2) if error < tol / 2 ** (stepper.order + 1) else n
         coarse, n = fine, 2 * n
-    raise Diverged(next(iter(u)), span[0], f"no step met tol = {tol:g} on the way to {span[1]:g}; raise tol (float32 resolves 1e-6) or refine the grid")
+    raise Diverged(next(iter(u)), span[0], f"no step met tol = {tol:g} on the way to {span[1]:g}; raise tol or refine the grid")
 
 
 def _try(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields | None:
@@ -147,7 +147,8 @@ def _check_initial(stepper: Stepper, initial: Fields) -> dict[str, Tensor]:
             raise ShapeError(f"solve: expected initial {name} of shape (batch, {wanted}), one batch for all fields, got {tuple(v.shape)}")
         check_finite(v.detach(), f"solve: initial {name}")
     if pde.batch not in (1, *batch):
-        raise ShapeError(f"solve: {type(pde).__name__} has parameters for {pde.batch} samples, expected {batch[0]} as in the initial fields; repeat them")
+        law = type(pde).__name__
+        raise ShapeError(f"solve: {law} has parameters for {pde.batch} samples, expected {batch[0]} as in the initial fields; repeat them")
     return u
 
 

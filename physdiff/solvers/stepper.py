@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from physdiff.base.errors import ShapeError
 from physdiff.base.rng import Rng
 from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
@@ -59,26 +58,28 @@ def spectral_radius(rhs: Callable[[Fields], Fields], u: Fields, *, iterations: i
         iterations: Of the power method, from white noise that is the same in every call.
     """
     names = list(u)
-    base = torch.stack([u[n] for n in names], dim=1).detach()
-    if base.ndim < 2:
-        raise ShapeError(f"spectral_radius: expected fields (batch, *space), got {tuple(u[names[0]].shape)}")
+    base = _stack(u, names)
     axes = tuple(range(1, base.ndim))
-    scale = base.square().mean(axes, keepdim=True).sqrt().clamp_min(1e-3)
+    size = base.square().mean(axes[1:], keepdim=True).sqrt()
+    # every field in its own unit, so that one of large numbers does not hide the others
+    unit = torch.where(size > 0, size, torch.ones_like(size))
     v = _unit(Rng(0).normal(base.shape[1:], like=base).expand_as(base), axes)
-    epsilon = scale * torch.finfo(base.dtype).eps ** 0.5
-    at_base = _stack(rhs(dict(zip(names, base.unbind(1), strict=True))), names)
-    best = torch.zeros(base.shape[0], dtype=torch.float64)
+    epsilon = torch.finfo(base.dtype).eps ** 0.5
+    at_base = _stack(rhs(_named(base, names)), names)
+    best = torch.zeros(base.shape[0], dtype=torch.float64, device=base.device)
     for _ in range(iterations):
-        moved = base + epsilon * v
-        w = (_stack(rhs(dict(zip(names, moved.unbind(1), strict=True))), names) - at_base) / epsilon
-        growth = w.square().mean(axes).sqrt()
-        best = torch.maximum(best, growth.detach().to("cpu", torch.float64))
+        w = (_stack(rhs(_named(base + epsilon * unit * v, names)), names) - at_base) / (epsilon * unit)
+        best = torch.maximum(best, w.detach().square().mean(axes).sqrt().to(best))
         v = _unit(w, axes)
     return float(best.max())
 
 
 def _stack(fields: Fields, names: list[str]) -> Tensor:
-    return torch.stack([fields[n] for n in names], dim=1)
+    return torch.stack([fields[n].detach() for n in names], dim=1)
+
+
+def _named(x: Tensor, names: list[str]) -> dict[str, Tensor]:
+    return dict(zip(names, x.unbind(1), strict=True))
 
 
 def _unit(v: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -69,7 +69,9 @@ class Anomaly(Transform):
         return shape
 
     def fitted_from(self, batches: Batches, spec: FieldSpec, cond_spec: FieldSpec | None = None) -> Anomaly:
-        """Average the windows by slot of the day; see Transform.fitted_from."""
+        """Average the windows by slot of the day; one that has a climatology stays as it is. See Transform.fitted_from."""
+        if self.climatology is not None:
+            return self
         slots, channels = 1, None
         if self.by == "hour":
             slots, channels = _slots_per_day(spec), _hour_channels(cond_spec)

@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.saved import Saved
 
-__all__ = ["LinearForecast", "LinearFit", "fit_linear_forecast"]
+__all__ = ["RANKS", "LinearFit", "LinearForecast", "fit_linear_forecast"]
+
+RANKS = (6, 10, 14, 20, 30)
+"""Numbers of patterns that cross-validation chooses from."""
 
 
 class LinearForecast(Saved, nn.Module):
@@ -86,24 +89,37 @@ class LinearFit:
 
 
 def fit_linear_forecast(
-    anomalies: Tensor, history: int, *, rank: int = 20, ridge: float = 0.1, folds: int = 5, weights: Tensor | None = None
+    anomalies: Tensor, history: int, *, rank: int | None = None, ridge: float = 1e-3, folds: int = 5, weights: Tensor | None = None
 ) -> LinearFit:
     """Fit the linear forecast on windows of anomalies, in the order of time.
 
     Args:
         anomalies: (n, C, T, *S) windows, T = history + horizon, finite, in time order.
         history: Number of known frames at the beginning of each window.
-        rank: Number of patterns kept (at most n - 1).
+        rank: Number of patterns kept (at most n - 1); None: the one of `RANKS` with the smallest cross-validated squared error.
         ridge: Penalty mu in units of the mean variance of a predictor.
-        folds: Number of contiguous blocks for cross-validation; windows that overlap a block's edges count for no fold's training.
+        folds: Number of contiguous blocks for cross-validation; windows that overlap a block count for no training of its fold.
         weights: Area weights (*S); equal if None.
 
     Raises:
         DataError: If there are too few windows.
     """
     n, frames = anomalies.shape[0], anomalies.shape[2]
-    if n < 4 * folds or frames <= history:
-        raise DataError(f"linear first guess: expected at least {4 * folds} windows longer than {history} frames, got {n} of {frames}; lower folds")
+    if n < 4 * folds or n <= 2 * frames or frames <= history:
+        raise DataError(f"linear first guess: expected at least {max(4 * folds, 2 * frames + 1)} windows longer than {history} frames, got {n} of {frames}")
+    tried = []
+    for candidate in RANKS if rank is None else (rank,):
+        fits, fold_of, residuals = _cross_fit(anomalies, history, rank=candidate, ridge=ridge, folds=folds, weights=weights)
+        error = float((residuals.double() ** 2 * (1.0 if weights is None else weights)).mean())
+        tried.append((error, candidate, LinearFit(_fit(anomalies, history, rank=candidate, ridge=ridge, weights=weights), fits, fold_of, residuals)))
+    return min(tried, key=lambda t: t[:2])[2]
+
+
+def _cross_fit(
+    anomalies: Tensor, history: int, *, rank: int, ridge: float, folds: int, weights: Tensor | None
+) -> tuple[tuple[LinearForecast, ...], Tensor, Tensor]:
+    """Forecasts per fold, fold of each window, and residuals of each window under its fold's forecast."""
+    n, frames = anomalies.shape[0], anomalies.shape[2]
     fold_of = torch.arange(n) * folds // n
     fits, residuals = [], torch.empty_like(anomalies[:, :, history:])
     for k in range(folds):
@@ -114,7 +130,7 @@ def fit_linear_forecast(
         fit = _fit(anomalies[outside], history, rank=rank, ridge=ridge, weights=weights)
         fits.append(fit)
         residuals[inside] = anomalies[inside][:, :, history:] - fit(anomalies[inside][:, :, :history])
-    return LinearFit(_fit(anomalies, history, rank=rank, ridge=ridge, weights=weights), tuple(fits), fold_of, residuals)
+    return tuple(fits), fold_of, residuals
 
 
 def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Tensor | None) -> LinearForecast:

@@ -97,7 +97,9 @@ class Normalizer(Transform):
         return shape
 
     def fitted_from(self, batches: Batches, spec: FieldSpec, cond_spec: FieldSpec | None = None) -> Normalizer:
-        """Take the statistics of the windows; see Transform.fitted_from."""
+        """Take the statistics of the windows; one that has statistics stays as it is. See Transform.fitted_from."""
+        if self.mean is not None:
+            return self
         moments = Moments(self.per)
         for sample in batches():
             moments.add(sample.x, sample.known)

@@ -84,7 +84,7 @@ def test_noisy_has_the_moments_of_x_t() -> None:
 
 def mixture(stds: Tensor | None = None) -> MixtureDenoiser:
     weights = torch.tensor([0.4, 0.6], dtype=torch.float64)
-    return MixtureDenoiser(VPSchedule(), weights, normal(2, *SHAPE, key="means"), torch.tensor([0.35, 0.5]).double() if stds is None else stds)
+    return MixtureDenoiser(VPSchedule(), weights, normal(2, *SHAPE, key="means"), stds=torch.tensor([0.35, 0.5]).double() if stds is None else stds)
 
 
 def test_mixture_obeys_tweedies_formula() -> None:
@@ -99,15 +99,15 @@ def test_mixture_obeys_tweedies_formula() -> None:
 def test_mixture_density_and_mean_by_quadrature() -> None:
     schedule = VPSchedule()
     weights, means, stds = (torch.tensor(v, dtype=torch.float64) for v in ([0.4, 0.6], [-1.5, 1.0], [0.35, 0.5]))
-    denoiser = MixtureDenoiser(schedule, weights, means.reshape(2, 1, 1, 1), stds)
+    denoiser = MixtureDenoiser(schedule, weights, means.reshape(2, 1, 1, 1), stds=stds)
     grid = torch.linspace(-6, 6, 4001, dtype=torch.float64)
     prior = (weights * torch.distributions.Normal(means, stds).log_prob(grid[:, None]).exp()).sum(1)
     for lam, x in ((-1.0, 0.3), (1.0, -0.4), (2.0, 0.1)):
         t = schedule.time_of(lam)
         alpha, sigma = schedule(t)
-        joint = prior * torch.distributions.Normal(alpha * grid, sigma).log_prob(torch.tensor(x).double()).exp()
-        total = torch.trapezoid(joint, grid)
         x_t = torch.full((1, 1, 1, 1), x, dtype=torch.float64)
+        joint = prior * torch.distributions.Normal(alpha * grid, sigma).log_prob(x_t.squeeze()).exp()
+        total = torch.trapezoid(joint, grid)
         # smooth integrands that vanish at the ends: the trapezoidal rule is exact to rounding
         assert float(denoiser.log_prob(x_t, t).exp()) == pytest.approx(float(total), rel=1e-10)
         assert float(denoiser(x_t, t)) == pytest.approx(float(torch.trapezoid(grid * joint, grid) / total), rel=1e-10)
@@ -115,7 +115,7 @@ def test_mixture_density_and_mean_by_quadrature() -> None:
 
 def test_mixture_of_one_is_the_gaussian() -> None:
     mean, std = normal(*SHAPE, key="mean"), normal(*SHAPE, key="std").abs()
-    one = MixtureDenoiser(VPSchedule(), torch.ones(1), mean[None], std[None])
+    one = MixtureDenoiser(VPSchedule(), torch.ones(1), mean[None], stds=std[None])
     other = GaussianDenoiser(VPSchedule(), mean, DiagonalCovariance(std**2))
     x_t, t = normal(3, *SHAPE, key="x"), torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
     assert torch.allclose(one(x_t, t), other(x_t, t), atol=1e-12)
@@ -145,9 +145,7 @@ def test_given_entries_is_conditioning_by_the_precision_matrix() -> None:
 @pytest.mark.parametrize(("wavelet", "levels"), [("haar", 2), ("db2", 1), ("db4", 1)])
 def test_pixel_equals_wavelet_for_a_conditional_gaussian(wavelet: str, levels: int) -> None:
     shape, size = (1, 1, 4, 8), 32
-    transform = WaveletTransform(
-        wavelet, levels, shape=(1, 4, 8), dims=("y", "x"), periodic=(True, True)
-    )
+    transform = WaveletTransform(wavelet, levels, shape=(1, 4, 8), dims=("y", "x"), periodic=(True, True))
     eye = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
     w = transform.encode(eye).reshape(size, size).T  # z = w x
     assert torch.allclose(w @ w.T, torch.eye(size, dtype=torch.float64), atol=1e-11)
@@ -157,9 +155,7 @@ def test_pixel_equals_wavelet_for_a_conditional_gaussian(wavelet: str, levels: i
     gain[:, known] = narrow
     pixel = GaussianDenoiser(VPSchedule(), offset.reshape(shape), dense_covariance(c), gain=gain)
     z_shape = transform.out_shape(shape)
-    wave = GaussianDenoiser(
-        VPSchedule(), (w @ offset).reshape(z_shape), dense_covariance(w @ c @ w.T), gain=w @ gain @ w.T
-    )
+    wave = GaussianDenoiser(VPSchedule(), (w @ offset).reshape(z_shape), dense_covariance(w @ c @ w.T), gain=w @ gain @ w.T)
     x_t, t = normal(3, *shape, key="x"), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     cond = torch.zeros(1, size, dtype=torch.float64)
     cond[:, known] = normal(6, key="y")
@@ -178,7 +174,7 @@ def test_conditions_and_shapes_are_checked() -> None:
     with pytest.raises(ShapeError, match="gain"):
         gaussian(gain=torch.ones(2, 2))
     with pytest.raises(ShapeError, match="weights"):
-        MixtureDenoiser(VPSchedule(), torch.ones(3), torch.ones(2, 1, 1, 1), torch.ones(2))
+        MixtureDenoiser(VPSchedule(), torch.ones(3), torch.ones(2, 1, 1, 1), stds=torch.ones(2))
 
 
 def test_saved_and_built_again() -> None:

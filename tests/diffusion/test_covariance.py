@@ -75,7 +75,8 @@ def test_a_function_may_differ_between_samples(name: str) -> None:
 @pytest.mark.parametrize("name", covariances())
 def test_saved_and_built_again(name: str) -> None:
     covariance, v = covariances()[name], normal(2, *SHAPE, key="v")
-    assert torch.equal(build(describe(covariance))(v), covariance(v))
+    # the rebuilt tensors lie otherwise in memory, which changes the order of the sums
+    assert torch.allclose(build(describe(covariance))(v), covariance(v), rtol=0, atol=1e-13)
 
 
 def test_dense_covariance_is_the_matrix() -> None:

@@ -1,0 +1,123 @@
+"""Data sets to netCDF-4 files, CF, compressed, with checksums, and never half a file."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from physdiff import __version__
+from physdiff.base.errors import DataError
+from physdiff.data.axes import SPHERE
+
+__all__ = ["write_dataset"]
+
+_STANDARD: dict[str, dict[str, str]] = {
+    "time": {"standard_name": "time", "axis": "T"},
+    "latitude": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+    "longitude": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
+    "member": {"standard_name": "realization", "units": "1"},
+    "init_time": {"standard_name": "forecast_reference_time"},
+    "lead_time": {"standard_name": "forecast_period"},
+    "x": {"axis": "X"},
+    "y": {"axis": "Y"},
+    "z": {"axis": "Z"},
+}
+_CHUNK_BYTES = 2**22
+
+
+def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str | None = None) -> Path:
+    """Write a data set to one netCDF-4 file.
+
+    The file appears under its name only when it is complete; an old one of that name stays until then. Values, coordinates, attributes and
+    the closing of axes come back from `open_dataset` as they were.
+
+    Args:
+        ds: Any data set of numbers, times and texts.
+        path: File to write; its folder is made if needed.
+        command: What made it, for the attribute `history`; the command line of this process if not given.
+
+    Raises:
+        DataError: If the file cannot be written, or the data set holds what netCDF cannot.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target}: expected the name of a file to write, got a folder; add a file name")
+    odd = [str(n) for n, v in ds.variables.items() if v.dtype.kind not in "biufmMUS" and v.dtype != object]
+    if odd:
+        raise DataError(f"{target}: expected real numbers, times or texts, got {ds[odd[0]].dtype} in {odd[0]}; write real and imaginary part apart")
+    ready = _ready(ds, command)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding={str(n): _encoding(ready[n].variable) for n in ready.variables})
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DataError(f"{target}: expected to write a file, got {error}; check the folder and the space left") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _ready(ds: xr.Dataset, command: str | None) -> xr.Dataset:
+    """A shallow copy with CF attributes and without what is left of the encoding of its source."""
+    out = ds.copy().drop_encoding()
+    for name in out.variables:
+        kept = {k: _plain(v) for k, v in out[name].attrs.items() if v is not None}
+        if name in out.dims:
+            kept = {**_STANDARD.get(str(name), {}), **kept}
+        if out[name].dtype.kind in "mM":
+            kept = {k: v for k, v in kept.items() if k not in ("units", "calendar", "dtype")}
+        out[name].attrs = kept
+    made = command if command is not None else shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = f"{now} physdiff {__version__}: {made}".strip()
+    old = str(out.attrs.get("history", "")).strip()
+    attrs = {k: _plain(v) for k, v in out.attrs.items() if v is not None}
+    out.attrs = {**attrs, "Conventions": "CF-1.8", "history": f"{line}\n{old}".strip()}
+    return out
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any attribute
+    """An attribute netCDF can hold."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, str | bytes | int | float | np.number | np.ndarray) or (isinstance(value, list | tuple) and value):
+        return value
+    return str(value)
+
+
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    kind = variable.dtype.kind
+    if kind == "M":
+        whole = variable.size == 0 or bool((variable.values.astype("datetime64[ns]").astype(np.int64) % 10**9 == 0).all())
+        unit = "seconds" if whole else "nanoseconds"
+        return {"units": f"{unit} since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
+    if kind not in "fiu" or variable.ndim == 0:
+        return {}
+    coordinate = variable.dims == (variable.dims[0],) and variable.ndim == 1
+    encoding: dict[str, Any] = {"fletcher32": True}
+    if kind == "f" and coordinate:
+        encoding["_FillValue"] = None
+    if variable.size and not coordinate:
+        encoding |= {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": _chunks(variable)}
+    return encoding
+
+
+def _chunks(variable: xr.Variable) -> tuple[int, ...]:
+    """Whole frames, one sample or member, as many steps of time as fit into 4 MiB."""
+    space = [d in (*SPHERE, "x", "y", "z") for d in variable.dims]
+    chunks = [n if inside else 1 for n, inside in zip(variable.shape, space, strict=True)]
+    frame = int(np.prod(chunks, dtype=np.int64)) * variable.dtype.itemsize
+    for d in ("time", "lead_time"):
+        if d in variable.dims:
+            k = variable.dims.index(d)
+            chunks[k] = max(1, min(variable.shape[k], _CHUNK_BYTES // max(frame, 1)))
+    return tuple(chunks)

@@ -1,0 +1,210 @@
+r"""Baseline of inference: optimal interpolation, the exact Gaussian conditional with the training covariance.
+
+With anomalies $a \sim N(0, C)$ and readings $y = H(\bar x + a) + \epsilon$, $\epsilon \sim N(0, s^2)$,
+
+$$\hat a = C H^T (H C H^T + s^2 I)^{-1} (y - H\bar x), \qquad
+  a^{(m)} = \hat a + a' - C H^T (H C H^T + s^2 I)^{-1}(H a' + \epsilon'), \quad a' \sim N(0, C),$$
+
+the second being an exact draw from the posterior (Matheron's rule). From a few hundred frames C is noisy: a share of it is replaced by a
+stationary form (the mean variance and the correlation as a function of distance), and far correlations are tapered to zero.
+References: Gandin (1963); Gaspari and Cohn (1999), eq. 4.10, for the taper; Journel and Huijbregts (1978) for the draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from physdiff.base.checks import check_finite, check_positive
+from physdiff.base.errors import DataError, InputError, ShapeError
+from physdiff.base.rng import Rng
+from physdiff.data.convert import spec_of, to_dataset
+from physdiff.data.timeline import as_times
+from physdiff.evaluation.hour_mean import HourMean, TrainingFrames
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.grid import Grid
+from physdiff.grids.interpolate import interpolation
+from physdiff.grids.latlon import LatLonGrid
+
+__all__ = ["Analysis", "FieldCovariance", "distances", "field_covariance", "gaspari_cohn", "optimal_interpolation"]
+
+_MOST = 12000  # a covariance of 12000 entries is 1.2 GB in float64
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What is inferred from readings.
+
+    Args:
+        mean: Exact posterior mean, dims (time, *space).
+        members: Draws from the posterior, dims (member, time, *space).
+    """
+
+    mean: xr.Dataset
+    members: xr.Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class FieldCovariance:
+    """A Gaussian law of one frame.
+
+    Args:
+        spec: Names, units, grid.
+        mean: What is expected at a time of day.
+        covariance: Of the anomalies, (C N, C N) float64, all points of a field after one another.
+    """
+
+    spec: FieldSpec
+    mean: HourMean
+    covariance: Tensor
+
+
+def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: float | None = 4.0) -> FieldCovariance:
+    """Mean by hour of the day and covariance of the anomalies of a training part.
+
+    Args:
+        train: Training part.
+        shrink: Share that is replaced by the stationary form, in [0, 1].
+        localisation: Distance at which correlations are tapered to about a fifth (Gaspari-Cohn, zero at twice that), in degrees of
+            latitude and longitude on the sphere, else in the grid's unit; None: no taper.
+
+    Raises:
+        InputError: If shrink or localisation makes no sense, or the grid is too large for a dense matrix.
+        DataError: If a value is missing in every frame or there are fewer than two frames.
+    """
+    if not 0 <= shrink <= 1:
+        raise InputError(f"shrink: expected a share between 0 and 1, got {shrink}")
+    spec = spec_of(train, gaps=True)
+    size = len(spec.names) * int(np.prod(spec.grid.shape))
+    if size > _MOST:
+        raise InputError(f"optimal interpolation: expected at most {_MOST} values per frame for a dense covariance, got {size}; thin the grid")
+    past = TrainingFrames(train, spec)
+    rows = past.anomalies().movedim(2, 1).flatten(0, 1).flatten(1).double()  # (frames, C N)
+    if rows.shape[0] < 2 or bool(rows.isnan().all(0).any()):
+        raise DataError("optimal interpolation: expected at least two training frames and a value at every point; select another variable or region")
+    there = rows.isfinite().double()
+    rows = torch.nan_to_num(rows)
+    covariance = (rows.T @ rows) / (there.T @ there).clamp_min(1)
+    channels, far = len(spec.names), distances(spec.grid)
+    blocks = covariance.unflatten(0, (channels, -1)).unflatten(2, (channels, -1))  # (C, N, C, N)
+    blocks = (1 - shrink) * blocks + shrink * _stationary(blocks, far)
+    if localisation is not None:
+        blocks = blocks * gaspari_cohn(far / check_positive(localisation, "localisation"))[:, None, :]
+    return FieldCovariance(spec, past.mean, blocks.flatten(2).flatten(0, 1))
+
+
+def optimal_interpolation(
+    field: FieldCovariance | xr.Dataset,
+    points: Tensor,
+    readings: Tensor,
+    *,
+    std: float,
+    time: Any = None,  # noqa: ANN401 - whatever a user has as a time
+    members: int = 20,
+    rng: Rng,
+) -> Analysis:
+    """Infer one frame from noisy readings at points.
+
+    Args:
+        field: Law of the field, or the training part (then with the default shrinkage and localisation).
+        points: (n, ndim), x, y, z order (longitude, latitude in degrees on the sphere).
+        readings: (C, n) in physical units, or (n,) for one field; NaN where nothing was read.
+        std: Standard deviation of the readings' noise.
+        time: When the frame is; decides the hour-of-day mean.
+        members: Number of draws.
+        rng: Randomness of the draws.
+
+    Raises:
+        ShapeError: If readings and points do not fit.
+        InputError: If a point lies outside the grid, or no reading is there.
+    """
+    law = field if isinstance(field, FieldCovariance) else field_covariance(field)
+    spec = law.spec
+    check_positive(std, "std")
+    readings = torch.atleast_2d(torch.as_tensor(readings, dtype=torch.float64))
+    points = torch.as_tensor(points, dtype=torch.float64)
+    if points.ndim != 2 or readings.shape != (len(spec.names), points.shape[0]):
+        raise ShapeError(f"readings: expected ({len(spec.names)}, {points.shape[0]}), a reading of each field at each point, got {tuple(readings.shape)}")
+    stamps = np.zeros(1) if time is None else as_times(time).reshape(1)
+    mean = expected_frame(law, time)
+    at, there = interpolation(spec.grid, points), readings.isfinite().flatten()
+    if not bool(there.any()):
+        raise InputError("readings: expected at least one, got none that is finite")
+
+    def look(x: Tensor) -> Tensor:
+        """(..., C, *S) -> (..., readings there are)."""
+        return at(x).flatten(-2)[..., there]
+
+    size = law.covariance.shape[0]
+    cross = look(law.covariance.reshape(size, *mean.shape))  # C H^T
+    inner = look(cross.T.reshape(-1, *mean.shape)) + std**2 * torch.eye(cross.shape[1], dtype=torch.float64)
+    factor = torch.linalg.cholesky((inner + inner.T) / 2)
+
+    def update(x: Tensor, departure: Tensor) -> Tensor:
+        """x + C H^T (H C H^T + s^2)^-1 departure, for (m, C, *S) and (m, readings)."""
+        return x + (cross @ torch.cholesky_solve(departure.T, factor)).T.reshape(-1, *mean.shape)
+
+    y = readings.flatten()[there]
+    prior = mean + (rng.child("prior").normal((members, size), like=mean) @ _root(law.covariance).T).reshape(members, *mean.shape)
+    noise = std * rng.child("noise").normal((members, y.numel()), like=mean)
+    drawn, best = update(prior, y + noise - look(prior)), update(mean[None], (y - look(mean))[None])
+    means = to_dataset(best[0][:, None], spec, stamps if time is not None else None)
+    return Analysis(means, to_dataset(drawn[:, :, None], spec, stamps if time is not None else None))
+
+
+def expected_frame(law: FieldCovariance, time: Any) -> Tensor:  # noqa: ANN401
+    """Mean field at a time, (C, *S) float64."""
+    if time is None and law.mean.table.shape[0] > 1:
+        raise InputError("optimal interpolation: expected the time of the frame, since the mean depends on the hour, got none; pass time=")
+    stamps = np.zeros(1) if time is None else as_times(time).reshape(1)
+    return law.mean.at(stamps)[:, 0].double()
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """A square root; entries of the taper that make the matrix indefinite by rounding count as zero."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def distances(grid: Grid) -> Tensor:
+    """Distance between all pairs of points, (N, N) float64: in degrees of latitude and longitude on the sphere, else in the grid's unit.
+
+    Periodic axes are closed: the shorter way round counts.
+    """
+    squared = torch.zeros((), dtype=torch.float64)
+    axes = torch.meshgrid(*grid.axes(), indexing="ij")
+    for axis, closed, along in zip(axes, grid.periodic, grid.axes(), strict=True):
+        flat = axis.flatten()
+        apart = (flat[:, None] - flat[None]).abs()
+        if closed and along.numel() > 1:
+            turn = 360.0 if isinstance(grid, LatLonGrid) else float((along[-1] - along[0]) * along.numel() / (along.numel() - 1))
+            apart = torch.minimum(apart, turn - apart)
+        squared = squared + apart**2
+    return squared.sqrt()
+
+
+def gaspari_cohn(ratio: Tensor) -> Tensor:
+    """The compact correlation of Gaspari and Cohn at distances in units of its half-width c: 1 at 0, 5/24 at 1, 0 from 2 on."""
+    r = ratio.double()
+    near = 1 - 5 / 3 * r**2 + 5 / 8 * r**3 + r**4 / 2 - r**5 / 4
+    safe = r.clamp_min(1.0)
+    far = 4 - 5 * safe + 5 / 3 * safe**2 + 5 / 8 * safe**3 - safe**4 / 2 + safe**5 / 12 - 2 / (3 * safe)
+    return torch.where(r <= 1, near, torch.where(r < 2, far, torch.zeros_like(far)))
+
+
+def _stationary(blocks: Tensor, far: Tensor) -> Tensor:
+    """The mean of each block (C, N, C, N) over all pairs at about the same distance, in rings one smallest spacing wide."""
+    step = far[far > 0].min() if far.numel() > 1 else torch.ones(())
+    ring = (far / step).round().long().flatten()
+    count = torch.zeros(int(ring.max()) + 1, dtype=torch.float64).index_add(0, ring, torch.ones_like(far.flatten()))
+    out = torch.empty_like(blocks)
+    for i in range(blocks.shape[0]):
+        for j in range(blocks.shape[2]):
+            total = torch.zeros_like(count).index_add(0, ring, blocks[i, :, j].flatten())
+            out[i, :, j] = (total / count.clamp_min(1))[ring].reshape(far.shape)
+    return out

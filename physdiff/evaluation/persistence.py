@@ -1,0 +1,92 @@
+r"""Baselines made from the last known frame: as it is, or dressed with what happened in the past.
+
+Persistence: $\hat x_{t+l} = x_t$. Dressed persistence also knows the time of day and how far the anomaly $a = x - \bar x_{\text{hour}}$ moved
+within $l$ steps in the training part,
+
+$$\hat x^{(m)}_{t+l} = x_t + (\bar x_{t+l} - \bar x_t) + (a_{s_m+l} - a_{s_m}),$$
+
+with one training time $s_m$ per member for all leads, so that a member stays a trajectory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from physdiff.base.rng import Rng
+from physdiff.data.leads import KnownFrames, check_lead, forecast_of
+from physdiff.evaluation.hour_mean import TrainingFrames
+
+__all__ = ["drawn_rows", "dressed_persistence", "persistence"]
+
+
+def persistence(ds: xr.Dataset, starts: Any = None, lead: int = 1) -> xr.Dataset:  # noqa: ANN401 - whatever a user has as times
+    """The last known frame at every lead.
+
+    Args:
+        ds: Data to start from, dims (sample?, time, *space).
+        starts: Times of the last known frames, as in ``forecast.init_time``; all times if None.
+        lead: Number of time steps.
+
+    Returns:
+        (sample?, init_time, member 1, lead_time, *space).
+
+    Raises:
+        DataError: If a start is not in the data.
+    """
+    known = KnownFrames(ds, starts)
+    steps = check_lead(lead)
+
+    def make(trajectory: int, start: int) -> Tensor:
+        last = known.frames(trajectory, start)[None, :, -1:]
+        return last.expand(1, -1, steps, *last.shape[3:])
+
+    return forecast_of(known, make, lead=lead, members=1, attrs={"title": "persistence"})
+
+
+def dressed_persistence(train: xr.Dataset, ds: xr.Dataset, starts: Any = None, *, lead: int, members: int, rng: Rng) -> xr.Dataset:  # noqa: ANN401
+    """The last known frame, moved by the hour-of-day means and by past increments of the anomaly.
+
+    Args:
+        train: Training part, from which means and increments are taken.
+        ds: Data to start from.
+        starts: See `persistence`.
+        lead: Number of time steps.
+        members: Number of members.
+        rng: Chooses the training times; a start's members do not depend on the other starts.
+
+    Returns:
+        (sample?, init_time, member, lead_time, *space).
+
+    Raises:
+        DataError: If a start is not in the data, or the training part is shorter than `lead`.
+        GridMismatch: If the two parts are on different grids.
+    """
+    known = KnownFrames(ds, starts)
+    past = TrainingFrames(train, known.spec)
+    begins = past.stretches(check_lead(lead) + 1)
+    anomalies = past.anomalies()
+
+    def make(trajectory: int, start: int) -> Tensor:
+        last = known.frames(trajectory, start)[:, -1:]
+        mean = past.mean.at(known.times(start, ahead=lead))
+        centre = last + mean[:, 1:] - mean[:, :1]
+        rows = drawn_rows(anomalies.shape[0] * len(begins), members, known.rng(rng, trajectory, start))
+        paths = []
+        for row in rows.tolist():
+            b, first = row // len(begins), int(begins[row % len(begins)])
+            path = anomalies[b, :, first : first + lead + 1]
+            paths.append(path[:, 1:] - path[:, :1])
+        return centre + torch.stack(paths)
+
+    return forecast_of(known, make, lead=lead, members=members, attrs={"title": "dressed persistence"})
+
+
+def drawn_rows(count: int, members: int, rng: Rng) -> Tensor:
+    """`members` of `count` rows, none twice as long as there are enough, (members,) int64."""
+    whole, rest = divmod(members, count)
+    parts = [torch.arange(count)] * whole + [rng.permutation(count)[:rest]]
+    return torch.cat(parts)

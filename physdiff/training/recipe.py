@@ -1,0 +1,212 @@
+"""From a data set to an untrained prior and its data, with choices that proved themselves.
+
+What mattered most on real fields, in this order: removing the mean of the hour of the day, a linear first guess whose residual the network
+models, folding space into channels by one wavelet level, and drawing blocks of several frames at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import xarray as xr
+from torch import nn
+
+from physdiff.base.checks import check_one_of
+from physdiff.base.errors import DataError, InputError
+from physdiff.data.first_guess import GuessedWindows, batches_of, linear_first_guess
+from physdiff.data.windows import TrajectoryWindows
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.build import build_prior
+from physdiff.diffusion.covariance import low_rank_covariance
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.diffusion.sample_covariance import tapered_covariance
+from physdiff.diffusion.schedule import EDMSchedule
+from physdiff.networks.unet import UNet
+from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.frames import DropHistory, FramesToChannels
+from physdiff.transforms.linear_forecast import LinearFit
+from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.transform import Sample, Transform
+from physdiff.transforms.wavelet import WaveletTransform
+
+__all__ = ["Recipe", "prepare"]
+
+_DENSE = 6000  # entries up to which a covariance is kept whole: its eigenvectors take 144 MB in float32
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Choices for `prepare`.
+
+    Args:
+        history: Number of known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
+        horizon: Number of frames drawn at once.
+        anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
+            time axis allows it.
+        guess: ``"linear"``, ``"increment"`` (the last known frame) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows.
+        wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
+        levels: Wavelet levels.
+        steps: Sampler steps of the prior.
+        gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
+    """
+
+    history: int = 2
+    horizon: int = 4
+    anomaly: str = "auto"
+    guess: str = "auto"
+    wavelet: str = "haar"
+    levels: int = 1
+    steps: int = 20
+    gaussian: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.history < 0 or self.horizon < 1:
+            raise InputError(f"Recipe: expected history >= 0 and horizon >= 1, got {self.history} and {self.horizon}")
+        check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
+        check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
+        check_one_of(self.gaussian, ("auto", "yes", "no"), "Recipe gaussian")
+
+
+def prepare(
+    train: xr.Dataset,
+    recipe: Recipe,
+    *,
+    val: xr.Dataset | None = None,
+    network: Callable[..., nn.Module] = UNet,
+    width: int = 32,
+    dropout: float = 0.1,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> tuple[DiffusionPrior, TrajectoryDataModule]:
+    """Fit the transform and the first guess, choose sizes, and build the prior (untrained) and the data module.
+
+    Args:
+        train: Training data in house conventions.
+        recipe: Choices.
+        val: Validation data.
+        network: Class or factory, see `build_prior`.
+        width: Channels of the network at its finest level.
+        dropout: Share of features dropped in training.
+        batch_size: Windows per batch.
+        seed: Seed of the weights and of the order of the batches.
+
+    Raises:
+        DataError: If the data do not allow a choice of the recipe (no time of day, too few windows).
+    """
+    by = _anomaly_kind(train, recipe)
+    extras = ("hour_sin", "hour_cos") if by == "hour" else ()
+    windows = TrajectoryWindows(train, history=recipe.history, horizon=recipe.horizon, extras=extras)
+    checked = None if val is None else TrajectoryWindows(val, history=recipe.history, horizon=recipe.horizon, extras=extras)
+    anomaly = None if by == "none" else Anomaly(by).fitted_from(partial(batches_of, windows), windows.spec, windows.cond_spec)
+    kind = _guess_kind(recipe, windows)
+    fit = linear_first_guess(windows, anomaly) if kind == "linear" else None
+    source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
+    transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        prior = build_prior(
+            windows.spec,
+            transform,
+            cond_spec=windows.cond_spec,
+            cond_transform=condition,
+            network=partial(network, dropout=dropout),
+            width=width,
+            steps=recipe.steps,
+        )
+    if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):
+        prior = _with_gaussian(prior, source)
+    return prior, TrajectoryDataModule(source, checked, batch_size=batch_size, seed=seed)
+
+
+def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:
+    if recipe.anomaly != "auto":
+        return recipe.anomaly
+    if "sample" in train.dims:
+        return "none"  # simulations: where a law is homogeneous a mean field is only sampling noise
+    if "time" not in train.coords or not str(train["time"].dtype).startswith("datetime64"):
+        return "all"
+    step = float((train["time"][1] - train["time"][0]).values.astype("timedelta64[s]").astype(float))
+    days = step * train.sizes["time"] / 86400
+    return "hour" if (86400 / step) % 1 == 0 and days >= 3 else "all"
+
+
+def _guess_kind(recipe: Recipe, windows: TrajectoryWindows) -> str:
+    if recipe.history == 0:
+        return "none"
+    if recipe.guess != "auto":
+        return recipe.guess
+    if windows.rows > 1:
+        return "increment"
+    return "linear" if len(windows) > max(40, 4 * windows.spec.frames) else "increment"
+
+
+def _fit_transforms(
+    recipe: Recipe, source: TrajectoryWindows | GuessedWindows, *, anomaly: Anomaly | None, kind: str, fit: LinearFit | None
+) -> tuple[Transform, ConditionTransform | None]:
+    spec, cond_spec, n = source.spec, source.cond_spec, len(source.spec.names)
+    stages: list[Transform] = [DropHistory(recipe.history)] if recipe.history else []
+    stages += [] if anomaly is None else [anomaly]
+    stages += [SubtractGuess()] if kind == "linear" else [Increment(recipe.history)] if kind == "increment" else []
+    stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=kind == "none" and anomaly is None)]
+    stages += [FramesToChannels(recipe.horizon)]
+    if recipe.wavelet != "none" and not _dense(recipe, spec.shape):
+        stages += [WaveletTransform(recipe.wavelet, recipe.levels), Normalizer(("channel",), centre=False)]
+    guess = None if fit is None else fit.full
+    plain = ConditionTransform(n, anomaly, None, guess=guess, history=recipe.history)
+    full = partial(_completed, source, plain)
+    fitted = Compose(tuple(stages)).fitted_from(full, spec, cond_spec)
+    if cond_spec is None:
+        return fitted, None
+    wavelet = next((p for p in fitted if isinstance(p, WaveletTransform)), None)
+    return fitted, ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
+
+
+def _dense(recipe: Recipe, shape: tuple[int, ...]) -> bool:
+    """Whether the prior keeps a whole covariance, for which pixels are the right coefficients."""
+    size = int(torch.tensor(shape).prod())
+    return recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0 and size <= _DENSE)
+
+
+def _completed(source: TrajectoryWindows | GuessedWindows, condition: ConditionTransform) -> Iterator[Sample]:
+    """Training windows with completed condition windows."""
+    for start in range(0, len(source), 64):
+        items = [source[i] for i in range(start, min(start + 64, len(source)))]
+        x = torch.stack([item["x"] for item in items])
+        cond = None if "cond" not in items[0] else torch.stack([item["cond"] for item in items])
+        guess = None if "guess" not in items[0] else torch.stack([item["guess"] for item in items])
+        yield Sample(x, None if cond is None else condition.complete(cond, guess))
+
+
+def _with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows) -> DiffusionPrior:
+    """Put the Gaussian denoiser with the training covariance of the coefficients under the network."""
+    denoiser = prior.denoiser
+    if not isinstance(denoiser, PreconditionedDenoiser):
+        raise DataError("Gaussian base: expected a network denoiser")
+    coefficients = []
+    for sample in batches_of(source):
+        coefficients.append(prior.encode(sample.x, prior.complete(sample.cond)))
+    z = torch.cat(coefficients)
+    size = z[0].numel()
+    schedule = EDMSchedule(0.02, 400.0)
+    if size <= _DENSE and z.shape[2:] == (1, *prior.spec.grid.shape):
+        covariance = tapered_covariance(z, prior.spec.grid)
+        mean = z.mean(0)
+    else:
+        mean, covariance = low_rank_covariance(z, min(len(z) // 2, 400))
+    base = GaussianDenoiser(schedule, mean, covariance)
+    return DiffusionPrior(
+        PreconditionedDenoiser(denoiser.network, schedule, base=base),
+        prior.transform,
+        prior.spec,
+        sampler=prior.sampler,
+        steps=prior.steps,
+        cond_transform=prior.cond_transform,
+        cond_spec=prior.cond_spec,
+    )

@@ -1,0 +1,162 @@
+"""What every sampler promises: keys of the noise, shapes, dtypes, gradients, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from physdiff.base.errors import Diverged, InputError
+from physdiff.base.rng import Rng
+from physdiff.base.saved import build, describe
+from physdiff.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
+from physdiff.diffusion.covariance import DiagonalCovariance
+from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.samplers.ddim import DDIM, DDPM
+from physdiff.diffusion.samplers.heun import Heun
+from physdiff.diffusion.samplers.sampler import KernelSampler, level_at
+from physdiff.diffusion.samplers.timesteps import timesteps
+from physdiff.diffusion.schedule import EDMSchedule, RectifiedSchedule, VESchedule, VPSchedule
+
+LIKE = torch.zeros((), dtype=torch.float64)
+SAMPLERS = [DDIM(), DDIM(0.5), DDPM(), Heun(), Heun(5.0)]
+NAMES = ["ddim", "ddim_half", "ddpm", "heun", "churn"]
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=NAMES)
+
+
+def normal(*shape: int, key: str = "x") -> Tensor:
+    return Rng(4).child(key).normal(shape, like=LIKE)
+
+
+def mixture(schedule=None, shape: tuple[int, ...] = (2, 1, 3)) -> MixtureDenoiser:
+    return MixtureDenoiser(schedule or VPSchedule(), torch.ones(2).double(), normal(2, *shape, key="m"), stds=torch.tensor([0.3, 0.6]).double())
+
+
+class Broken(Denoiser):
+    """NaN from its third call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule, self.calls = VPSchedule(), 0
+
+    def forward(self, x_t, t, cond=None):
+        self.calls += 1
+        return x_t * (torch.nan if self.calls > 2 else 0.5)
+
+
+@every_sampler
+def test_a_sample_does_not_depend_on_the_batch(sampler) -> None:
+    denoiser, x = mixture(), normal(5, 2, 1, 3)
+    times = timesteps(denoiser.schedule, 8)
+    whole = sampler.run(denoiser, x, times, rng=Rng(1))
+    assert torch.equal(sampler.run(denoiser, x[:2], times, rng=Rng(1)), whole[:2])
+    assert torch.equal(sampler.run(denoiser, x, times, rng=Rng(1)), whole)
+
+
+@every_sampler
+def test_other_noise_moves_stochastic_samplers_only(sampler) -> None:
+    denoiser, x = mixture(), normal(5, 2, 1, 3)
+    times = timesteps(denoiser.schedule, 8)
+    same = torch.equal(sampler.run(denoiser, x, times, rng=Rng(1)), sampler.run(denoiser, x, times, rng=Rng(2)))
+    assert same == (getattr(sampler, "eta", 1.0) == 0 or getattr(sampler, "churn", 1.0) == 0)
+
+
+@every_sampler
+def test_shape_is_a_view(sampler) -> None:
+    flat, deep = (2, 1, 3), (1, 2, 3)
+    values, x = normal(*flat, key="m"), normal(4, *flat)
+    outs = []
+    for shape in (flat, deep):
+        denoiser = GaussianDenoiser(VPSchedule(), values.reshape(shape), DiagonalCovariance(torch.full(shape, 0.3).double()))
+        out = sampler.run(denoiser, x.reshape(4, *shape), timesteps(VPSchedule(), 6), rng=Rng(1))
+        outs.append(out.flatten(1))
+    assert torch.equal(*outs)
+
+
+@every_sampler
+def test_dtype_is_kept_float32_at_least(sampler) -> None:
+    denoiser = mixture()
+    times = timesteps(denoiser.schedule, 4)
+    wide = sampler.run(denoiser, normal(2, 2, 1, 3), times, rng=Rng(1))
+    assert wide.dtype == torch.float64
+    for dtype in (torch.float32, torch.bfloat16):
+        assert sampler.run(denoiser, normal(2, 2, 1, 3).to(dtype), times, rng=Rng(1)).dtype == torch.float32
+
+
+@every_sampler
+def test_gradient_through_all_steps(sampler) -> None:
+    denoiser, times = mixture(), timesteps(VPSchedule(), 10)
+    x, direction = normal(1, 2, 1, 3).requires_grad_(), normal(1, 2, 1, 3, key="d")
+
+    def out(v: Tensor) -> Tensor:
+        return (sampler.run(denoiser, v, times, rng=Rng(1)) * normal(2, 1, 3, key="w")).sum()
+
+    (gradient,) = torch.autograd.grad(out(x), x)
+    h = 1e-5
+    central = (out(x.detach() + h * direction) - out(x.detach() - h * direction)) / (2 * h)
+    assert float((gradient * direction).sum()) == pytest.approx(float(central), rel=1e-6)
+
+
+@every_sampler
+def test_shift_and_scale_of_the_data(sampler) -> None:
+    scale, shift = 2.5, -1.3
+    one, means = VESchedule(0.01, 40.0), normal(2, 2, 1, 3, key="m")
+    two = VESchedule(0.01 * scale, 40.0 * scale)
+    stds = torch.tensor([0.3, 0.6]).double()
+    x, times = 40 * normal(3, 2, 1, 3), timesteps(one, 12)
+    first = sampler.run(MixtureDenoiser(one, torch.ones(2), means, stds=stds), x, times, rng=Rng(1))
+    moved = MixtureDenoiser(two, torch.ones(2), scale * means + shift, stds=scale * stds)
+    second = sampler.run(moved, scale * x + shift, times, rng=Rng(1))
+    # the last digits of a state of size 100
+    assert torch.allclose(second, scale * first + shift, rtol=0, atol=1e-10)
+
+
+@every_sampler
+def test_a_nan_names_the_step(sampler) -> None:
+    with pytest.raises(Diverged, match="step [23] of 6"):
+        sampler.run(Broken(), normal(2, 1, 1, 3), timesteps(VPSchedule(), 6), rng=Rng(1))
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0], [1.0], [1.0, 0.5, 0.5, 0.0], [1.5, 0.0], [1.0, -0.1]])
+def test_times_must_decrease(times: list[float]) -> None:
+    with pytest.raises(InputError, match="strictly decreasing"):
+        DDIM().run(mixture(), normal(2, 2, 1, 3), torch.tensor(times), rng=Rng(1))
+
+
+@every_sampler
+def test_the_step_to_time_zero_is_the_mean(sampler) -> None:
+    for schedule in (VPSchedule(), EDMSchedule(), RectifiedSchedule()):
+        denoiser, x = mixture(schedule), normal(3, 2, 1, 3)
+        times = torch.tensor([0.4, 0.0], dtype=torch.float64)
+        if isinstance(sampler, Heun) and sampler.churn > 0:
+            continue
+        out = sampler.run(denoiser, x, times, rng=Rng(1))
+        assert torch.allclose(out, denoiser(x, times[0]), rtol=1e-13)
+
+
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if isinstance(s, KernelSampler)], ids=NAMES[:3])
+def test_run_is_a_walk_of_kernels(sampler) -> None:
+    denoiser, x = mixture(), normal(3, 2, 1, 3)
+    times = timesteps(denoiser.schedule, 5)
+    state = x
+    for i in range(5):
+        step = sampler.kernel(denoiser.schedule, state, denoiser(state, times[i]), times[i], times[i + 1])
+        state = step.mean + step.std * Rng(1).child("step", i).normal_each(range(3), (2, 1, 3), like=x)
+    assert torch.allclose(sampler.run(denoiser, x, times, rng=Rng(1)), state, rtol=1e-14)
+
+
+def test_time_zero_is_clean_on_every_schedule() -> None:
+    for schedule in (VPSchedule(), EDMSchedule(), RectifiedSchedule()):
+        level = level_at(schedule, torch.tensor([0.0, 0.5]))
+        assert (level.alpha[0], level.sigma[0], level.lam[0]) == (1, 0, torch.inf)
+        assert float(level.sigma[1]) == float(schedule.sigma(0.5))
+
+
+def test_saved_and_senseless() -> None:
+    with pytest.raises(TypeError, match="too many"):
+        DDPM(0.5)
+    for sampler in SAMPLERS:
+        assert describe(build(describe(sampler))) == describe(sampler)
+    for wrong in (lambda: DDIM(1.5), lambda: DDIM(-0.1), lambda: Heun(-1.0), lambda: Heun(1.0, churn_from=2.0, churn_to=1.0)):
+        with pytest.raises(InputError, match="expected"):
+            wrong()

@@ -1,0 +1,41 @@
+"""The estimate of the largest eigenvalue."""
+
+import pytest
+import torch
+
+from physdiff.solvers.stepper import Stepper, spectral_radius
+
+
+def test_radius_of_a_diagonal_map_is_its_largest_entry_over_the_batch():
+    rates = torch.tensor([[1.0, 2.0, -30.0, 4.0], [5.0, 3.0, 2.0, 1.0]], dtype=torch.float64)
+    u = {"a": torch.ones(2, 4, dtype=torch.float64)}
+    # from below; the second eigenvalue is smaller by 7, so eight iterations leave nothing but the rounding of the difference quotient
+    assert abs(spectral_radius(lambda v: {"a": rates * v["a"]}, u) - 30) < 1e-4
+
+
+def test_fields_of_different_units_count_alike():
+    # an oscillator between a field of size 1e5 and one of size 1: eigenvalues +-2i in any units
+    a, b = torch.full((1, 8), 1e5, dtype=torch.float64), torch.ones(1, 8, dtype=torch.float64)
+    got = spectral_radius(lambda v: {"a": 2e5 * v["b"], "b": -2e-5 * v["a"]}, {"a": a, "b": b})
+    assert abs(got - 2) < 1e-5  # rounding of the difference quotient
+
+
+def test_radius_of_a_law_that_does_nothing_is_zero():
+    u = {"a": torch.zeros(1, 4, dtype=torch.float64)}
+    assert spectral_radius(lambda v: {"a": 0 * v["a"]}, u) == 0
+
+
+def test_first_derivative_by_central_differences():
+    h = 0.1
+
+    def slope(v):
+        return {"a": (torch.roll(v["a"], -1, -1) - torch.roll(v["a"], 1, -1)) / (2 * h)}
+
+    got = spectral_radius(slope, {"a": torch.zeros(1, 64, dtype=torch.float64)})
+    # the exact radius is 1/h; a power method from white noise reaches it from below
+    assert 0.85 / h < got <= 1 / h * (1 + 1e-6)
+
+
+def test_a_stepper_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        Stepper()
