@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,11 @@ import xarray as xr
 from torch import nn
 
 from physdiff import __version__
-from physdiff.base.errors import InputError
 from physdiff.cli.options import Select, Training, opened
 from physdiff.cli.parse import command_line
-from physdiff.data.split import split_samples, split_time
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.networks.unet import UNet
+from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit as fit_module
 from physdiff.training.fit import steps_for
@@ -52,7 +51,9 @@ def fit(
     start = time.monotonic()
     ds = opened(data, select)
     folder = Path(f"{out}.fit")
-    prior, _ = train_prior(ds, recipe, network=network, transform=transform, max_epochs=max_epochs, training=training, folder=folder)
+    if transform is not None:
+        recipe = recipe.with_wavelet(transform)
+    prior = train_prior(ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder)
     card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
     path = prior.save(out, card=card)
     print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
@@ -64,16 +65,34 @@ def train_prior(
     *,
     training: Training,
     network: Callable[..., nn.Module] = UNet,
-    transform: WaveletTransform | None = None,
     max_epochs: int | None = None,
     folder: Path | None = None,
-    val: xr.Dataset | None = None,
-):  # noqa: ANN201
-    """Prepare, plan and train; returns the prior (in evaluation mode) and the data module."""
-    if transform is not None:
-        recipe = recipe.with_wavelet(transform)
+) -> DiffusionPrior:
+    """Prepare, say what it will cost, train, and return the prior in evaluation mode."""
+    prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
+    module = DiffusionModule(
+        prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(training.roll or ()), seed=training.seed
+    )
+    parameters = sum(p.numel() for p in prior.parameters())
+    print(f"prior    {len(data.train_windows)} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
+    max_steps = training.max_steps
+    if training.seconds is not None:
+        max_steps = _planned_steps(module, data, training, folder)
+    fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every)
+    return prior.eval()
 
-    def built(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], **rest: object) -> nn.Module:
-        return network(i, o, ndim=ndim, periodic=periodic, **({} if network is not UNet else rest))
 
-    prior, data = prepare(ds, recipe, val=val, network=network, batch_size=training.batch_size, seed=training.seed)
+def _planned_steps(module: DiffusionModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:
+    """Steps that fit the budget; a resumed run keeps the plan it began with, for the learning rate follows it."""
+    plan = None if folder is None else folder / "plan.json"
+    if plan is not None and plan.is_file() and (plan.parent / "last.ckpt").is_file():
+        steps = int(json.loads(plan.read_text())["steps"])
+        print(f"training {steps} steps as planned before; going on from the last checkpoint")
+        return steps
+    assert training.seconds is not None
+    steps, each = steps_for(module, data, seconds=training.seconds, floor=training.floor)
+    print(f"training {steps} steps of about {each:.3f} s: {steps * each:.0f} s (budget {training.seconds:g} s, at least {training.floor} steps)")
+    if plan is not None:
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_text(json.dumps({"steps": steps, "seconds_per_step": each}))
+    return steps

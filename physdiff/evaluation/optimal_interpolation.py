@@ -12,6 +12,7 @@ References: Gandin (1963); Gaspari and Cohn (1999), eq. 4.10, for the taper; Jou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from physdiff.base.checks import check_finite, check_positive
+from physdiff.base.checks import check_positive
 from physdiff.base.errors import DataError, InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
@@ -57,11 +58,13 @@ class FieldCovariance:
         spec: Names, units, grid.
         mean: What is expected at a time of day.
         covariance: Of the anomalies, (C N, C N) float64, all points of a field after one another.
+        root: A square root of it, R R^T = covariance.
     """
 
     spec: FieldSpec
     mean: HourMean
     covariance: Tensor
+    root: Tensor
 
 
 def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: float | None = 4.0) -> FieldCovariance:
@@ -70,8 +73,8 @@ def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: fl
     Args:
         train: Training part.
         shrink: Share that is replaced by the stationary form, in [0, 1].
-        localisation: Distance at which correlations are tapered to about a fifth (Gaspari-Cohn, zero at twice that), in degrees of
-            latitude and longitude on the sphere, else in the grid's unit; None: no taper.
+        localisation: Length L of the taper, in degrees of latitude and longitude on the sphere, else in the grid's unit; the taper is
+            Gaspari and Cohn's, close to exp(-d^2 / (2 L^2)) and zero beyond 3.7 L. None: no taper.
 
     Raises:
         InputError: If shrink or localisation makes no sense, or the grid is too large for a dense matrix.
@@ -94,8 +97,10 @@ def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: fl
     blocks = covariance.unflatten(0, (channels, -1)).unflatten(2, (channels, -1))  # (C, N, C, N)
     blocks = (1 - shrink) * blocks + shrink * _stationary(blocks, far)
     if localisation is not None:
-        blocks = blocks * gaspari_cohn(far / check_positive(localisation, "localisation"))[:, None, :]
-    return FieldCovariance(spec, past.mean, blocks.flatten(2).flatten(0, 1))
+        half_width = check_positive(localisation, "localisation") * math.sqrt(10 / 3)
+        blocks = blocks * gaspari_cohn(far / half_width)[:, None, :]
+    root = _root(blocks.flatten(2).flatten(0, 1))
+    return FieldCovariance(spec, past.mean, root @ root.T, root)
 
 
 def optimal_interpolation(
@@ -150,7 +155,7 @@ def optimal_interpolation(
         return x + (cross @ torch.cholesky_solve(departure.T, factor)).T.reshape(-1, *mean.shape)
 
     y = readings.flatten()[there]
-    prior = mean + (rng.child("prior").normal((members, size), like=mean) @ _root(law.covariance).T).reshape(members, *mean.shape)
+    prior = mean + (rng.child("prior").normal((members, law.root.shape[1]), like=mean) @ law.root.T).reshape(members, *mean.shape)
     noise = std * rng.child("noise").normal((members, y.numel()), like=mean)
     drawn, best = update(prior, y + noise - look(prior)), update(mean[None], (y - look(mean))[None])
     means = to_dataset(best[0][:, None], spec, stamps if time is not None else None)
@@ -166,24 +171,34 @@ def expected_frame(law: FieldCovariance, time: Any) -> Tensor:  # noqa: ANN401
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """A square root; entries of the taper that make the matrix indefinite by rounding count as zero."""
+    """A square root; negative eigenvalues, which the stationary form may bring in, count as zero."""
+    lifted = covariance + 1e-9 * covariance.diagonal().mean() * torch.eye(covariance.shape[0], dtype=covariance.dtype)
+    factor, failed = torch.linalg.cholesky_ex(lifted)
+    if not bool(failed):
+        return factor
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp_min(0).sqrt()
 
 
-def distances(grid: Grid) -> Tensor:
-    """Distance between all pairs of points, (N, N) float64: in degrees of latitude and longitude on the sphere, else in the grid's unit.
+def distances(grid: Grid, points: Tensor | None = None) -> Tensor:
+    """Distance between all pairs of points, (n, n) float64: in degrees of latitude and longitude on the sphere, else in the grid's unit.
 
     Periodic axes are closed: the shorter way round counts.
+
+    Args:
+        grid: The grid.
+        points: (n, ndim), x, y, z order, in the units of the grid's axes; all points of the grid if None.
     """
+    if points is None:
+        places = [axis.flatten() for axis in torch.meshgrid(*grid.axes(), indexing="ij")]
+    else:
+        places = list(points.double().T.flip(0))
     squared = torch.zeros((), dtype=torch.float64)
-    axes = torch.meshgrid(*grid.axes(), indexing="ij")
-    for axis, closed, along in zip(axes, grid.periodic, grid.axes(), strict=True):
-        flat = axis.flatten()
-        apart = (flat[:, None] - flat[None]).abs()
+    for place, closed, along in zip(places, grid.periodic, grid.axes(), strict=True):
+        apart = (place[:, None] - place[None]).abs()
         if closed and along.numel() > 1:
             turn = 360.0 if isinstance(grid, LatLonGrid) else float((along[-1] - along[0]) * along.numel() / (along.numel() - 1))
-            apart = torch.minimum(apart, turn - apart)
+            apart = torch.minimum(apart % turn, turn - apart % turn)
         squared = squared + apart**2
     return squared.sqrt()
 

@@ -114,6 +114,8 @@ class GuidedDenoiser(Denoiser):
         self.evaluations += 1
         mean = self.prior.denoiser(x_t, t, cond)
         alpha, sigma = (float(c) for c in self.schedule(t.reshape(-1)[0]))
+        if sigma == 0:
+            return mean
         z = mean.detach()
         step = self._newton_step(z, alpha, sigma) if self._matrix is None else self._matrix_step(z, alpha, sigma)
         return mean + step.to(mean)
@@ -211,7 +213,8 @@ def _jacobian(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
             index = torch.arange(first, min(first + _ROWS, m), device=z.device)
             point = z.detach().expand(len(index), *z.shape[1:]).clone().requires_grad_()
             chosen = function(point)[torch.arange(len(index), device=z.device), index]
-            rows.append(torch.autograd.grad(chosen.sum(), point)[0])
+            # readings of nothing but known entries do not depend on z at all
+            rows.append(torch.autograd.grad(chosen.sum(), point)[0] if chosen.requires_grad else torch.zeros_like(point))
     return torch.cat(rows)
 
 

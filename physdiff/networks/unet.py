@@ -65,7 +65,7 @@ class UNet(Saved, nn.Module):
         width: int = 32,
         multipliers: tuple[int | tuple[int, ...], ...] = (1, 2, 2),
         attention: bool | tuple[bool, ...] = True,
-        dropout: float = 0.0,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         for value, name in ((in_channels, "in_channels"), (out_channels, "out_channels"), (width, "width")):

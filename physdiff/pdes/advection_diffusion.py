@@ -77,7 +77,7 @@ class AdvectionDiffusion(PDE):
         total = torch.zeros_like(c)
         if not self._steady_wind:
             wind = tuple(
-                u[v] if isinstance(v, str) else torch.as_tensor(value_of(v, D, t, like=c)).to(c).expand_as(c) for v in self.velocity
+                u[v] if isinstance(v, str) else torch.zeros_like(c) + value_of(v, D, t, like=c) for v in self.velocity
             )
             total = total - (D.div(tuple(v * c for v in wind)) if self.conservative else D.advect(wind, c))
         if _is_function(self.diffusivity):
@@ -93,7 +93,7 @@ class AdvectionDiffusion(PDE):
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """Reaction, source and dissipation, for a wind without divergence: mass r<c> + <s>, variance -<kappa |grad c|^2> + r<c^2> + <c s>."""
-        law = self.bound(u["c"].ndim - 1)
+        law = self.bound(u["c"].ndim - 1, like=u["c"])
         c = u["c"]
         gain = law.reaction * c
         if law.source is not None:

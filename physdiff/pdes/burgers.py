@@ -64,7 +64,7 @@ class Burgers(PDE):
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """Mass <f>, energy -nu <|grad u|^2> + <u f>."""
-        law = self.bound(u["u"].ndim - 1)
+        law = self.bound(u["u"].ndim - 1, like=u["u"])
         f = torch.zeros_like(u["u"])
         if law.forcing is not None:
             f = f + value_of(law.forcing, D, t, like=f)

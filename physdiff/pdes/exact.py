@@ -53,7 +53,7 @@ def plane_wave(
     """
     angle = sum((k * (x - v * t) for k, x, v in zip(wave_vector, coordinates, velocity, strict=True)), torch.zeros_like(coordinates[0]))
     rate = reaction - diffusivity * sum(k * k for k in wave_vector)
-    return torch.cos(angle + phase) * torch.exp(rate * torch.as_tensor(t).to(coordinates[0]))
+    return torch.cos(angle + phase) * torch.exp(rate * _like(t, coordinates[0]))
 
 
 def gaussian_puff(
@@ -80,7 +80,7 @@ def gaussian_puff(
     Returns:
         Values, of the coordinates' shape broadcast with t.
     """
-    time = torch.as_tensor(t).to(coordinates[0])
+    time = _like(t, coordinates[0])
     variance = check_positive(width, "gaussian_puff width") ** 2 + 2 * diffusivity * time
     total = torch.ones_like(coordinates[0])
     for x, v, x0, length in zip(coordinates, velocity, centre, extent, strict=True):
@@ -115,7 +115,7 @@ def cole_hopf_waves(
     """
     if sum(abs(a) for _, a, _ in modes) >= 1:
         raise InputError(f"cole_hopf_waves: expected amplitudes whose sizes sum to less than 1, got {[a for _, a, _ in modes]}")
-    time = torch.as_tensor(t).to(x)
+    time = _like(t, x)
     theta, slope = torch.ones_like(x + time), torch.zeros_like(x + time)
     for n, a, phase in modes:
         k = 2 * math.pi * n / extent
@@ -138,7 +138,7 @@ def cole_hopf_sine(x: Tensor, t: float | Tensor, *, viscosity: float, nodes: int
         u, of the shape of x broadcast with t.
     """
     points, weights = (torch.as_tensor(v).to(x) for v in np.polynomial.hermite.hermgauss(nodes))
-    y = x[..., None] - 2 * torch.sqrt(viscosity * torch.as_tensor(t).to(x))[..., None] * points
+    y = x[..., None] - 2 * torch.sqrt(viscosity * _like(t, x))[..., None] * points
     exponent = -torch.cos(math.pi * y) / (2 * math.pi * viscosity)
     mass = weights * torch.exp(exponent - exponent.amax(-1, keepdim=True))
     return -(torch.sin(math.pi * y) * mass).sum(-1) / mass.sum(-1)
@@ -170,7 +170,7 @@ def taylor_green(
     """
     (k, l), (along_x, along_y) = wave_numbers, mean_flow  # noqa: E741 - k and l as on the page
     square = k * k + l * l
-    decay = torch.exp(-(viscosity * square + drag) * torch.as_tensor(t).to(x))
+    decay = torch.exp(-(viscosity * square + drag) * _like(t, x))
     psi = torch.cos(k * (x - along_x * t)) * torch.cos(l * (y - along_y * t)) * decay
     return {"vorticity": square * psi, "streamfunction": psi}
 
@@ -194,7 +194,7 @@ class ManufacturedFlow(Saved):
 
     def fields(self, x: Tensor, y: Tensor, t: float | Tensor) -> dict[str, Tensor]:
         """`vorticity` and `streamfunction` at the points."""
-        psi = omega = torch.zeros_like(x * torch.as_tensor(t).to(x))
+        psi = omega = torch.zeros_like(x * _like(t, x))
         for a, k, l, w, phase in self.waves:  # noqa: E741
             wave = a * torch.cos(k * x + l * y - w * t + phase)
             psi, omega = psi + wave, omega + (k * k + l * l) * wave
@@ -202,7 +202,7 @@ class ManufacturedFlow(Saved):
 
     def __call__(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
         """The forcing d omega/dt + u . grad omega - nu lap omega + mu omega at the points."""
-        zero = torch.zeros_like(x * torch.as_tensor(t).to(x))
+        zero = torch.zeros_like(x * _like(t, x))
         psi_x = psi_y = omega_x = omega_y = linear = zero
         for a, k, l, w, phase in self.waves:  # noqa: E741
             angle = k * x + l * y - w * t + phase
@@ -211,3 +211,8 @@ class ManufacturedFlow(Saved):
             omega_x, omega_y = omega_x - square * k * sine, omega_y - square * l * sine
             linear = linear + square * (w * sine + (self.viscosity * square + self.drag) * cosine)
         return linear + psi_y * omega_x - psi_x * omega_y
+
+
+def _like(t: float | Tensor, x: Tensor) -> Tensor:
+    # a plain number must not pass through torch's default precision
+    return t.to(x) if isinstance(t, Tensor) else torch.as_tensor(t, dtype=x.dtype, device=x.device)

@@ -120,7 +120,7 @@ class NavierStokes(PDE):
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """The budgets of the module's docstring."""
-        law = self.bound(u["vorticity"].ndim - 1)
+        law = self.bound(u["vorticity"].ndim - 1, like=u["vorticity"])
         full = law.complete(u, D)
         omega, psi = full["vorticity"], full["streamfunction"]
         g = torch.zeros_like(omega)

@@ -102,13 +102,13 @@ class PDE(Saved, ABC):
     @final
     def explicit(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The nonstiff part after diagnosis; the only way solvers call it."""
-        law = self.bound(self._check(u).ndim - 1)
+        law = self._bound_to(self._check(u))
         return law.nonstiff(law.complete(u, D), D, t)
 
     @final
     def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The whole right-hand side, stiff + explicit."""
-        law = self.bound(self._check(u).ndim - 1)
+        law = self._bound_to(self._check(u))
         linear, rest = law.stiff(u, D), law.explicit(u, D, t)
         return {name: linear[name] + rest[name] for name in self.fields}
 
@@ -121,7 +121,7 @@ class PDE(Saved, ABC):
             D: Operators that know the time (`dt=` on grids).
             t: Times that broadcast against the fields, (T, 1, ..., 1) on grids; a number where the law is autonomous.
         """
-        law = self.bound(self._check(u).ndim - 1)
+        law = self._bound_to(self._check(u))
         right = law.rhs(u, D, t)
         left = {name: D.dt(u[name]) - right[name] for name in self.fields}
         return {**left, **law.constraints(u, D)} if all(name in u for name in self.diagnostics) else left
@@ -132,13 +132,20 @@ class PDE(Saved, ABC):
         return u if all(name in u for name in self.diagnostics) else self.diagnose(u, D)
 
     @final
-    def bound(self, ndim: int) -> Self:
+    def bound(self, ndim: int, *, like: Tensor | None = None) -> Self:
         """The law with its (B,) parameters as (B, 1, ..., 1), ready for plain products with fields of `ndim` axes after the batch.
 
         Tensors inside tuples and inside functions that are dataclasses are taken too. Binding twice changes nothing.
+
+        Args:
+            ndim: Number of axes of the fields after the batch.
+            like: A field whose dtype and device the parameters take; unchanged if None.
         """
-        law: Self = _bound(self, ndim)
+        law: Self = _bound(self, ndim, like)
         return law
+
+    def _bound_to(self, f: Tensor) -> Self:
+        return self.bound(f.ndim - 1, like=f)
 
     @final
     @property
@@ -208,18 +215,19 @@ def _vectors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - any parameter
             yield from _vectors(getattr(value, field.name))
 
 
-def _bound(value: Any, ndim: int) -> Any:  # noqa: ANN401 - any parameter
+def _bound(value: Any, ndim: int, like: Tensor | None) -> Any:  # noqa: ANN401 - any parameter
     if isinstance(value, Tensor):
+        value = value if like is None else value.to(like)
         return value.reshape(-1, *([1] * ndim)) if value.ndim == 1 else value
     if isinstance(value, tuple):
-        parts = tuple(_bound(v, ndim) for v in value)
+        parts = tuple(_bound(v, ndim, like) for v in value)
         return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     made = value
     for field in dataclasses.fields(value):
         old = getattr(value, field.name)
-        new = _bound(old, ndim)
+        new = _bound(old, ndim, like)
         if new is not old:
             made = copy.copy(value) if made is value else made  # not replace(): the checks at construction expect (B,)
             object.__setattr__(made, field.name, new)

@@ -50,7 +50,8 @@ def residual_scale(pde: PDE, u: Fields, operators: Operators, *, times: Tensor |
         times: As in `window_residual`.
     """
     t = _clock(pde, u, operators, times)
-    law = pde.bound(u[pde.fields[0]].ndim - 1)
+    first = u[pde.fields[0]]
+    law = pde.bound(first.ndim - 1, like=first)
     parts = {name: operators.dt(u[name]) for name in pde.fields}, law.stiff(u, operators), law.explicit(u, operators, t)
     return {name: torch.stack([part[name].square().mean().sqrt() for part in parts]).amax() for name in pde.fields}
 

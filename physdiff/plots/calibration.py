@@ -103,7 +103,7 @@ def coverage_plot(frequencies: Mapping[str, np.ndarray], axes: Axes | None = Non
     axes = one_axes(axes, size=(3.4, 3.1))
     for k, (name, frequency) in enumerate(frequencies.items()):
         nominal, observed = coverage_curve(frequency)
-        axes.plot(nominal, observed, linewidth=1.6, label=name, **line_style(k))
+        axes.plot(nominal, observed, linewidth=1.6, label=name, clip_on=False, **line_style(k))
     axes.plot([0, 1], [0, 1], color=TRUTH, linewidth=1.0, zorder=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)

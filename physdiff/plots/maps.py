@@ -16,7 +16,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from physdiff.base.errors import InputError
 from physdiff.data.axes import PLANE, SPHERE
@@ -65,7 +65,8 @@ def map_plot(
     if title is not None:
         axes.set_title(title, fontsize=SMALL + 0.5)
     if colorbar:
-        bar = figure_of(axes).colorbar(mesh, ax=axes, extend=extends([plane.values], norm), shrink=0.9, pad=0.02)
+        # an inset is as high as the map, whatever its aspect
+        bar = figure_of(axes).colorbar(mesh, cax=axes.inset_axes((1.03, 0.0, 0.035, 1.0)), extend=extends([plane.values], norm))
         _finish_bar(bar, label_of(field))
     return axes
 
@@ -102,7 +103,7 @@ def ensemble_maps(
     steps = 1 if step is None else mean.sizes[step]
     scale, spread_colours = colour_scale([c.values for c in columns.values()]), spread_scale([spread.values])
     first = _plane(mean if step is None else mean.isel({step: 0}))
-    grid = axes_grid(axes, steps, len(columns) + 1, size=_size(first, width=_WIDTH, extra=0.28 + 0.5 / steps))
+    grid = axes_grid(axes, steps, len(columns) + 1, size=_size(first, width=_WIDTH, extra=0.15 + 1.0 / steps))
     for row in range(steps):
         for panel, (name, column) in zip(grid[row], [*columns.items(), ("standard deviation", spread)], strict=True):
             field = column if step is None else column.isel({step: row})
@@ -195,7 +196,8 @@ def _scale_axes(axes: Axes, plane: xr.DataArray) -> None:
     axes.tick_params(labelsize=SMALL - 1, length=2.5)
     for dim, axis, bins in ((str(plane.dims[0]), axes.yaxis, 5), (str(plane.dims[1]), axes.xaxis, 4)):
         if dim in SPHERE:
-            axis.set_major_locator(MaxNLocator(bins, steps=[1, 1.5, 2, 3, 5, 6, 10]))
+            span = float(np.ptp(_numbers(plane[dim])))
+            axis.set_major_locator(MultipleLocator(30 * round(span / 120)) if span > 120 else MaxNLocator(bins, steps=[1, 1.5, 2, 3, 5, 6, 10]))
             axis.set_major_formatter(FuncFormatter(_north if dim == "latitude" else _east))
         elif dim in _TIMES:
             axis.set_label_text(quantity(dim.replace("_", " "), lead_of(plane[dim])[1]), fontsize=SMALL)
@@ -241,6 +243,6 @@ def _bar(axes: np.ndarray, scale: tuple[Colormap, Normalize], label: str, *, ext
 def _finish_bar(bar: Any, label: str) -> None:  # noqa: ANN401 - a Colorbar
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL - 1, length=2.5)
-    bar.locator = MaxNLocator(5 if bar.ax.get_position().width > 0.3 else 4)
+    bar.locator = MaxNLocator(5)
     bar.update_ticks()
     bar.outline.set_linewidth(0.5)

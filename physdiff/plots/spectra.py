@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from physdiff.base.errors import InputError
 from physdiff.data.axes import PLANE, SPHERE
@@ -89,6 +90,7 @@ def spectrum_plot(
     unit = pretty_unit(str(truth.attrs.get("units", "1")))
     squared = f"(({unit})²)" if " " in unit else f"({unit}²)" if unit else ""
     axes.legend(frameon=False, fontsize=SMALL)
+    _log_ticks(axes, wavenumber)
     return tidy(axes, x=label, y=f"energy per wavenumber {squared}".strip())
 
 
@@ -122,7 +124,21 @@ def spectral_ratio_plot(
     low, high = axes.get_ylim()
     axes.set_ylim(max(min(low, band[0] / 2), 1e-3), min(max(high, band[1] * 2), 1e3))
     axes.legend(frameon=False, fontsize=SMALL)
-    return tidy(axes, x=label, y="energy over truth's")
+    _log_ticks(axes, wavenumber)
+    low, high = axes.get_ylim()
+    if high / low < 100:
+        axes.yaxis.set_major_locator(LogLocator(base=2))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    return tidy(axes, x=label, y="energy over the truth's")
+
+
+def _log_ticks(axes: Axes, wavenumber: np.ndarray) -> None:
+    """Ticks at 1, 2, 5 where the axis holds less than two decades: powers of ten alone would be one or two."""
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if wavenumber[-1] / wavenumber[0] < 100:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def _mean(energy: np.ndarray) -> np.ndarray:

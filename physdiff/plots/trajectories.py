@@ -86,14 +86,14 @@ def fan_plot(
     (step,) = (str(d) for d in members.dims if d != "member")
     place, unit = lead_of(members[step])
     values = torch.from_numpy(np.array(members.transpose("member", step).values, dtype=np.float64))
-    for level in sorted(levels, reverse=True):
+    for k, level in enumerate(sorted(levels, reverse=True)):
         if values.shape[0] >= members_needed(level):
             low, high = central_interval(values, level=level)
-            axes.fill_between(place, low, high, color=LINES[0], alpha=0.17, linewidth=0, label=f"{100 * level:g} % interval")
+            axes.fill_between(place, low, high, color=LINES[0], alpha=min(0.16 + 0.16 * k, 0.6), linewidth=0, label=f"{100 * level:g} % interval")
     axes.plot(place, values.mean(0), color=LINES[0], linewidth=1.6, linestyle=(0, (5, 1.6)), label="ensemble mean")
     if truth is not None:
         axes.plot(place, np.asarray(truth.values, dtype=np.float64), color=TRUTH, linewidth=1.8, label="truth")
-    axes.legend(frameon=False, fontsize=SMALL)
+    axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, columnspacing=1.4)
     return tidy(axes, x=quantity(step.replace("_", " "), unit), y=label_of(members))
 
 

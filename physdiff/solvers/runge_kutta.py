@@ -88,13 +88,13 @@ class RungeKutta(Stepper):
     def __init__(self, pde: PDE, operators: Operators, tableau: Tableau = RK4) -> None:
         self.pde, self.operators, self.tableau = pde, operators, tableau
         self.order = tableau.order
-        self._law = pde.bound(operators.ndim)
 
     def rhs(self, u: Fields, t: float) -> Fields:
         """Right-hand side of the fields (B, *S), dealiased."""
         D, names = self.operators, self.pde.fields
-        linear = self._law.stiff(u, D)
-        rest = self._law.explicit({n: D.dealias(u[n]) for n in names}, D, t)
+        law = self.pde.bound(D.ndim, like=u[names[0]])
+        linear = law.stiff(u, D)
+        rest = law.explicit({n: D.dealias(u[n]) for n in names}, D, t)
         return {n: linear[n] + D.dealias(rest[n]) for n in names}
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:

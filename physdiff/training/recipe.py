@@ -7,7 +7,7 @@ models, folding space into channels by one wavelet level, and drawing blocks of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -73,6 +73,12 @@ class Recipe:
         check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "no"), "Recipe gaussian")
 
+    def with_wavelet(self, transform: WaveletTransform) -> Recipe:
+        """The same with the filter and the levels of a wavelet transform over space."""
+        if transform.axes is not None or not isinstance(transform.wavelet, str):
+            raise InputError("Recipe: expected one wavelet over all axes in space; build other chains with Compose, fitted and build_prior")
+        return replace(self, wavelet=transform.wavelet, levels=transform.levels)
+
 
 def prepare(
     train: xr.Dataset,
@@ -80,8 +86,6 @@ def prepare(
     *,
     val: xr.Dataset | None = None,
     network: Callable[..., nn.Module] = UNet,
-    width: int = 32,
-    dropout: float = 0.1,
     batch_size: int = 16,
     seed: int = 0,
 ) -> tuple[DiffusionPrior, TrajectoryDataModule]:
@@ -91,9 +95,7 @@ def prepare(
         train: Training data in house conventions.
         recipe: Choices.
         val: Validation data.
-        network: Class or factory, see `build_prior`.
-        width: Channels of the network at its finest level.
-        dropout: Share of features dropped in training.
+        network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``; it knows its width.
         batch_size: Windows per batch.
         seed: Seed of the weights and of the order of the batches.
 
@@ -109,6 +111,10 @@ def prepare(
     fit = linear_first_guess(windows, anomaly) if kind == "linear" else None
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
+
+    def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
+        return network(i, o, ndim=ndim, periodic=periodic)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = build_prior(
@@ -116,8 +122,7 @@ def prepare(
             transform,
             cond_spec=windows.cond_spec,
             cond_transform=condition,
-            network=partial(network, dropout=dropout),
-            width=width,
+            network=sized,
             steps=recipe.steps,
         )
     if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):

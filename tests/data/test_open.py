@@ -33,8 +33,9 @@ def test_every_real_file_opens_or_is_refused_for_the_right_reason(shared_data):
             assert field.dtype == np.float32 and field.dims[-2:] in (("latitude", "longitude"), ("y", "x"), ("time", "x"))
         spec = spec_of(ds)
         assert spec.dt in (3600.0, 6 * 3600.0, 12 * 3600.0) or spec.time_unit == "1"
-        field, grid = ds[spec.names[0]], [a.tolist() for a in spec.grid.axes()]
-        assert [grid[k][0] for k in range(len(grid))] == [float(ds[d][0]) for d in spec.grid.dims] and float(field[0].mean()) == float(field[0].mean())
+        for dim, points in zip(spec.grid.dims, spec.grid.axes(), strict=True):
+            # a uniform axis is rebuilt from its ends
+            np.testing.assert_allclose(points, ds[dim], atol=1e-4 * float(abs(ds[dim][1] - ds[dim][0])))
 
 
 def test_real_values_are_found_by_name_whatever_the_order(shared_data):
@@ -43,7 +44,7 @@ def test_real_values_are_found_by_name_whatever_the_order(shared_data):
     assert list(ds) == ["t_250", "u_200", "u_225", "u_250", "u_300"] and ds.u_250.attrs["units"] == "m s-1"
     with xr.open_dataset(path) as raw:
         raw = raw.sel(level=[250, 300])
-        for lon, lat, hour in ((-39.75, 50.25, 0), (-21.0, 59.0, 12), (-30.0, 55.25, 7)):
+        for lon, lat, hour in ((-39.75, 50.25, 0), (-21.0, 59.0, 12), (-29.75, 55.25, 7)):
             place = {"longitude": lon, "latitude": lat}
             here, there = ds.sel(place).isel(time=hour), raw.sel(place).isel(time=hour)
             # float32 of numbers near 230 K and 30 m/s

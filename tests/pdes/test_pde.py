@@ -87,6 +87,13 @@ def test_binding_twice_is_binding_once_and_binding_numbers_is_nothing():
     assert plain.bound(2) is plain
 
 
+def test_parameters_take_the_precision_of_the_fields():
+    law = Burgers(torch.tensor([0.1, 0.2], dtype=torch.float64))
+    u = field(2, 6, 10).float()
+    assert law.rhs({"u": u}, Spectral(GRID), 0.0)["u"].dtype == torch.float32
+    assert law.viscosity.dtype == torch.float64
+
+
 def test_parameters_for_two_batches_are_refused():
     law = NavierStokes(torch.tensor([0.1, 0.2]), torch.tensor([0.1, 0.2, 0.3]))
     with pytest.raises(ShapeError, match=r"one number of samples, got \[2, 3\]"):
