@@ -55,4 +55,4 @@ def per_axis(value: T | Sequence[T], ndim: int, what: str) -> tuple[T, ...]:
         if len(value) != ndim:
             raise InputError(f"{what}: expected one value or {ndim} (one per axis, storage order), got {len(value)}: {value!r}")
         return tuple(value)
-    return (value,) * ndim  # type: ignore[return-value]
+    return (value,) * ndim

@@ -20,7 +20,17 @@ LinearMap = Callable[[Tensor], Tensor]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1).reshape(-1, *([1] * (a.ndim - 1)))
+    # float64: the square of a small float32 number is zero
+    return (a.double() * b.double()).reshape(a.shape[0], -1).sum(1).reshape(-1, *([1] * (a.ndim - 1)))
+
+
+def _norm(a: Tensor) -> Tensor:
+    return a.double().square().sum(1).sqrt()
+
+
+def _goal(of_b: Tensor, of_residual: Tensor) -> Tensor:
+    """What residuals are measured against: b, or where that is zero the first residual."""
+    return torch.where(of_b > 0, of_b, of_residual)
 
 
 def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 1e-8, max_iter: int = 200) -> Tensor:
@@ -30,11 +40,11 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
         matvec: $x \mapsto A x$ on tensors (B, ...); must not mix samples.
         b: Right-hand side (B, ...).
         x0: First guess; zero if not given.
-        rtol: Stop when $|b - A x| \le$ rtol $|b|$ for every sample.
+        rtol: Stop when $|b - A x| \le$ rtol $|b|$ for every sample (where b = 0: rtol times the first residual).
         max_iter: Largest number of iterations.
 
     Returns:
-        The solution, (B, ...). The best iterate is returned if `max_iter` is reached.
+        The solution, (B, ...). The last iterate is returned if `max_iter` is reached: it has the smallest error in the norm of A.
 
     Raises:
         InputError: If the map is not positive definite along a search direction.
@@ -42,7 +52,7 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
     x = torch.zeros_like(b) if x0 is None else x0
     r = b - matvec(x) if x0 is not None else b
     p, rr = r, _dot(r, r)
-    target = (rtol**2) * _dot(b, b)
+    target = rtol**2 * _goal(_dot(b, b), rr)
     for _ in range(max_iter):
         active = rr > target
         if not bool(active.any()):
@@ -52,9 +62,9 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
         if bool((active & (curvature <= 0)).any()):
             raise InputError("cg: expected a positive definite map, got p'Ap <= 0; use gmres or check the map's sign")
         step = torch.where(active, rr / torch.where(active, curvature, torch.ones_like(curvature)), torch.zeros_like(rr))
-        x, r = x + step * p, r - step * ap
+        x, r = x + step.to(b) * p, r - step.to(b) * ap
         new = _dot(r, r)
-        p = r + torch.where(active, new / torch.where(active, rr, torch.ones_like(rr)), torch.zeros_like(rr)) * p
+        p = r + torch.where(active, new / torch.where(active, rr, torch.ones_like(rr)), torch.zeros_like(rr)).to(b) * p
         rr = new
     return x
 
@@ -66,27 +76,29 @@ def gmres(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float
         matvec: $x \mapsto A x$ on tensors (B, ...); must not mix samples.
         b: Right-hand side (B, ...).
         x0: First guess; zero if not given.
-        rtol: Stop when the residual norm is below rtol $|b|$ for every sample.
-        max_iter: Largest dimension of the Krylov space.
+        rtol: Stop when the residual norm is below rtol $|b|$ for every sample (where b = 0: rtol times the first residual).
+        max_iter: Largest dimension of the Krylov space, 1 or more.
 
     Returns:
         The minimiser of $|b - A x|$ over the Krylov space, (B, ...).
     """
     x = torch.zeros_like(b) if x0 is None else x0
     r = b - matvec(x) if x0 is not None else b
-    shape, r = b.shape, r.flatten(1)
-    beta = r.norm(dim=1)
-    scale = b.flatten(1).norm(dim=1)
-    if not bool((beta > rtol * scale).any()):
+    shape, r = b.shape, r.reshape(b.shape[0], -1)
+    size = _norm(r)
+    scale = _goal(_norm(b.reshape(r.shape)), size)
+    if max_iter < 1 or not bool((size > rtol * scale).any()):
         return x
-    tiny = torch.finfo(b.dtype).tiny
-    basis = [r / beta.clamp_min(tiny)[:, None]]
+    # every sample in units of its first residual: small float32 numbers keep their squares
+    unit = size.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
+    scale, beta, tiny = scale / unit[:, 0], (size / unit[:, 0]).to(b), torch.finfo(b.dtype).tiny
+    basis = [(r.double() / unit).to(b)]
     h = b.new_zeros(b.shape[0], max_iter + 1, max_iter)
     rhs = b.new_zeros(b.shape[0], max_iter + 1, 1)
     rhs[:, 0, 0] = beta
     y = rhs[:, :0]
     for k in range(min(max_iter, r.shape[1])):
-        w = matvec(basis[k].reshape(shape)).flatten(1)
+        w = matvec(basis[k].reshape(shape)).reshape(r.shape)
         for _ in range(2):  # twice: classical Gram-Schmidt loses orthogonality in one pass
             stack = torch.stack(basis, dim=1)
             c = torch.einsum("bkn,bn->bk", stack, w)
@@ -97,8 +109,8 @@ def gmres(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float
         basis.append(w / norm.clamp_min(tiny)[:, None])
         block = h[:, : k + 2, : k + 1]
         y = torch.linalg.pinv(block) @ rhs[:, : k + 2]
-        residual = (block @ y - rhs[:, : k + 2]).flatten(1).norm(dim=1)
+        residual = _norm((block @ y - rhs[:, : k + 2])[..., 0])
         if bool((residual <= rtol * scale).all()) or bool((norm <= tiny).all()):
             break
     update = torch.einsum("bkn,bk->bn", torch.stack(basis[: y.shape[1]], dim=1), y[..., 0])
-    return x + update.reshape(shape)
+    return x + (update.double() * unit).to(b).reshape(shape)

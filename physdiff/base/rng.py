@@ -9,6 +9,7 @@ number of processes.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,13 +22,22 @@ from physdiff.base.errors import InputError
 __all__ = ["Rng"]
 
 
-def _key(value: int | str) -> int:
+def _words(value: int | str) -> tuple[int, ...]:
+    """The key in words of 32 bits; a word stands for itself, anything longer for its hash, so that no two paths read alike."""
     if isinstance(value, str):
-        return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=4).digest(), "little")
-    number = int(value)
+        return (_hash(value, 4),)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"Rng.child: expected keys that are integers >= 0 or words, got {value!r}; do not key by a real number") from None
     if number < 0:
         raise InputError(f"Rng.child: expected keys >= 0 or strings, got {value!r}")
-    return number
+    # SeedSequence cuts a longer one into words: 2**32 would be the path (0, 1)
+    return (number,) if number < 2**32 else divmod(_hash(f"integer {number}", 8), 2**32)
+
+
+def _hash(text: str, size: int) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "little")
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,9 @@ class Rng:
     Args:
         seed: Non-negative integer.
         path: Keys of the children that led here; use `child` rather than this.
+
+    Raises:
+        InputError: If the seed is no integer >= 0.
 
     Example:
         ``rng.child("noise", step).normal((16, 64))`` is the same tensor whenever it is asked for.
@@ -51,7 +64,7 @@ class Rng:
 
     def child(self, *keys: int | str) -> Rng:
         """Return the independent stream named by `keys` (integers >= 0 or words)."""
-        return Rng(self.seed, self.path + tuple(_key(k) for k in keys))
+        return Rng(self.seed, self.path + tuple(word for k in keys for word in _words(k)))
 
     def generator(self) -> np.random.Generator:
         """Return a fresh numpy generator at the start of this stream."""
@@ -59,21 +72,19 @@ class Rng:
 
     def normal(self, shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
         """Standard normal numbers of `shape`; dtype and device of `like` (default float32 on the CPU)."""
-        dtype = torch.float32 if like is None else like.dtype
-        wide = dtype == torch.float64
-        draw = self.generator().standard_normal(tuple(shape), dtype=np.float64 if wide else np.float32)
+        dtype = _dtype(like)
+        draw = self.generator().standard_normal(tuple(shape), dtype=np.float64 if dtype == torch.float64 else np.float32)
         return _as(draw, like, dtype)
 
     def normal_each(self, indices: Iterable[int], shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
         """One stream per index (sample or particle): (len(indices), *shape), row i depends on indices[i] alone."""
         rows = [self.child(int(i)).normal(shape, like=like) for i in indices]
-        return torch.stack(rows) if rows else torch.empty((0, *shape), dtype=torch.float32 if like is None else like.dtype)
+        return torch.stack(rows) if rows else _as(np.empty((0, *shape), dtype=np.float32), like, _dtype(like))
 
     def uniform(self, shape: Sequence[int] = (), *, like: Tensor | None = None) -> Tensor:
         """Uniform numbers in [0, 1) of `shape`; dtype and device of `like` (default float32 on the CPU)."""
-        dtype = torch.float32 if like is None else like.dtype
-        wide = dtype == torch.float64
-        draw = self.generator().random(tuple(shape), dtype=np.float64 if wide else np.float32)
+        dtype = _dtype(like)
+        draw = self.generator().random(tuple(shape), dtype=np.float64 if dtype == torch.float64 else np.float32)
         return _as(draw, like, dtype)
 
     def integers(self, low: int, high: int, shape: Sequence[int] = ()) -> Tensor:
@@ -83,6 +94,12 @@ class Rng:
     def permutation(self, n: int) -> Tensor:
         """A random order of 0 .. n-1, int64 on the CPU."""
         return torch.as_tensor(self.generator().permutation(n))
+
+
+def _dtype(like: Tensor | None) -> torch.dtype:
+    if like is not None and not like.is_floating_point():
+        raise InputError(f"Rng: expected `like` of a floating-point dtype, got {like.dtype}; real numbers would be cut off")
+    return torch.float32 if like is None else like.dtype
 
 
 def _as(draw: np.ndarray | float, like: Tensor | None, dtype: torch.dtype) -> Tensor:

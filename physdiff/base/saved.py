@@ -13,17 +13,18 @@ import inspect
 import json
 import os
 import pkgutil
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from physdiff.base.errors import SavedError
+from physdiff.base.errors import PhysdiffError, SavedError
 
 __all__ = ["Saved", "build", "describe", "read", "write"]
 
@@ -34,7 +35,7 @@ _ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.sam
 class Saved:
     """Mixin that remembers the bound arguments of the constructor (no ``*args``, no ``**kwargs``)."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it mirrors any constructor
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, D102 - it mirrors any constructor
         instance = super().__new__(cls)
         signature = inspect.signature(cls.__init__)
         # a class without a constructor inherits one that seems to take anything; it takes nothing
@@ -51,7 +52,7 @@ def describe(obj: object, tensors: dict[str, Tensor] | None = None) -> Any:  # n
     """Return JSON data from which `build` makes an equal object.
 
     Args:
-        obj: A Saved object, a number, string, bool, None, Tensor, torch.dtype-free tuple, list or dict of these.
+        obj: A Saved object, a number, string, bool, None, Tensor (or numpy array, which comes back as a tensor), or a tuple, list or dict of these.
         tensors: Filled with the tensors met, by name; if None, tensors are written into the JSON as nested lists.
 
     Raises:
@@ -63,9 +64,15 @@ def describe(obj: object, tensors: dict[str, Tensor] | None = None) -> Any:  # n
 def _describe(obj: object, tensors: dict[str, Tensor] | None, where: str) -> Any:  # noqa: ANN401
     if obj is None or isinstance(obj, bool | int | float | str):
         return obj
+    if isinstance(obj, np.generic):
+        return _describe(obj.item(), tensors, where)
+    if isinstance(obj, np.ndarray) and obj.dtype.kind in "biuf":
+        obj = torch.from_numpy(np.array(obj, dtype=obj.dtype.newbyteorder("=")))
     if isinstance(obj, Tensor):
         if tensors is None:
-            return {"tensor": obj.tolist(), "dtype": str(obj.dtype).removeprefix("torch.")}
+            if obj.is_complex():
+                raise SavedError(f"{where}: expected real numbers, got a complex tensor; store its real and imaginary parts")
+            return {"tensor": obj.tolist(), "shape": list(obj.shape), "dtype": str(obj.dtype).removeprefix("torch.")}
         name = f"argument.{len(tensors)}"
         tensors[name] = obj.detach().cpu().contiguous().clone()
         return {"tensor": name}
@@ -92,7 +99,7 @@ def build(description: Any, *, classes: Iterable[type] = (), tensors: Mapping[st
         tensors: The tensors collected by `describe`.
 
     Raises:
-        SavedError: If a class is unknown or its constructor no longer takes the arguments.
+        SavedError: If a class is unknown, its constructor no longer takes the arguments, or the description is damaged.
     """
     known = _known_classes()
     known.update({c.__name__: c for c in classes})
@@ -104,25 +111,28 @@ def _build(d: Any, known: Mapping[str, type], tensors: Mapping[str, Tensor]) -> 
         return [_build(v, known, tensors) for v in d]
     if not isinstance(d, dict):
         return d
-    if "tuple" in d:
+    if isinstance(d.get("tuple"), list):
         return tuple(_build(v, known, tensors) for v in d["tuple"])
-    if "dict" in d:
+    if isinstance(d.get("dict"), dict):
         return {k: _build(v, known, tensors) for k, v in d["dict"].items()}
     if "tensor" in d:
         if isinstance(d["tensor"], str):
             if d["tensor"] not in tensors:
                 raise SavedError(f"expected a tensor named {d['tensor']!r} in the file, found none; the file is damaged or incomplete")
             return tensors[d["tensor"]]
-        return torch.tensor(d["tensor"], dtype=getattr(torch, d["dtype"]))
-    if "class" not in d:
-        raise SavedError(f"expected a description with `class`, got keys {sorted(d)}; the file is damaged")
-    name = d["class"]
+        try:
+            return torch.tensor(d["tensor"], dtype=getattr(torch, d["dtype"])).reshape(d["shape"])
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            raise SavedError(f"expected a tensor with its shape and dtype, got {str(d)[:60]} ({error}); the file is damaged") from error
+    name = d.get("class")
+    if not isinstance(name, str) or not isinstance(d.get("args"), dict):
+        raise SavedError(f"expected a description with `class` and `args`, got keys {sorted(d)}; the file is damaged")
     if name not in known:
         raise SavedError(f"the file needs class {name!r}, which physdiff does not have; if it is yours, pass classes=({name},)")
     arguments = {k: _build(v, known, tensors) for k, v in d["args"].items()}
     try:
         return known[name](**arguments)
-    except TypeError as error:
+    except (TypeError, PhysdiffError) as error:
         raise SavedError(f"{name} no longer takes the saved arguments {sorted(arguments)}: {error}") from error
 
 
@@ -156,13 +166,13 @@ def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] |
     meta = {"physdiff": str(FORMAT), "description": json.dumps(description), "card": json.dumps(dict(card or {}))}
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
+    # not tempfile: its files are readable by their owner alone, and would stay so
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         save_file(tensors, temporary, metadata=meta)
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return target
 
@@ -191,17 +201,23 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
         raise SavedError(f"{target}: expected a file written by physdiff (safetensors), got something else or a damaged one: {error}") from error
     if meta.get("physdiff") != str(FORMAT):
         raise SavedError(f"{target}: expected physdiff format {FORMAT}, got {meta.get('physdiff')!r}; write it again with this version")
-    description = json.loads(meta["description"])
+    try:
+        description, card = json.loads(meta["description"]), json.loads(meta["card"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise SavedError(f"{target}: expected a description and a card in JSON, got {error!r}; the file is damaged") from error
     state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
-    obj = build(description, classes=classes, tensors=tensors)
+    with torch.random.fork_rng(devices=[]):  # a network draws first weights, which are replaced at once
+        obj = build(description, classes=classes, tensors=tensors)
     if isinstance(obj, nn.Module):
-        _check_state(obj, state, target)
-        obj.load_state_dict(state)
-    return obj, json.loads(meta["card"])
+        _load_state(obj, state, target)
+    return obj, card
 
 
-def _check_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    expected = module.state_dict()
+def _load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    expected = module.state_dict(keep_vars=True)
     wrong = [k for k in expected.keys() | state.keys() if k not in expected or k not in state or expected[k].shape != state[k].shape]
     if wrong:
         raise SavedError(f"{path}: the tensors {sorted(wrong)[:5]} do not fit the described object; the file is damaged")
+    for name, tensor in expected.items():
+        tensor.data = tensor.data.to(state[name].dtype)  # load_state_dict would round float64 weights to the dtype of a new module
+    module.load_state_dict(state)

@@ -39,6 +39,7 @@ _NAMES = {
     "expver": ("expver",),
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names}
+_SPANS = ("nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours", "days")
 _NORTH = ("degrees_north", "degree_north", "degrees_n", "degree_n")
 _EAST = ("degrees_east", "degree_east", "degrees_e", "degree_e")
 
@@ -79,14 +80,19 @@ def role_of(dim: str, attrs: Mapping[str, Any]) -> str | None:
     return {"x": "x", "y": "y", "t": "time"}.get(str(attrs.get("axis", "")).lower())
 
 
-def decode_times(variable: xr.Variable, what: str) -> np.ndarray:
+def decode_times(variable: xr.Variable, what: str, *, spans: bool = False) -> np.ndarray:
     """CF times as datetime64[ns], spans as timedelta64[ns], other numbers as float64.
+
+    Args:
+        variable: The coordinate as it stands in the file.
+        what: Name for messages.
+        spans: Whether units as in ``"hours"`` make a span.
 
     Raises:
         DataError: If the calendar is not the usual one, or the units cannot be read.
     """
     units = str(variable.attrs.get("units", ""))
-    span = str(variable.attrs.get("dtype", "")).startswith("timedelta64")
+    span = str(variable.attrs.get("dtype", "")).startswith("timedelta64") or (spans and units.lower() in _SPANS)
     if " since " not in units and not span:
         return np.asarray(variable.values, dtype=np.float64)
     flat = xr.Dataset({"times": ("entry", np.atleast_1d(variable.values), dict(variable.attrs))})

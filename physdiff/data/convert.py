@@ -28,6 +28,7 @@ __all__ = ["ROWS", "field_names", "grid_of", "one_grid", "spec_of", "to_dataset"
 
 ROWS = ("sample", "member")
 """Dimensions that become the batch, in this order."""
+_MEMBER = {"standard_name": "realization", "units": "1"}
 
 
 def field_names(ds: xr.Dataset) -> tuple[str, ...]:
@@ -285,8 +286,8 @@ def to_dataset(
         name: xr.Variable(dims, np.take(values, c, axis=n_lead), {"units": unit, **cf_attributes(name)})
         for c, (name, unit) in enumerate(zip(spec.names, spec.units, strict=True))
     }
-    time_attrs = {} if is_calendar(stamps) else {"units": spec.time_unit}
-    counts = {d: (d, np.arange(n)) for d, n in zip(leading, x.shape[:n_lead], strict=True)}
+    time_attrs = {"units": spec.time_unit} if stamps.dtype.kind == "f" else {}
+    counts = {d: (d, np.arange(n), _MEMBER if d == "member" else {}) for d, n in zip(leading, x.shape[:n_lead], strict=True)}
     every = {**counts, time_dim: (time_dim, stamps, time_attrs), **_space_coords(spec.grid), **dict(coords or {})}
     return xr.Dataset(data, coords=every, attrs={"Conventions": "CF-1.8", **dict(attrs or {})})
 

@@ -132,14 +132,16 @@ def _axis(role: str, dim: str, raw: xr.Dataset, path: str) -> Axis:
         return space_axis(role, dim, variable=variable, where=path)
     if role not in _TIMES:
         values = None if variable is None or variable.dtype.kind not in "fiu" else np.asarray(variable.values)
-        return Axis(dim, values if values is not None else np.arange(raw.sizes[dim]), None, {})
+        attrs = {} if variable is None else {k: v for k, v in variable.attrs.items() if k in ("standard_name", "long_name", "units")}
+        return Axis(dim, values if values is not None else np.arange(raw.sizes[dim]), None, attrs)
     valid = raw.variables.get("valid_time")
     if role == "time" and valid is not None and valid.dims == (dim,):
         variable = valid
     if variable is None:
         raise DataError(f"{path}: expected a coordinate variable {dim!r} that says when the frames are, got none; add it to the file")
-    times = decode_times(variable, f"{path}: {dim}")
-    attrs = {} if times.dtype.kind in "mM" else {k: v for k, v in variable.attrs.items() if k in ("units", "long_name")}
+    times = decode_times(variable, f"{path}: {dim}", spans=role == "lead_time")
+    kept = {"long_name", *(() if times.dtype.kind in "mM" else ("units",)), *(() if role == "time" else ("standard_name",))}
+    attrs = {k: v for k, v in variable.attrs.items() if k in kept and not (role == "time" and times.dtype.kind == "M")}
     return Axis(dim, times, None, attrs)
 
 

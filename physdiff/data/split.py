@@ -38,9 +38,9 @@ def split_time(
     n = ds.sizes["time"]
     times = as_times(ds["time"].values) if "time" in ds.coords else np.arange(n, dtype=np.float64)
     cut = _cut(times, at)
-    end = cut - gap if isinstance(gap, int | np.integer) else _before(times, cut, gap)
-    if isinstance(gap, int | np.integer) and gap < 0:
-        raise InputError(f"split_time gap: expected 0 or more frames, got {gap}")
+    end = cut - gap if isinstance(gap, int) else _before(times, cut, gap)
+    if end > cut:
+        raise InputError(f"split_time gap: expected 0 or more frames, got {gap!r}")
     if end < 1 or cut >= n:
         raise DataError(
             f"split_time: expected frames on both sides of {at!r}, got {max(end, 0)} before (gap {gap!r}) and {n - cut} after in "

@@ -42,13 +42,13 @@ def is_calendar(times: np.ndarray) -> bool:
 
 
 def as_times(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever a user has as times
-    """Times as a numpy array: datetime64[ns] for calendar times (also text), else float64."""
+    """Times as a numpy array: datetime64[ns] for calendar times (also text), timedelta64[ns] for spans, else float64."""
     array = np.asarray(values)
     if array.dtype.kind in "US":
         array = array.astype("datetime64[ns]")
     if array.dtype.kind == "O":
         array = np.array([np.datetime64(v, "ns") for v in array.reshape(-1)]).reshape(array.shape)
-    return array.astype("datetime64[ns]") if array.dtype.kind == "M" else array.astype(np.float64)
+    return array.astype({"M": "datetime64[ns]", "m": "timedelta64[ns]"}.get(array.dtype.kind, "float64"))
 
 
 def show_time(value: Any) -> str:  # noqa: ANN401 - a numpy scalar of either kind

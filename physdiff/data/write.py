@@ -57,6 +57,9 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
+    try:
         ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding={str(n): _encoding(ready[n].variable) for n in ready.variables})
         os.replace(temporary, target)
     except OSError as error:

@@ -48,6 +48,11 @@ class Covariance(Saved, nn.Module, ABC):
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C): trace / dimension, (1 or B,), float64."""
 
+    def gram(self, v: Tensor) -> Callable[[Spectral], Tensor]:
+        """The map f -> V f(C) V^T, (1, n) functions to (B, B) in float64, for many functions of the same vectors V (B, *shape)."""
+        wide = v.double()
+        return lambda f: self.apply_function(f, wide).flatten(1) @ wide.flatten(1).T
+
     def forward(self, v: Tensor) -> Tensor:
         """C v."""
         return self.apply_function(lambda eigenvalues: eigenvalues, v)
@@ -122,6 +127,20 @@ class LowRankCovariance(Covariance):
             if basis.shape[0] == basis.shape[1]:  # no complement: nothing to subtract, and f(rest) may be anything
                 return ((inside * parts) @ basis).reshape(v.shape)
             return (rest * flat + ((inside - rest) * parts) @ basis).reshape(v.shape)
+
+    def gram(self, v: Tensor) -> Callable[[Spectral], Tensor]:
+        """The map f -> V f(C) V^T, see Covariance.gram; the vectors meet the eigenvectors once, not once for each function."""
+        _check_vectors(v, self.eigenvectors.shape[1], "LowRankCovariance")
+        flat = v.double().flatten(1)
+        parts = flat @ self.eigenvectors.double().T
+        whole = flat @ flat.T if self.eigenvectors.shape[0] < self.eigenvectors.shape[1] else None
+
+        def product(f: Spectral) -> Tensor:
+            values = f(self._spectrum())
+            inside, rest = values[:, :-1], values[:, -1:]
+            return (inside * parts) @ parts.T if whole is None else rest * whole + ((inside - rest) * parts) @ parts.T
+
+        return product
 
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from physdiff.base.checks import check_positive, per_axis
 from physdiff.base.errors import InputError
-from physdiff.grids.grid import Grid
+from physdiff.grids.grid import Grid, wrapped
 
 __all__ = ["CartesianGrid"]
 
@@ -54,7 +54,7 @@ class CartesianGrid(Grid):
         self.origin = tuple(float(v) for v in per_axis(origin, n_axes, "origin"))
         self.periodic = tuple(bool(v) for v in per_axis(periodic, n_axes, "periodic"))
         self.length_unit = length_unit
-        self.points = None if points is None else tuple(p.detach().to("cpu", torch.float64) for p in points)
+        self.points = None if points is None else tuple(p.detach().to("cpu", torch.float64, copy=True) for p in points)
         if self.points is not None:
             self._take_points(self.points)
 
@@ -127,7 +127,7 @@ def _edges(axis: Tensor, name: str) -> Tensor:
 
 def _fraction(x: Tensor, axis: Tensor, periodic: bool, h: float) -> Tensor:
     if periodic:
-        return torch.remainder((x - axis[0]) / h, axis.numel())
+        return wrapped((x - axis[0]) / h, axis.numel())
     if axis.numel() == 1:
         return torch.zeros_like(x)
     upper = torch.searchsorted(axis, x.contiguous()).clamp(1, axis.numel() - 1)

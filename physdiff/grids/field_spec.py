@@ -35,7 +35,7 @@ class FieldSpec(Saved):
         time_unit: ``"s"`` where the file has CF time, else the file's own unit.
 
     Raises:
-        InputError: If names and units do not match one to one, or dt is not positive.
+        InputError: If names and units do not match one to one, dt is not positive, or the mask is not boolean.
         ShapeError: If the mask has another shape than the grid.
     """
 
@@ -48,10 +48,14 @@ class FieldSpec(Saved):
     time_unit: str = "s"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "units", tuple(self.units))
         if not self.names or len(self.names) != len(self.units) or len(set(self.names)) != len(self.names):
             raise InputError(f"FieldSpec: expected distinct names with one unit each, got names {self.names!r} and units {self.units!r}")
         if not self.dt > 0 or self.frames < 1:
             raise InputError(f"FieldSpec: expected dt > 0 and frames >= 1, got dt = {self.dt!r} and frames = {self.frames!r}")
+        if self.mask is not None and self.mask.dtype != torch.bool:
+            raise InputError(f"FieldSpec mask: expected booleans (True where values exist), got {self.mask.dtype}; compare it with a number first")
         if self.mask is not None and tuple(self.mask.shape) != self.grid.shape:
             raise ShapeError(f"FieldSpec mask: expected the grid's shape {self.grid.shape}, got {tuple(self.mask.shape)}")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from physdiff.base.errors import GridMismatch
 from physdiff.base.saved import Saved
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "wrapped"]
 
 
 class Grid(Saved, ABC):
@@ -85,3 +85,10 @@ class Grid(Saved, ABC):
             for name, axis, closed in zip(self.dims, self.axes(), self.periodic, strict=True)
         ]
         return f"{type(self).__name__} with " + " x ".join(parts)
+
+
+def wrapped(index: Tensor, size: int) -> Tensor:
+    """Fractional indices on a periodic axis, brought into [0, size)."""
+    turned = torch.remainder(index, size)
+    # a tiny negative index gives `size` itself by rounding
+    return torch.where(turned >= size, torch.zeros_like(turned), turned)

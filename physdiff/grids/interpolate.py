@@ -6,13 +6,14 @@ these weights. On a latitude-longitude grid this is bilinear in degrees. The map
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from physdiff.base.checks import check_shape
+from physdiff.base.errors import ShapeError
 from physdiff.grids.grid import Grid
 
 __all__ = ["Interpolation", "interpolation"]
@@ -33,16 +34,20 @@ class Interpolation:
     shape: tuple[int, ...]
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Values at the points, (..., *shape) -> (..., n)."""
-        flat = values.flatten(-len(self.shape))
-        corners = flat[..., self.index.to(values.device)]
-        return (corners * self.weight.to(corners)).sum(-1)
+        """Values at the points, (..., *shape) -> (..., n); NaN where a neighbour that counts is missing."""
+        if tuple(values.shape[values.ndim - len(self.shape) :]) != self.shape:
+            raise ShapeError(f"interpolation: expected values of shape (..., {', '.join(map(str, self.shape))}), got {tuple(values.shape)}")
+        corners = values.flatten(-len(self.shape))[..., self.index.to(values.device)]
+        weight = self.weight.to(corners)
+        # a missing neighbour does not matter to a point that stands on a grid point
+        return torch.where(weight > 0, corners * weight, 0.0).sum(-1)
 
     def adjoint(self, at_points: Tensor) -> Tensor:
         """The transposed map, (..., n) -> (..., *shape)."""
-        check_shape(at_points[(0,) * (at_points.ndim - 1)], (self.index.shape[0],), "adjoint of an interpolation")
+        if not at_points.ndim or at_points.shape[-1] != self.index.shape[0]:
+            raise ShapeError(f"adjoint of an interpolation: expected (..., {self.index.shape[0]}), got {tuple(at_points.shape)}")
         spread = at_points[..., None] * self.weight.to(at_points)
-        flat = at_points.new_zeros(*at_points.shape[:-1], int(torch.tensor(self.shape).prod()))
+        flat = at_points.new_zeros(*at_points.shape[:-1], math.prod(self.shape))
         flat = flat.index_add(-1, self.index.to(at_points.device).flatten(), spread.flatten(-2))
         return flat.reshape(*at_points.shape[:-1], *self.shape)
 

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError
-from physdiff.grids.grid import Grid
+from physdiff.grids.grid import Grid, wrapped
 
 __all__ = ["EARTH_RADIUS", "LatLonGrid"]
 
 EARTH_RADIUS = 6.371e6
+# degrees: what float32 makes of a coordinate near 360, 2 m on the Earth
+_SLACK = 2e-5
 
 
 class LatLonGrid(Grid):
@@ -66,20 +68,18 @@ class LatLonGrid(Grid):
         points = points.to(torch.float64).reshape(-1, 2)
         longitude, latitude = points[:, 0], points[:, 1]
         rows = _latitude_index(latitude, self.latitude)
-        first = self.longitude[0]
+        first, last = self.longitude[0], self.longitude[-1]
         # rounding must not push a point on the first meridian to the far end
-        turned = first + torch.remainder(longitude - first + 1e-9, 360.0) - 1e-9
-        if self.periodic[1]:
-            columns = torch.remainder((turned - first) / 360.0 * self.longitude.numel(), self.longitude.numel())
-            return torch.stack([rows, columns], dim=1)
-        last = self.longitude[-1]
-        outside = turned > last + 1e-6
-        if bool(outside.any()):
-            bad = int(outside.nonzero()[0])
+        turned = first + torch.remainder(longitude - first + _SLACK, 360.0) - _SLACK
+        inside = longitude.isfinite() if self.periodic[1] else turned <= last + _SLACK
+        if not bool(inside.all()):
+            bad = int((~inside).nonzero()[0])
             raise InputError(
                 f"point {bad} has longitude {float(longitude[bad]):g}, expected {float(first):g} to {float(last):g}; drop it or use a larger grid"
             )
-        return torch.stack([rows, _search(turned, self.longitude)], dim=1)
+        n = self.longitude.numel()
+        columns = wrapped((turned - first) / 360.0 * n, n) if self.periodic[1] else _search(turned, self.longitude)
+        return torch.stack([rows, columns], dim=1)
 
 
 def _axis(values: Sequence[float] | Tensor) -> Tensor:
@@ -98,7 +98,9 @@ def _check_axes(latitude: Tensor, longitude: Tensor) -> None:
     if bool((latitude.abs() > 90 + 1e-6).any()):
         raise InputError(f"LatLonGrid latitude: expected degrees within [-90, 90], got {float(latitude.abs().max()):g}")
     if not bool((longitude[1:] > longitude[:-1]).all()) or float(longitude[-1] - longitude[0]) >= 360:
-        raise InputError("LatLonGrid longitude: expected an increasing axis of less than 360 degrees from first to last; sort or roll it")
+        raise InputError(
+            "LatLonGrid longitude: expected an increasing axis of less than 360 degrees from first to last; sort or roll it, drop a repeated meridian"
+        )
 
 
 def _closes(longitude: Tensor) -> bool:
@@ -139,7 +141,7 @@ def _latitude_index(latitude: Tensor, axis: Tensor) -> Tensor:
     # a global grid without pole rows still covers the caps
     low = -90.0 if low < -near_pole else low
     high = 90.0 if high > near_pole else high
-    outside = ~((latitude >= low - 1e-6) & (latitude <= high + 1e-6))
+    outside = ~((latitude >= low - _SLACK) & (latitude <= high + _SLACK))
     if bool(outside.any()):
         bad = int(outside.nonzero()[0])
         raise InputError(f"point {bad} has latitude {float(latitude[bad]):g}, expected {low:g} to {high:g}; drop it or use a larger grid")

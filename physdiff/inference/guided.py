@@ -103,6 +103,7 @@ class GuidedDenoiser(Denoiser):
             matrix = small and self._affine(zero)
         # rows of H in float64: the system of sharp readings is ill-conditioned
         self._matrix = _jacobian(lambda z: -self.misfit(z)[0], zero).double() if matrix else None
+        self._gram = None if self._matrix is None else self.covariance.gram(self._matrix)
         self._factors: dict[float, Tensor] = {}
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -156,37 +157,29 @@ class GuidedDenoiser(Denoiser):
         size = (at[1:3] - at[0]).norm() + torch.finfo(at.dtype).eps ** 0.5 * at[0].norm()
         return bool(error.norm() <= 1e-3 * size)
 
-    def _spread(self, alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
-        """The map v -> Sigma_t v; in this form it holds for u = 0 and for infinite u too."""
-
-        def shrink(c: Tensor) -> Tensor:
-            return sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(torch.finfo(torch.float64).tiny)
-
-        return lambda v: self.covariance.apply_function(shrink, v)
-
     def _matrix_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
-        assert self._matrix is not None
-        h, spread, level = self._matrix, self._spread(alpha, sigma), alpha / sigma
+        assert self._matrix is not None and self._gram is not None
+        h, shrink, level = self._matrix, _shrinkage(alpha, sigma), alpha / sigma
         misfit, variance = self.misfit(z)
         lower = self._factors.get(level)
         if lower is None:
-            system = spread(h).flatten(1) @ h.flatten(1).T
+            system = self._gram(shrink)
             lower = torch.linalg.cholesky((system + system.T) / 2 + torch.diag(variance))
             if len(self._factors) * len(h) ** 2 > _MOST_ENTRIES:
                 self._factors.clear()
             self._factors[level] = lower
         weights = torch.cholesky_solve(misfit.double().T, lower).T
-        return spread(torch.tensordot(weights, h, dims=1).to(z))
+        return self.covariance.apply_function(shrink, torch.tensordot(weights, h, dims=1).to(z))
 
     def _newton_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
         """One Gauss-Newton step with H at z, the system solved matrix-free."""
-        spread = self._spread(alpha, sigma)
+        shrink = _shrinkage(alpha, sigma)
         misfit, pull, variance = torch.func.vjp(self.misfit, z, has_aux=True)
         # readings in units of their noise: the iteration count does not depend on the units
         root = variance.sqrt().to(misfit)
 
         def back(w: Tensor) -> Tensor:
-            return spread(-pull(w / root)[0])
+            return self.covariance.apply_function(shrink, -pull(w / root)[0])
 
         def system(w: Tensor) -> Tensor:
             ahead = torch.func.jvp(lambda v: self.misfit(v)[0], (z,), (back(w),))[1]
@@ -197,6 +190,11 @@ class GuidedDenoiser(Denoiser):
         left = (system(solution) - goal).norm(dim=1) / goal.norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
         self.solve_error = max(self.solve_error, float(left.max()))
         return back(solution)
+
+
+def _shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
+    """Sigma_t as a function of the eigenvalues of C; in this form it holds for u = 0 and for infinite u too."""
+    return lambda c: sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def _on(covariance: Covariance, device: torch.device) -> Covariance:

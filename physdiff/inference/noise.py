@@ -42,7 +42,7 @@ class GaussianNoise(Noise):
     """
 
     def __init__(self, std: float | Tensor) -> None:
-        self.std = torch.as_tensor(std).to(torch.float64)
+        self.std = torch.as_tensor(std, dtype=torch.float64)
         bad = ~(self.std.isfinite() & (self.std > 0))
         if bool(bad.any()):
             raise InputError(

@@ -88,7 +88,7 @@ class Observation:
         elif noise is None or std is not None:
             raise InputError("Observation: expected exactly one of std and noise; give std= for independent normal noise")
         self.operator, self.noise = operator, noise
-        self.y = torch.as_tensor(y)
+        self.y = y if isinstance(y, Tensor) else torch.as_tensor(y, dtype=torch.float64)
         if bool(self.y.isinf().any()):
             raise InputError("Observation: expected finite readings, and NaN where nothing was read, got infinite ones; check the fill value")
         if not bool(self.y.isfinite().any()):

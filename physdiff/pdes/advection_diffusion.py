@@ -76,9 +76,7 @@ class AdvectionDiffusion(PDE):
         c = u["c"]
         total = torch.zeros_like(c)
         if not self._steady_wind:
-            wind = tuple(
-                u[v] if isinstance(v, str) else torch.zeros_like(c) + value_of(v, D, t, like=c) for v in self.velocity
-            )
+            wind = tuple(_given(u, v) if isinstance(v, str) else torch.zeros_like(c) + value_of(v, D, t, like=c) for v in self.velocity)
             total = total - (D.div(tuple(v * c for v in wind)) if self.conservative else D.advect(wind, c))
         if _is_function(self.diffusivity):
             kappa = value_of(self.diffusivity, D, t, like=c)
@@ -101,6 +99,15 @@ class AdvectionDiffusion(PDE):
         kappa = value_of(law.diffusivity, D, t, like=c)
         loss = kappa * sum((slope**2 for slope in D.grad(c)), torch.zeros_like(c))
         return {"mass": space_mean(gain, grid), "variance": space_mean(gain * c - loss, grid)}
+
+
+def _given(u: Fields, name: str) -> Tensor:
+    if name not in u:
+        raise InputError(
+            f"AdvectionDiffusion: expected the wind {name!r} among the fields, got {', '.join(u)}; "
+            "solvers advance c alone: give them the wind as a function of the coordinates and t"
+        )
+    return u[name]
 
 
 def _is_function(value: object) -> bool:

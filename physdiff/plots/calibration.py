@@ -17,7 +17,7 @@ from matplotlib.ticker import PercentFormatter
 
 from physdiff.base.errors import InputError
 from physdiff.plots.colours import LINES, TRUTH, line_style
-from physdiff.plots.style import SMALL, lead_of, one_axes, pretty_unit, quantity, tidy
+from physdiff.plots.style import SMALL, lead_of, one_axes, plain, pretty_unit, quantity, tidy
 
 __all__ = ["coverage_curve", "coverage_plot", "rank_histogram_plot", "spread_skill_plot"]
 
@@ -103,7 +103,7 @@ def coverage_plot(frequencies: Mapping[str, np.ndarray], axes: Axes | None = Non
     axes = one_axes(axes, size=(3.4, 3.1))
     for k, (name, frequency) in enumerate(frequencies.items()):
         nominal, observed = coverage_curve(frequency)
-        axes.plot(nominal, observed, linewidth=1.6, label=name, clip_on=False, **line_style(k))
+        axes.plot(nominal, observed, linewidth=1.6, label=plain(name), clip_on=False, **line_style(k))
     axes.plot([0, 1], [0, 1], color=TRUTH, linewidth=1.0, zorder=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from physdiff.base.errors import InputError
 from physdiff.data.axes import PLANE, SPHERE
 from physdiff.plots.colours import TRUTH, colour_scale, extends, spread_scale
-from physdiff.plots.style import SMALL, axes_grid, figure_of, label_of, lead_of, one_axes, quantity, step_label
+from physdiff.plots.style import SMALL, axes_grid, figure_of, label_of, lead_of, one_axes, plain, quantity, step_label
 
 __all__ = ["ensemble_maps", "map_plot", "sensor_marks"]
 
@@ -63,7 +64,7 @@ def map_plot(
     axes.set_facecolor(cmap(np.ma.masked_all(1))[0])
     _scale_axes(axes, plane)
     if title is not None:
-        axes.set_title(title, fontsize=SMALL + 0.5)
+        axes.set_title(plain(title), fontsize=SMALL + 0.5)
     if colorbar:
         # an inset is as high as the map, whatever its aspect
         bar = figure_of(axes).colorbar(mesh, cax=axes.inset_axes((1.03, 0.0, 0.035, 1.0)), extend=extends([plane.values], norm))
@@ -77,7 +78,7 @@ def ensemble_maps(
     axes: Any = None,  # noqa: ANN401 - nested lists or an array of axes
     *,
     shown: int = 2,
-    sensors: np.ndarray | None = None,
+    sensors: np.ndarray | Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Truth, mean, some members and standard deviation of an ensemble, a row per time.
 
@@ -86,7 +87,7 @@ def ensemble_maps(
         truth: The same without `member`; None leaves its column out.
         axes: Array of axes (rows, columns) to draw on; a new figure if None.
         shown: How many members to show.
-        sensors: Places (n, 2) as (longitude, latitude) or (x, y), marked on truth and mean.
+        sensors: Places (n, 2) as (longitude, latitude) or (x, y), marked on truth and mean; or a sequence of such arrays, one per row.
 
     Returns:
         Axes (rows, columns) in the order truth, mean, members, standard deviation.
@@ -110,7 +111,7 @@ def ensemble_maps(
             colours = spread_colours if name == "standard deviation" else scale
             map_plot(field, panel, scale=colours, title=name if row == 0 else None, colorbar=False)
             if sensors is not None and name in ("truth", "ensemble mean"):
-                sensor_marks(sensors, panel)
+                sensor_marks(sensors if isinstance(sensors, np.ndarray) else sensors[row], panel)
             _inner(panel, left=panel is grid[row, 0], bottom=row == steps - 1)
         if step is not None:
             _row_label(grid[row, 0], step_label(mean[step], row))
@@ -241,7 +242,7 @@ def _bar(axes: np.ndarray, scale: tuple[Colormap, Normalize], label: str, *, ext
 
 
 def _finish_bar(bar: Any, label: str) -> None:  # noqa: ANN401 - a Colorbar
-    bar.set_label(label, fontsize=SMALL)
+    bar.set_label(plain(label), fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL - 1, length=2.5)
     bar.locator = MaxNLocator(5)
     bar.update_ticks()

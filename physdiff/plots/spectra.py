@@ -20,7 +20,7 @@ from physdiff.data.convert import grid_of
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.plots.colours import TRUTH, line_style
-from physdiff.plots.style import SMALL, one_axes, pretty_unit, tidy
+from physdiff.plots.style import SMALL, one_axes, plain, pretty_unit, tidy
 from physdiff.scores.spectrum import isotropic_spectrum, zonal_spectrum
 
 __all__ = ["power_spectrum", "spectral_ratio_plot", "spectrum_plot"]
@@ -86,7 +86,7 @@ def spectrum_plot(
         per_member = _per_member(field, periodic)
         if len(per_member) > 1:
             axes.fill_between(wavenumber, per_member.min(0), per_member.max(0), color=style["color"], alpha=0.18, linewidth=0)
-        axes.loglog(wavenumber, per_member.mean(0), linewidth=1.5, label=name, **style)
+        axes.loglog(wavenumber, per_member.mean(0), linewidth=1.5, label=plain(name), **style)
     unit = pretty_unit(str(truth.attrs.get("units", "1")))
     squared = f"(({unit})²)" if " " in unit else f"({unit}²)" if unit else ""
     axes.legend(frameon=False, fontsize=SMALL)
@@ -118,7 +118,7 @@ def spectral_ratio_plot(
     wavenumber, energy, label = power_spectrum(truth, periodic=periodic)
     for k, (name, field) in enumerate(forecasts.items()):
         ratio = _per_member(field, periodic).mean(0) / _mean(energy)
-        axes.loglog(wavenumber, ratio, linewidth=1.5, label=name, **{**line_style(k), "marker": ""})
+        axes.loglog(wavenumber, ratio, linewidth=1.5, label=plain(name), **{**line_style(k), "marker": ""})
     axes.axhline(1.0, color=TRUTH, linewidth=1.0)
     axes.axhspan(*band, color="#000000", alpha=0.06, linewidth=0)
     low, high = axes.get_ylim()

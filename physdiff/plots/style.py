@@ -30,6 +30,7 @@ __all__ = [
     "lead_of",
     "new_axes",
     "one_axes",
+    "plain",
     "pretty_unit",
     "quantity",
     "show_number",
@@ -85,11 +86,17 @@ def tidy(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> Axes:
     axes.grid(True, color="#000000", alpha=0.10, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=SMALL)
-    axes.set_xlabel(x, fontsize=_NORMAL)
-    axes.set_ylabel(y, fontsize=_NORMAL)
+    axes.set_xlabel(plain(x), fontsize=_NORMAL)
+    axes.set_ylabel(plain(y), fontsize=_NORMAL)
     if title:
-        axes.set_title(title, fontsize=_NORMAL, loc="left")
+        axes.set_title(plain(title), fontsize=_NORMAL, loc="left")
     return axes
+
+
+def plain(text: str) -> str:
+    """The text as matplotlib shows it unchanged: a dollar sign would start a formula, a leading underscore hide it from the legend."""
+    escaped = text.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{escaped}" if escaped.startswith("_") else escaped
 
 
 def show_number(value: float, digits: int = 3) -> str:

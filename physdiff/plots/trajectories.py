@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from physdiff.base.errors import InputError
 from physdiff.plots.colours import LINES, TRUTH, line_style
-from physdiff.plots.style import SMALL, label_of, lead_of, one_axes, quantity, tidy
+from physdiff.plots.style import SMALL, label_of, lead_of, one_axes, plain, quantity, tidy
 from physdiff.scores.coverage import central_interval, members_needed
 
 __all__ = ["fan_plot", "running_mean", "scores_plot", "training_curve"]
@@ -46,7 +46,7 @@ def scores_plot(
     unit = ""
     for k, (name, score) in enumerate(scores.items()):
         lead, unit = lead_of(score["lead_time"])
-        axes.plot(lead, score.values, linewidth=2.3 if k == 0 else 1.3, label=name, zorder=3 if k == 0 else 2, **line_style(k))
+        axes.plot(lead, score.values, linewidth=2.3 if k == 0 else 1.3, label=plain(name), zorder=3 if k == 0 else 2, **line_style(k))
     if reference is not None:
         axes.axhline(reference, color=TRUTH, linewidth=1.0, zorder=1)
     if band is not None:

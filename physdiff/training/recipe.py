@@ -23,8 +23,10 @@ from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.covariance import low_rank_covariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
-from physdiff.diffusion.sample_covariance import tapered_covariance
+from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
 from physdiff.diffusion.schedule import EDMSchedule
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.grids.grid import Grid
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
@@ -189,6 +191,11 @@ def _completed(source: TrajectoryWindows | GuessedWindows, condition: ConditionT
         yield Sample(x, None if cond is None else condition.complete(cond, guess))
 
 
+def _taper(grid: Grid) -> float:
+    """Length over which sample correlations are trusted: 4 degrees, or a quarter of a box."""
+    return 4.0 if not isinstance(grid, CartesianGrid) else 0.25 * max(grid.extent)
+
+
 def _with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows) -> DiffusionPrior:
     """Put the Gaussian denoiser with the training covariance of the coefficients under the network."""
     denoiser = prior.denoiser
@@ -201,7 +208,7 @@ def _with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWin
     size = z[0].numel()
     schedule = EDMSchedule(0.02, 400.0)
     if size <= _DENSE and z.shape[2:] == (1, *prior.spec.grid.shape):
-        covariance = tapered_covariance(z, prior.spec.grid)
+        covariance = tapered_covariance(z, pairwise_distance(prior.spec.grid), length=_taper(prior.spec.grid))
         mean = z.mean(0)
     else:
         mean, covariance = low_rank_covariance(z, min(len(z) // 2, 400))

@@ -56,7 +56,8 @@ class Anomaly(Transform):
             raise InputError("Anomaly by hour: expected a condition window with hour_sin and hour_cos; add them to the extras of the data")
         sine, cosine = (cond[:, c].flatten(2)[..., 0].double() for c in self.hour_channels)
         share = torch.atan2(sine, cosine) / (2 * math.pi)
-        return torch.remainder(torch.round(share * slots), slots).long()
+        # slot k begins at k/slots of the day; the hundredth keeps rounding of the hour from the slot before
+        return torch.remainder(torch.floor(share * slots + 0.01), slots).long()
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:
         return x - self.mean_at(cond, x)
@@ -86,7 +87,7 @@ class Anomaly(Transform):
             if total is None or count is None:
                 total = x.new_zeros(slots, *x.shape[2:])
                 count = torch.zeros_like(total)
-            use = x.isfinite()
+            use = x.isfinite() if sample.known is None else x.isfinite() & (sample.known.movedim(2, 1) >= 0.5)
             flat = index.reshape(-1)
             total.index_add_(0, flat, torch.where(use, x, 0.0).flatten(0, 1))
             count.index_add_(0, flat, use.double().flatten(0, 1))
@@ -127,6 +128,11 @@ class SubtractGuess(Transform):
     def _guess(self, cond: Tensor | None, like: Tensor) -> Tensor:
         if cond is None:
             raise InputError("SubtractGuess: expected a condition window that ends with the first guess, got none; pass cond")
+        if cond.shape[1] <= 2 * like.shape[1]:
+            raise InputError(
+                f"SubtractGuess: expected {like.shape[1]} fields, `known` and {like.shape[1]} guess channels at least, got {cond.shape[1]} channels; "
+                "complete the condition window first (ConditionTransform.complete)"
+            )
         return cond[:, -like.shape[1] :, -like.shape[2] :].to(like)
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -61,21 +61,34 @@ class Compose(Transform):
 
 
 def _through(parts: tuple[Transform, ...], batches: Batches) -> Batches:
-    """The batches after `parts`; once statistics are taken out, missing values become zero."""
+    """The batches after `parts`; what has no known cell behind it stays NaN, so that statistics of the next part leave it out."""
+    single = tuple(_single(parts))
 
     def stream() -> Iterator[Sample]:
         for sample in batches():
             x, known = sample.x, sample.known
-            if known is None and bool(x.isnan().any()):
+            if known is None and not bool(x.isfinite().all()):
                 known = x.isfinite().to(x.dtype)
-            for part in parts:
-                try_fill = known is not None and not _pointwise(part)
-                x = part._encode(torch.nan_to_num(x) if try_fill else x, sample.cond)
-                known = None if known is None else part.weight(known)
+            for part in single:
+                if known is None:
+                    x = part._encode(x, sample.cond)
+                else:
+                    # filled for parts that mix entries; those that only move them get their NaN back
+                    z, known = part._encode(_filled(x), sample.cond), part.weight(known)
+                    x = torch.where(known > 0, z, torch.nan)
             yield Sample(x, sample.cond, known)
 
     return stream
 
 
-def _pointwise(part: Transform) -> bool:
-    return type(part).weight is Transform.weight
+def _single(parts: Iterable[Transform]) -> Iterator[Transform]:
+    """The parts, with those of a Compose in its place: a fill is right only behind the part that takes the mean out."""
+    for part in parts:
+        if isinstance(part, Compose):
+            yield from _single(part)
+        else:
+            yield part
+
+
+def _filled(x: Tensor) -> Tensor:
+    return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)

@@ -16,7 +16,7 @@ from physdiff.base.errors import InputError, NotFitted
 from physdiff.base.saved import Saved
 from physdiff.transforms.anomaly import Anomaly
 from physdiff.transforms.linear_forecast import LinearForecast
-from physdiff.transforms.normalizer import Moments
+from physdiff.transforms.normalizer import Moments, guarded
 from physdiff.transforms.transform import Batches, Shape
 from physdiff.transforms.wavelet import WaveletTransform, pack_known
 
@@ -134,9 +134,11 @@ class ConditionTransform(Saved, nn.Module):
             values = torch.where(known > 0.5, values, torch.full_like(values, torch.nan))
             if self.history == 0:
                 values = torch.zeros_like(values)
+            if self.guess is not None:
+                guess = guess.clone()
+                guess[:, :, : guess.shape[2] - self.guess.horizon] = torch.nan  # nothing is guessed in the known frames
             moments.add(torch.cat([values, extras, guess], dim=1))
-        std = moments.std
-        std = torch.where(std <= 1e-6 * torch.maximum(moments.mean.abs(), std.max()), torch.ones_like(std), std)
+        std = guarded(moments.mean, moments.std)
         return ConditionTransform(
             self.fields, self.anomaly, self.wavelet, guess=self.guess, history=self.history, mean=moments.mean.float(), std=std.float()
         )

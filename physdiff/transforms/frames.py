@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import InputError, ShapeError
 from physdiff.transforms.transform import Shape, Transform
 
 __all__ = ["DropHistory", "FramesToChannels"]
@@ -25,15 +25,19 @@ class FramesToChannels(Transform):
         self.frames = frames
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        if x.shape[2] != self.frames:
+            raise ShapeError(f"FramesToChannels: expected windows of {self.frames} frames, got {tuple(x.shape)}")
         return x.flatten(1, 2).unsqueeze(2)
 
     def _decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
-        return z.squeeze(2).unflatten(1, (-1, self.frames))
+        if z.shape[2] != 1 or z.shape[1] % self.frames:
+            raise ShapeError(f"FramesToChannels.decode: expected (batch, a multiple of {self.frames}, 1, *space), got {tuple(z.shape)}")
+        return z.reshape(z.shape[0], -1, self.frames, *z.shape[3:])
 
     def out_shape(self, shape: Shape) -> Shape:
         """(C, T, *S) -> (C T, 1, *S)."""
         if shape[1] != self.frames:
-            raise InputError(f"FramesToChannels: expected windows of {self.frames} frames, got {shape[1]}")
+            raise ShapeError(f"FramesToChannels: expected windows of {self.frames} frames, got {shape[1]}")
         return (shape[0] * shape[1], 1, *shape[2:])
 
     def weight(self, known: Tensor) -> Tensor:
@@ -58,6 +62,8 @@ class DropHistory(Transform):
         self.history = history
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        if x.shape[2] <= self.history:
+            raise ShapeError(f"DropHistory: expected windows of more than {self.history} frames, got {tuple(x.shape)}")
         return x[:, :, self.history :]
 
     def _decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
@@ -66,12 +72,13 @@ class DropHistory(Transform):
         if cond is None:
             raise InputError("DropHistory.decode: expected the condition window with the known frames, got none; pass cond")
         known = cond[:, : z.shape[1], : self.history].to(z)
-        return torch.cat([known.expand(z.shape[0], *known.shape[1:]), z], dim=2)
+        batch = max(known.shape[0], z.shape[0])
+        return torch.cat([known.expand(batch, *known.shape[1:]), z.expand(batch, *z.shape[1:])], dim=2)
 
     def out_shape(self, shape: Shape) -> Shape:
         """(C, T, *S) -> (C, T - history, *S)."""
         if shape[1] <= self.history:
-            raise InputError(f"DropHistory: expected windows of more than {self.history} frames, got {shape[1]}")
+            raise ShapeError(f"DropHistory: expected windows of more than {self.history} frames, got {shape[1]}")
         return (shape[0], shape[1] - self.history, *shape[2:])
 
     def weight(self, known: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ With EOFs $E$ (r area-weighted leading patterns of the training anomalies), prin
 remainder $q = a_0 - E p_0$ of the last one, the anomaly $l$ steps ahead is guessed as
 
 $$ \hat a_l = E\,\big(B_l\,[p_0; p_{-1}; \dots]\big) + \rho_l\, q, \qquad
-   B_l = \arg\min \sum |p_l - B_l p|^2 + \mu \operatorname{tr}(\Sigma_p)/n_p\,|B_l|^2 . $$
+   B_l = \arg\min \sum |p_l - B_l p|^2 + \mu \operatorname{tr}(\Sigma_p)/n_p\,|B_l - K_l|^2 , $$
+
+where $K_l$ is the damped persistence of each pattern, $p_l \approx \operatorname{diag}(k_l)\, p_0$.
 
 Each lead has its own regression, so errors do not build up, and a damping $\rho_l$ for what the patterns do not resolve. On a few hundred
 frames the in-sample residuals are too small: fit the network on residuals of guesses that have not seen the window (`folds`).
@@ -68,7 +70,7 @@ class LinearForecast(Saved, nn.Module):
         remainder = flat[:, 0] - components[:, 0] @ patterns
         ahead = torch.einsum("lrp,bp->blr", self.regression.to(flat), components.flatten(1))
         guess = ahead @ patterns + self.damping.to(flat)[:, None] * remainder[:, None]
-        return guess.unflatten(2, frames.shape[2:]).movedim(1, 2)
+        return guess.reshape(*guess.shape[:2], *frames.shape[2:]).movedim(1, 2)
 
 
 @dataclass(frozen=True)
@@ -96,62 +98,74 @@ def fit_linear_forecast(
     Args:
         anomalies: (n, C, T, *S) windows, T = history + horizon, finite, in time order.
         history: Number of known frames at the beginning of each window.
-        rank: Number of patterns kept (at most n - 1); None: the one of `RANKS` with the smallest cross-validated squared error.
+        rank: Number of patterns kept (at most n - 1); None: the one of `RANKS` with the smallest cross-validated squared error,
+            each channel in units of its variance.
         ridge: Penalty mu in units of the mean variance of a predictor.
         folds: Number of contiguous blocks for cross-validation; windows that overlap a block count for no training of its fold.
         weights: Area weights (*S); equal if None.
 
     Raises:
-        DataError: If there are too few windows.
+        DataError: If there are too few windows, or a fold leaves too few that share no frame with it.
     """
     n, frames = anomalies.shape[0], anomalies.shape[2]
-    if n < 4 * folds or n <= 2 * frames or frames <= history:
-        raise DataError(f"linear first guess: expected at least {max(4 * folds, 2 * frames + 1)} windows longer than {history} frames, got {n} of {frames}")
-    tried = []
-    for candidate in RANKS if rank is None else (rank,):
-        fits, fold_of, residuals = _cross_fit(anomalies, history, rank=candidate, ridge=ridge, folds=folds, weights=weights)
-        error = float((residuals.double() ** 2 * (1.0 if weights is None else weights)).mean())
-        tried.append((error, candidate, LinearFit(_fit(anomalies, history, rank=candidate, ridge=ridge, weights=weights), fits, fold_of, residuals)))
-    return min(tried, key=lambda t: t[:2])[2]
-
-
-def _cross_fit(
-    anomalies: Tensor, history: int, *, rank: int, ridge: float, folds: int, weights: Tensor | None
-) -> tuple[tuple[LinearForecast, ...], Tensor, Tensor]:
-    """Forecasts per fold, fold of each window, and residuals of each window under its fold's forecast."""
-    n, frames = anomalies.shape[0], anomalies.shape[2]
     fold_of = torch.arange(n) * folds // n
-    fits, residuals = [], torch.empty_like(anomalies[:, :, history:])
-    for k in range(folds):
-        inside = (fold_of == k).nonzero()[:, 0]
-        index = torch.arange(n)
-        # a window that shares frames with the block would leak it
-        outside = (index < inside[0] - frames) | (index > inside[-1] + frames)
-        fit = _fit(anomalies[outside], history, rank=rank, ridge=ridge, weights=weights)
-        fits.append(fit)
-        residuals[inside] = anomalies[inside][:, :, history:] - fit(anomalies[inside][:, :, :history])
-    return tuple(fits), fold_of, residuals
+    outside = [_away_from(fold_of == k, frames) for k in range(folds)]
+    if frames <= history or n < 4 * folds or min(int(o.sum()) for o in outside) < 4:
+        raise DataError(
+            f"linear first guess: expected windows longer than {history} frames, {4 * folds} or more and some that share no frame with a fold, "
+            f"got {n} of {frames} frames; use more data or fewer folds"
+        )
+    ranks = RANKS if rank is None else (rank,)
+    by_fold = [_fits(anomalies[o], history=history, ranks=ranks, ridge=ridge, weights=weights) for o in outside]
+    tried = []
+    for i, candidate in enumerate(ranks):
+        fits, residuals = tuple(fold[i] for fold in by_fold), torch.empty_like(anomalies[:, :, history:])
+        for k, fit in enumerate(fits):
+            inside = anomalies[fold_of == k]
+            residuals[fold_of == k] = inside[:, :, history:] - fit(inside[:, :, :history])
+        tried.append((_error(residuals, anomalies, weights), candidate, fits, residuals))
+    _, best, fits, residuals = min(tried, key=lambda t: t[:2])
+    (full,) = _fits(anomalies, history=history, ranks=(best,), ridge=ridge, weights=weights)
+    return LinearFit(full, fits, fold_of, residuals)
 
 
-def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Tensor | None) -> LinearForecast:
+def _away_from(block: Tensor, frames: int) -> Tensor:
+    """Windows that share no frame with a window of the block, (n,), boolean."""
+    inside, index = block.nonzero()[:, 0], torch.arange(block.numel())
+    return (index < inside[0] - frames) | (index > inside[-1] + frames)
+
+
+def _error(residuals: Tensor, anomalies: Tensor, weights: Tensor | None) -> float:
+    """Mean squared error in units of each channel's variance."""
+    area = 1.0 if weights is None else weights.double() / weights.double().mean()
+    over = [0, *range(2, residuals.ndim)]
+    variance = (anomalies.double() ** 2 * area).mean(over).clamp_min(1e-300)
+    return float(((residuals.double() ** 2 * area).mean(over) / variance).mean())
+
+
+def _fits(windows: Tensor, *, history: int, ranks: tuple[int, ...], ridge: float, weights: Tensor | None) -> list[LinearForecast]:
+    """One forecast per rank; the patterns are found once."""
     shape = (windows.shape[1], *windows.shape[3:])
     flat = windows.movedim(2, 1).flatten(2).double()  # (n, T, C S)
-    n, frames, size = flat.shape
-    rank = min(rank, n - 1, size)
+    n, _, size = flat.shape
     root = torch.ones(size, dtype=torch.float64)
     if weights is not None:
         root = (weights.double().flatten() / weights.double().mean()).sqrt().repeat(shape[0])
-    scale = _channel_scale(flat, shape[0])
-    metric = root / scale
+    metric = root / _channel_scale(flat, shape[0])
     _, _, vectors = torch.linalg.svd(flat[:, history - 1] * metric, full_matrices=False)
-    patterns, projection = vectors[:rank] / metric, vectors[:rank] * metric
+    return [_fit(flat, vectors[: min(rank, n - 1, size)], metric, history=history, ridge=ridge, shape=shape) for rank in ranks]
+
+
+def _fit(flat: Tensor, vectors: Tensor, metric: Tensor, *, history: int, ridge: float, shape: tuple[int, ...]) -> LinearForecast:
+    rank, frames = vectors.shape[0], flat.shape[1]
+    patterns, projection = vectors / metric, vectors * metric
     components = flat @ projection.T  # (n, T, r)
     predictors = components[:, :history].flip(1).flatten(1)
     gram = predictors.T @ predictors
-    penalty = ridge * gram.diagonal().mean()
+    penalty = (ridge * gram.diagonal().mean()).clamp_min(1e-300)  # anomalies that are all zero have a forecast, too
     system = gram + penalty * torch.eye(gram.shape[0], dtype=torch.float64)
-    remainder = flat[:, history - 1] - components[:, history - 1] @ patterns
     newest = components[:, history - 1]
+    remainder = flat[:, history - 1] - newest @ patterns
     regression, damping = [], []
     for lead in range(history, frames):
         # the penalty pulls towards damped persistence of each pattern, not towards zero: short leads stay sharp
@@ -162,13 +176,16 @@ def _fit(windows: Tensor, history: int, *, rank: int, ridge: float, weights: Ten
         rest = flat[:, lead] - components[:, lead] @ patterns
         damping.append((rest * remainder * metric**2).sum() / (remainder**2 * metric**2).sum().clamp_min(1e-300))
     return LinearForecast(
-        patterns.float().unflatten(1, shape), projection.float().unflatten(1, shape), regression=torch.stack(regression).float(), damping=torch.stack(damping).float()
+        patterns.float().reshape(-1, *shape),
+        projection.float().reshape(-1, *shape),
+        regression=torch.stack(regression).float(),
+        damping=torch.stack(damping).float(),
     )
 
 
 def _channel_scale(flat: Tensor, channels: int) -> Tensor:
     """Standard deviation of each channel, repeated over its points: kelvin and pascal get an equal say."""
-    per_channel = flat.unflatten(2, (channels, -1))
+    per_channel = flat.reshape(*flat.shape[:2], channels, -1)
     std = per_channel.pow(2).mean((0, 1, 3)).sqrt()
     std = torch.where(std > 0, std, torch.ones_like(std))
     return std[:, None].expand(-1, per_channel.shape[3]).reshape(-1)

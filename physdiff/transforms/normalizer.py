@@ -1,7 +1,8 @@
 r"""Zero mean and unit variance: $z = (x - m)/s$.
 
-Statistics skip missing values; an entry known to less than one half does not count. A constant field gets $s = 1$, so that it becomes
-exactly zero rather than a division by nothing.
+Statistics skip missing values; an entry known to less than one half does not count. What is constant gets $s = 1$, so that it becomes zero
+rather than a division by nothing. Constant is what varies by less than 1e-6 of its mean, or of the largest deviation of its channel: never
+of another channel, whose unit may be another.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from physdiff.base.errors import InputError, NotFitted
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.transform import Batches, Shape, Transform
 
-__all__ = ["Moments", "Normalizer"]
+__all__ = ["Moments", "Normalizer", "guarded"]
 
 _AXES = ("channel", "time", "space")
 
@@ -107,8 +108,10 @@ class Normalizer(Transform):
             raise InputError("Normalizer: expected at least one known value to take statistics of, got none")
         mean = moments.mean if self.centre else torch.zeros_like(moments.mean)
         std = moments.std if self.centre else (moments.std**2 + moments.mean**2).sqrt()
-        largest = torch.maximum(mean.abs(), std.max()).clamp_min(torch.finfo(torch.float64).tiny)
-        # float32 data cannot tell a deviation of 1e-6 of the value from rounding
-        constant = std <= 1e-6 * largest
-        std = torch.where(constant, torch.ones_like(std), std)
-        return Normalizer(self.per, mean.float(), std.float(), centre=self.centre)
+        return Normalizer(self.per, mean.float(), guarded(moments.mean, std).float(), centre=self.centre)
+
+
+def guarded(mean: Tensor, std: Tensor) -> Tensor:
+    """`std` (C, T, *S), with 1 in the place of what is constant: float32 cannot tell 1e-6 of a value from rounding."""
+    widest = std.amax(tuple(range(1, std.ndim)), keepdim=True) if std.ndim > 1 else std
+    return torch.where(std <= 1e-6 * torch.maximum(mean.abs(), widest), torch.ones_like(std), std)

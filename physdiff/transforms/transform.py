@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from physdiff.base.checks import check_finite
-from physdiff.grids.field_spec import FieldSpec
 from physdiff.base.saved import Saved
+from physdiff.grids.field_spec import FieldSpec
 
 __all__ = ["Batches", "Sample", "Shape", "Transform"]
 
@@ -26,7 +26,7 @@ class Sample:
     """A batch of training windows on the way through the stages of a transform.
 
     Args:
-        x: (B, C, T, *S); NaN where missing, as long as the stages passed are pointwise.
+        x: (B, C, T, *S); NaN where missing (behind a wavelet: where a cell holds no value at all).
         cond: Condition window (B, C', T, *S) in physical units, or None.
         known: Share of known cells of each entry of `x`, same shape, in [0, 1]; None: all known.
     """

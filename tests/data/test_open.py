@@ -154,9 +154,10 @@ def test_forecasts_have_a_door_of_their_own(tmp_path):
     ds = earth(2)
     coords = {"init_time": START + np.arange(2) * 24 * HOUR, "lead_time": np.arange(3) * HOUR, "latitude": ds.latitude, "longitude": ds.longitude}
     fc = xr.Dataset({"t2m": (dims, smooth(2, 5, 3, 4, 6))}, coords=coords)
-    path = save(fc, tmp_path / "f.nc")
+    path = save(fc, tmp_path / "f.nc", encoding={"lead_time": {"units": "hours", "dtype": "int64"}})
     opened = open_forecast(path)
     np.testing.assert_array_equal(opened.t2m, fc.t2m)
+    np.testing.assert_array_equal(opened.lead_time, fc.lead_time)
     assert opened.lead_time.dtype == np.dtype("timedelta64[ns]") and opened.init_time.dtype == np.dtype("datetime64[ns]")
     with pytest.raises(DataError, match="open_forecast"):
         open_dataset(path)

@@ -124,7 +124,7 @@ def test_missing_values_stay_missing_in_x_and_are_unknown_in_cond():
 
 
 @pytest.mark.parametrize("memory", [0, 2**30])
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_read_what_the_process_reads(tmp_path, monkeypatch, memory, start):
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {start} on this system")

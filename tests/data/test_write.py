@@ -79,7 +79,12 @@ def test_forecast_times_and_texts_survive(tmp_path):
     ds = earth(2)
     fc = xr.Dataset(
         {"t2m": (dims, smooth(2, 3, 4, 6))},
-        coords={"init_time": START + np.arange(2) * HOUR, "lead_time": np.arange(3) * HOUR, "latitude": ds.latitude, "region": ("latitude", list("abcd"))},
+        coords={
+            "init_time": START + np.arange(2) * HOUR,
+            "lead_time": np.arange(3) * HOUR,
+            "latitude": ds.latitude,
+            "region": ("latitude", list("abcd")),
+        },
     )
     with xr.open_dataset(write_dataset(fc, tmp_path / "f.nc"), decode_timedelta=True) as back:
         np.testing.assert_array_equal(back.lead_time, fc.lead_time)
@@ -112,5 +117,5 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match="complex64 in h"):
         write_dataset(xr.Dataset({"h": ("x", np.zeros(3, "complex64"))}), tmp_path / "a.nc")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="expected to write a file"):
+    with pytest.raises(DataError, match="expected a folder to write into"):
         write_dataset(earth(3), tmp_path / "file" / "a.nc")

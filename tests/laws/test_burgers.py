@@ -52,7 +52,7 @@ def stored(shared_data):
     """The solution of DeepHPMs: u_t + u u_x = 0.1 u_xx from exp(-(x+2)^2) on [-8, 8], frames 0.1 apart."""
     xarray = pytest.importorskip("xarray")
     with xarray.open_dataset(shared_data / "pde" / "burgers_gauss_nu0p1.nc") as data:
-        return torch.as_tensor(data["u"].values), torch.as_tensor(data["t"].values)
+        return torch.tensor(data["u"].values), torch.tensor(data["t"].values)
 
 
 def test_stored_solution_is_reproduced(shared_data):

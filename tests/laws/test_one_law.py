@@ -88,10 +88,10 @@ def test_autograd_and_grid_give_the_same_right_hand_side_off_the_solution(case):
         assert float((a - b).abs().max()) < 1e-9 * float(b.abs().max()), name
 
 
-def test_grid_residual_falls_with_the_frame_interval_and_stands_for_a_wrong_law(case):
+def test_grid_residual_falls_with_the_frame_interval(case):
     law, grid, exact = case
     sizes = []
-    for dt in (0.04, 0.02, 0.01):
+    for dt in (0.02, 0.01, 0.005):
         times = 0.1 + dt * torch.arange(7, dtype=torch.float64)
         u = {k: v[None] for k, v in exact(*grid.coordinates(), times.reshape(-1, *[1] * grid.ndim)).items()}
         ops = Spectral(grid, dt=dt)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from physdiff.base.errors import ShapeError
+from physdiff.base.errors import InputError, ShapeError
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.fourier_symbol import FourierSymbol
 from physdiff.operators.spectral import Spectral
@@ -57,6 +57,11 @@ def test_wind_by_the_name_of_a_field():
     c, wind = torch.cos(KX * x)[None], torch.sin(KY * y)[None]
     got = AdvectionDiffusion(0.0, ("wind", 0.5)).rhs({"c": c, "wind": wind}, D, 0.0)["c"]
     torch.testing.assert_close(got, wind * KX * torch.sin(KX * x)[None])
+
+
+def test_wind_that_is_not_given_is_named():
+    with pytest.raises(InputError, match="expected the wind 'wind' among the fields, got c"):
+        AdvectionDiffusion(0.0, ("wind", 0.5)).rhs({"c": torch.zeros(1, 12, 20, dtype=torch.float64)}, Spectral(GRID), 0.0)
 
 
 def test_wind_of_another_dimension_is_refused():

@@ -1,0 +1,132 @@
+"""``physdiff evaluate``."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from physdiff.base.rng import Rng
+from physdiff.cli.options import Select, opened
+from physdiff.cli.parse import command_line
+from physdiff.data.open import open_dataset, open_forecast
+from physdiff.data.write import write_dataset
+from physdiff.evaluation.climatology import climatology
+from physdiff.evaluation.evaluate import evaluate as score
+from physdiff.evaluation.linear_inverse import linear_inverse
+from physdiff.evaluation.persistence import dressed_persistence, persistence
+from physdiff.report.forecast_page import forecast_report
+from physdiff.report.html import run_facts
+from physdiff.scores.coverage import coverage, members_needed
+from physdiff.scores.crps import crps
+from physdiff.scores.pointwise import ensemble_rmse
+from physdiff.scores.reduce import Score
+from physdiff.scores.spread_skill import spread_skill
+
+__all__ = ["Baselines", "baseline_forecasts", "evaluate", "score_tables", "show_table", "standard_scores"]
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What the forecast is compared with.
+
+    Args:
+        train: Data that the baselines may learn from; persistence only if not given.
+        start: First time of it used.
+        stop: Last time of it used; must lie before the first forecast.
+        members: Members of the baselines' ensembles; as many as the forecast has if not given.
+        seed: Seed of their draws.
+    """
+
+    train: str | None = None
+    start: str | None = None
+    stop: str | None = None
+    members: int | None = None
+    seed: int = 0
+
+
+def evaluate(
+    forecast: str,
+    truth: str | list[str],
+    out: str,
+    *,
+    baselines: Baselines = Baselines(),  # noqa: B008 - a frozen value
+) -> None:
+    """Score a forecast against the truth beside baselines from the same starts; write ``scores.nc`` and ``index.html``.
+
+    Args:
+        forecast: netCDF with dims (init_time, member, lead_time, space), as ``physdiff forecast`` writes it.
+        truth: Data that hold what came true.
+        out: Folder to write to.
+        baselines: What it is compared with.
+    """
+    fc = open_forecast(forecast)
+    names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
+    target = open_dataset(truth, variables=names)
+    train = None if baselines.train is None else opened(baselines.train, Select(names, baselines.start, baselines.stop))
+    members = baselines.members or fc.sizes.get("member", 1)
+    forecasts = {"forecast": fc, **baseline_forecasts(target, fc, train=train, members=members, rng=Rng(baselines.seed))}
+    tables = score_tables(forecasts, target)
+    folder = Path(out)
+    write_dataset(joined(tables), folder / "scores.nc", command=command_line())
+    facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
+    page = forecast_report(folder, fc, target, tables=tables, facts=facts)
+    for name in names:
+        print(show_table(tables, "crps", name))
+    print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def baseline_forecasts(
+    ds: xr.Dataset, fc: xr.Dataset, *, train: xr.Dataset | None, members: int, rng: Rng
+) -> dict[str, xr.Dataset]:
+    """Persistence, and, given training data, dressed persistence, climatology and a linear inverse model, from the forecast's own starts."""
+    lead, starts = fc.sizes["lead_time"], fc["init_time"].values
+    found = {"persistence": persistence(ds, starts, lead)}
+    if train is None:
+        return found
+    found["dressed persistence"] = dressed_persistence(train, ds, starts, lead=lead, members=members, rng=rng.child("dressed"))
+    found["climatology"] = climatology(train, ds, starts, lead=lead, members=members)
+    if "sample" not in ds.dims:
+        found["linear inverse model"] = linear_inverse(train, ds, starts, lead=lead, members=members, rng=rng.child("linear"))
+    return found
+
+
+def standard_scores(members: int) -> dict[str, Score]:
+    """The scores that suit an ensemble of this size; the fair CRPS of one member is its absolute error."""
+    found: dict[str, Score] = {"crps": crps, "ensemble_rmse": ensemble_rmse}
+    if members > 1:
+        found["spread_skill"] = spread_skill
+    if members >= members_needed(0.9):
+        found["coverage_90"] = partial(coverage, level=0.9)
+    return found
+
+
+def score_tables(forecasts: Mapping[str, xr.Dataset], truth: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Scores by lead time of each forecast."""
+    return {name: score(fc, truth, standard_scores(fc.sizes.get("member", 1))) for name, fc in forecasts.items()}
+
+
+def joined(tables: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """All tables as one data set with a dimension ``forecast``."""
+    return xr.concat(list(tables.values()), dim=xr.Variable("forecast", np.array(list(tables))), join="outer", coords="minimal", compat="override")
+
+
+def show_table(tables: Mapping[str, xr.Dataset], name: str, variable: str, *, most: int = 8) -> str:
+    """One score at some lead times as text."""
+    first = next(iter(tables.values()))
+    count = first.sizes["lead_time"]
+    chosen = sorted({round(i) for i in np.geomspace(1, count, min(most, count))})
+    leads = first["lead_time"].values
+    calendar = leads.dtype.kind == "m"
+    heads = [f"{leads[i - 1] / np.timedelta64(1, 'h'):g} h" if calendar else f"{float(leads[i - 1]):g}" for i in chosen]
+    lines = [f"{name} of {variable}".ljust(28) + "".join(h.rjust(9) for h in heads)]
+    for label, table in tables.items():
+        if name in table:
+            values = table[name].sel(variable=variable).values
+            lines.append(label.ljust(28) + "".join(f"{values[i - 1]:9.3g}" for i in chosen))
+    return "\n".join(lines)

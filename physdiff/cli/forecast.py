@@ -1,0 +1,43 @@
+"""``physdiff forecast``."""
+
+from __future__ import annotations
+
+import time
+
+from physdiff.base.rng import Rng
+from physdiff.cli.options import Select, opened
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.forecast.rollout import rollout
+
+__all__ = ["forecast"]
+
+
+def forecast(
+    prior: str,
+    initial: str | list[str],
+    out: str,
+    *,
+    lead: int,
+    members: int = 20,
+    every: int = 1,
+    seed: int = 0,
+    select: Select = Select(),  # noqa: B008 - a frozen value
+) -> None:
+    """Forecast an ensemble from every start time of the data; run again to go on after an interruption.
+
+    Args:
+        prior: File of the prior.
+        initial: Data to start from (netCDF).
+        out: netCDF file to write, dims (init_time, member, lead_time, space).
+        lead: Number of time steps.
+        members: Number of members.
+        every: Take every n-th start time.
+        seed: Seed of the draws.
+        select: Which times are used as starts; the fields are those of the prior.
+    """
+    begin = time.monotonic()
+    model = DiffusionPrior.load(prior)
+    wanted = Select(list(model.spec.names), select.start, select.stop)
+    result = rollout(model, opened(initial, wanted), every=every, lead=lead, members=members, rng=Rng(seed), out=out)
+    starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)
+    print(f"wrote {starts} forecasts of {lead} steps with {members} members to {out} in {time.monotonic() - begin:.0f} s")

@@ -1,0 +1,213 @@
+"""Fields from readings of point sensors: one posterior per time, or one for the window after known frames.
+
+A prior of single frames (no history) gives every time with readings its own posterior, conditioned on the time of day if the prior is. A prior
+given known frames takes them from data and uses the readings at any of the frames of its window.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.rng import Rng
+from physdiff.data.convert import to_dataset
+from physdiff.data.leads import KnownFrames, positions_of
+from physdiff.data.timeline import as_times, show_time
+from physdiff.data.units import check_unit
+from physdiff.data.windows import condition
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.forecast.rollout import history_of
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.inference.observation import Observation
+from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.sensors import Sensors, read_stations
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.frames import DropHistory
+
+__all__ = ["Readings", "read_readings", "reconstruct"]
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Values read at points.
+
+    Args:
+        points: (n, ndim), x, y, z order (longitude, latitude in degrees).
+        values: (C, n) in the units of the fields; NaN where a field was not read.
+        times: (n,) when; None if the table has no times.
+    """
+
+    points: Tensor
+    values: Tensor
+    times: np.ndarray | None = None
+
+    def moments(self) -> np.ndarray:
+        """The distinct times, in order."""
+        return np.zeros(1) if self.times is None else np.unique(self.times)
+
+    def at(self, moment: Any) -> Readings:  # noqa: ANN401 - a numpy scalar
+        """The readings of one time."""
+        if self.times is None:
+            return self
+        rows = torch.from_numpy(np.flatnonzero(self.times == moment))
+        return Readings(self.points[rows], self.values[:, rows])
+
+
+def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
+    """Read a CSV table of readings.
+
+    Columns: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one column per field, named as the field;
+    a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken.
+
+    Args:
+        path: The table.
+        spec: Fields and grid of the prior.
+
+    Raises:
+        DataError: If a column is missing, no field is among them, or a cell cannot be read; the message names the line.
+        UnitError: If a unit in brackets is not the field's.
+    """
+    points, columns = read_stations(path, spec.grid)
+    named = {}
+    for header, cells in columns.items():
+        match = re.fullmatch(r"(.+?)\s*\[(.+)\]", header)
+        name = match.group(1) if match else header
+        if match and name in spec.names:
+            check_unit(match.group(2), spec.units[spec.channel(name)], f"{path}, column {header!r}")
+        named[name] = cells
+    if not any(name in named for name in spec.names):
+        raise DataError(f"{path}: expected a column for one of the fields {', '.join(spec.names)}, got {', '.join(columns) or 'places only'}")
+    values = torch.full((len(spec.names), len(points)), torch.nan)
+    for c, name in enumerate(spec.names):
+        for i, cell in enumerate(named.get(name, [])):
+            values[c, i] = _value(cell, f"{path}, line {i + 2}, column {name!r}")
+    times = None
+    if "time" in named:
+        try:
+            calendar = any(not _is_number(cell) for cell in named["time"])
+            times = as_times(np.array(named["time"] if calendar else [float(c) for c in named["time"]]))
+        except ValueError as error:
+            raise DataError(f"{path}: expected dates (2019-03-16T05:00) or numbers in the column 'time', got {error}") from error
+    return Readings(points, values, times)
+
+
+def _value(cell: str, where: str) -> float:
+    if cell.lower() in ("", "nan", "na"):
+        return float("nan")
+    if not _is_number(cell):
+        raise DataError(f"{where}: expected a number or an empty cell, got {cell!r}")
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(float(cell)))
+    except ValueError:
+        return False
+
+
+def reconstruct(
+    prior: DiffusionPrior,
+    readings: Readings,
+    sampler: PosteriorSampler,
+    *,
+    std: float,
+    members: int,
+    rng: Rng,
+    initial: xr.Dataset | None = None,
+) -> xr.Dataset:
+    """Draw fields from the posterior given readings.
+
+    Args:
+        prior: A prior of single frames, or one given known frames.
+        readings: What was read.
+        sampler: Posterior sampler.
+        std: Standard deviation of the readings' noise, in the fields' unit.
+        members: Number of draws.
+        rng: Randomness.
+        initial: Data whose last frames are the known ones, for a prior that needs them.
+
+    Returns:
+        (member, time, *space) in physical units; what the sampler reports of itself are attributes of ``time``-wise means.
+
+    Raises:
+        DataError: If readings and window do not fit in time.
+        InputError: If the prior needs known frames and none came, or the other way round.
+    """
+    if members < 1:
+        raise InputError(f"members: expected at least 1, got {members}")
+    known = _known_frames(prior)
+    if (known > 0) != (initial is not None):
+        need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
+        raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
+    draws, stamps, notes = [], [], []
+    jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
+    total = 1 if initial is not None else len(readings.moments())
+    for times, posterior in tqdm(_posteriors(jobs, std), total=total, desc="infer", unit="time", disable=None):
+        tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
+        ensemble = sampler.sample(posterior, members, rng=rng.child(max(tick, 0)))
+        draws.append(ensemble.members[:, :, known:])
+        stamps.append(np.zeros(1) if times is None else times[known:])
+        notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})
+    attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
+    when = np.concatenate(stamps)
+    spec = prior.spec.with_frames(len(when))
+    return to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
+
+
+def _known_frames(prior: DiffusionPrior) -> int:
+    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
+    return history_of(prior) if any(isinstance(p, DropHistory) and p.history for p in parts) else 0
+
+
+_Job = tuple[np.ndarray | None, DiffusionPrior, Tensor | None, Tensor, Tensor]
+
+
+def _posteriors(jobs: Iterator[_Job], std: float) -> Iterator[tuple[np.ndarray | None, Posterior]]:
+    for times, prior, cond, points, y in jobs:
+        yield times, Posterior(prior, Observation(Sensors(prior.spec, points), y, std=std), cond)
+
+
+def _single_frames(prior: DiffusionPrior, readings: Readings) -> Iterator[_Job]:
+    spec = prior.spec
+    if spec.frames != 1:
+        raise InputError(f"reconstruct: expected a prior of single frames or one given known frames, got windows of {spec.frames} without history")
+    for moment in readings.moments():
+        now = readings.at(moment)
+        times = None if readings.times is None else np.array([moment])
+        cond = None
+        if prior.cond_spec is not None:
+            if times is None:
+                raise DataError("reconstruct: expected a column 'time' in the readings, for this prior depends on the time of day, got none")
+            cond = condition(spec, prior.cond_spec.names, torch.full((1, *spec.shape), torch.nan), times=times)
+        yield times, prior, cond, now.points, now.values[:, None]
+
+
+def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:
+    assert prior.cond_spec is not None
+    spec = prior.spec
+    starts = KnownFrames(initial, history=known, spec=spec.with_frames(known))
+    last = len(starts) - 1
+    times = starts.times(last, ahead=spec.frames - known)
+    y = torch.full((len(spec.names), spec.frames, readings.points.shape[0]), torch.nan)
+    where = np.full(readings.points.shape[0], spec.frames - 1)
+    if readings.times is not None:
+        where = positions_of(readings.times, times)
+        if (where < known).any():
+            bad = readings.times[np.flatnonzero(where < known)[0]]
+            raise DataError(f"readings: expected times {show_time(times[known])} to {show_time(times[-1])} (the frames to come), got {show_time(bad)}")
+    y[:, torch.from_numpy(where), torch.arange(len(where))] = readings.values
+    window = torch.full((1, *spec.shape), torch.nan)
+    window[0, :, :known] = starts.frames(0, last)
+    cond = condition(spec, prior.cond_spec.names, window, times=times)
+    yield times, prior, cond, readings.points, y

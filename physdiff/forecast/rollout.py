@@ -1,0 +1,292 @@
+"""Ensemble forecasts over many start times: block after block, each drawn given the last frames of the one before.
+
+A prior of windows with `history` known and `horizon` coming frames draws the next `horizon` frames of every member; their last `history`
+frames are the known ones of the next block, until the lead time is reached. Members of one or several starts go through the network
+together. Noise is keyed by (start, block, member), so that a start's forecast depends neither on the other starts nor on the size of a batch
+(up to rounding in the network). With a file to write, every finished start is kept, and an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from physdiff.base.errors import DataError, Diverged, InputError
+from physdiff.base.rng import Rng
+from physdiff.base.saved import describe
+from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset
+from physdiff.data.timeline import FORCINGS, show_time
+from physdiff.data.windows import condition
+from physdiff.data.write import write_dataset
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.forecast.keyed_rows import KeyedRows
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.frames import DropHistory
+
+__all__ = ["Rollout", "history_of", "rollout"]
+
+log = logging.getLogger(__name__)
+
+_FINGERPRINT = "rollout_fingerprint"
+
+
+def rollout(
+    prior: DiffusionPrior,
+    ds: xr.Dataset,
+    *,
+    every: int = 1,
+    lead: int,
+    members: int,
+    rng: Rng,
+    starts: Any = None,  # noqa: ANN401 - whatever a user has as times
+    out: str | os.PathLike[str] | None = None,
+) -> xr.Dataset:
+    """Forecast an ensemble from many start times; `Rollout` is the same with a choice of batch size.
+
+    Args:
+        prior: Conditional prior with known frames (`DropHistory` in its transform).
+        ds: Data to start from, dims (sample?, time, *space), on the prior's grid.
+        every: Take every n-th of the possible start times.
+        lead: Number of time steps to forecast.
+        members: Number of members.
+        rng: Randomness.
+        starts: Times of the last known frames; all that have enough known frames if None.
+        out: netCDF file to write. Finished starts are kept in the folder ``<out>.parts`` until the file is complete; the same call
+            after an interruption goes on from there.
+
+    Returns:
+        (sample?, init_time, member, lead_time, *space) float32, in memory; lead_time is timedelta64 for calendar times.
+
+    Raises:
+        InputError: If the prior has no known frames, or lead, members or every make no sense.
+        DataError: If no start has enough known frames, or the data cannot be used.
+        GridMismatch: If the data are on another grid.
+        Diverged: If a forecast leaves the finite numbers.
+    """
+    if starts is not None and every != 1:
+        raise InputError(f"rollout: expected either starts or every, got both (every = {every}); thin the starts yourself")
+    return Rollout(prior, lead, members, rng=rng).run(ds, starts, every=every, out=out)
+
+
+def history_of(prior: DiffusionPrior) -> int:
+    """Number of known frames that the windows of a prior begin with.
+
+    Raises:
+        InputError: If the prior is not conditioned on known frames.
+    """
+    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
+    found = next((p.history for p in parts if isinstance(p, DropHistory)), 0)
+    if prior.cond_spec is None or found < 1:
+        raise InputError("forecast: expected a prior given known frames, got one without; train it on windows with history >= 1 and DropHistory")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """How to forecast.
+
+    Args:
+        prior: See `rollout`.
+        lead: Number of time steps.
+        members: Number of members.
+        rng: Randomness.
+        max_batch: Largest number of windows that go through the network at once.
+    """
+
+    prior: DiffusionPrior
+    lead: int
+    members: int
+    rng: Rng
+    max_batch: int = 64
+
+    def __post_init__(self) -> None:
+        check_lead(self.lead)
+        for what, value in (("members", self.members), ("max_batch", self.max_batch)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{what}: expected a whole number, at least 1, got {value!r}")
+
+    @property
+    def history(self) -> int:
+        """Number of known frames."""
+        return history_of(self.prior)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks until the lead time is reached."""
+        return -(-self.lead // (self.prior.spec.frames - self.history))
+
+    def run(
+        self,
+        ds: xr.Dataset,
+        starts: Any = None,  # noqa: ANN401 - whatever a user has as times
+        *,
+        every: int = 1,
+        out: str | os.PathLike[str] | None = None,
+    ) -> xr.Dataset:
+        """Forecast from all starts; arguments, result and errors as in `rollout`."""
+        names = self.prior.cond_spec.names if self.prior.cond_spec is not None else ()
+        statics = tuple(n for n in names[len(self.prior.spec.names) + 1 :] if n not in FORCINGS)
+        known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=statics)
+        spec = self.prior.spec
+        shape = (known.trajectories, len(known), self.members, self.lead, *spec.grid.shape)
+        fields = {name: np.empty(shape, dtype=np.float32) for name in spec.names}
+        parts = None if out is None else _Parts(Path(out), self, known)
+        groups = list(self._groups(known))
+        self._announce(known, groups)
+        training = self.prior.training
+        self.prior.eval()
+        try:
+            with tqdm(total=len(groups) * self.blocks, desc="rollout", unit="block", disable=None) as bar:
+                for cases in groups:
+                    if parts is None or not parts.take(cases, fields):
+                        values = self._forecast(known, cases, bar)
+                        for k, (trajectory, start) in enumerate(cases):
+                            for c, name in enumerate(spec.names):
+                                fields[name][trajectory, start] = values[k, :, c].numpy()
+                        if parts is not None:
+                            parts.keep(cases, fields)
+                    else:
+                        bar.update(self.blocks)
+        finally:
+            self.prior.train(training)
+        if known.samples is None:
+            fields = {name: values[0] for name, values in fields.items()}
+        result = forecast_dataset(fields, spec, known.init_times, samples=known.samples, attrs={"title": "ensemble forecast by physdiff"})
+        if parts is not None:
+            parts.finish(result)
+        return result
+
+    def _groups(self, known: KnownFrames) -> Iterator[list[tuple[int, int]]]:
+        """The starts that share a batch; which ones does not depend on what is done already, so that a resumed run repeats the same sums."""
+        cases = [(t, s) for t in range(known.trajectories) for s in range(len(known))]
+        size = max(1, self.max_batch // self.members)
+        yield from (cases[i : i + size] for i in range(0, len(cases), size))
+
+    def _announce(self, known: KnownFrames, groups: list[list[tuple[int, int]]]) -> None:
+        """Log what it will cost, from one timed evaluation of the network."""
+        cond = self._condition(known, groups[0], known_frames=self._start(known, groups[0]), block=0)[: self.max_batch]
+        with torch.no_grad():
+            completed = self.prior.complete(cond.to(_device(self.prior)))
+            encoded = self.prior.encode_cond(completed)
+            z = torch.zeros(cond.shape[0], *self.prior.latent_shape, device=_device(self.prior))
+            begun = time.perf_counter()
+            self.prior.denoiser(z, torch.tensor(0.5, dtype=torch.float64, device=z.device), encoded)
+            seconds = time.perf_counter() - begun
+        rows = known.trajectories * len(known) * self.members
+        steps = rows / cond.shape[0] * self.blocks * self.prior.steps
+        size = rows * self.lead * self.prior.spec.with_frames(1).grid.weights().numel() * len(self.prior.spec.names) * 4 / 2**20
+        log.info(
+            "rollout: %d starts x %d members x %d steps in %d blocks of %d sampler steps; about %.0f to %.0f s, %.0f MiB",
+            *(known.trajectories * len(known), self.members, self.lead, self.blocks, self.prior.steps),
+            *(seconds * steps, 2 * seconds * steps, size),
+        )
+
+    def _start(self, known: KnownFrames, cases: list[tuple[int, int]]) -> Tensor:
+        """Known frames of each member of each start, (rows, C, history, *S)."""
+        return torch.stack([known.frames(t, s) for t, s in cases]).repeat_interleave(self.members, dim=0)
+
+    def _condition(self, known: KnownFrames, cases: list[tuple[int, int]], *, known_frames: Tensor, block: int) -> Tensor:
+        """Condition windows of a block, (rows, C', history + horizon, *S)."""
+        prior, horizon = self.prior, self.prior.spec.frames - self.history
+        assert prior.cond_spec is not None
+        unknown = known_frames.new_full((*known_frames.shape[:2], horizon, *known_frames.shape[3:]), torch.nan)
+        first = block * horizon
+        times = np.stack([known.times(s, ahead=first + horizon)[first:] for _, s in cases]).repeat(self.members, axis=0)
+        return condition(prior.spec, prior.cond_spec.names, torch.cat([known_frames, unknown], dim=2), times=times, statics=known.static_fields)
+
+    def _forecast(self, known: KnownFrames, cases: list[tuple[int, int]], bar: Any) -> Tensor:  # noqa: ANN401 - a tqdm bar
+        """Forecasts of a group of starts, (starts, members, C, lead, *S)."""
+        streams = [known.rng(self.rng, t, s).child("member", m) for t, s in cases for m in range(self.members)]
+        frames, drawn = self._start(known, cases), []
+        for block in range(self.blocks):
+            cond = self._condition(known, cases, known_frames=frames, block=block)
+            new = []
+            for i in range(0, len(streams), self.max_batch):
+                part, rows = cond[i : i + self.max_batch], streams[i : i + self.max_batch]
+                keyed = KeyedRows.of(r.child("block", block) for r in rows)
+                new.append(self.prior.sample(len(rows), cond=part, rng=keyed, max_batch=len(rows)).cpu()[:, :, self.history :])
+            drawn.append(torch.cat(new))
+            self._check_finite(drawn[-1], known, cases, block=block)
+            frames = torch.cat([frames, drawn[-1]], dim=2)[:, :, -self.history :]
+            bar.update(1)
+        whole = torch.cat(drawn, dim=2)[:, :, : self.lead]
+        return whole.unflatten(0, (len(cases), self.members))
+
+    def _check_finite(self, new: Tensor, known: KnownFrames, cases: list[tuple[int, int]], *, block: int) -> None:
+        spec = self.prior.spec
+        bad = ~new.isfinite() if spec.mask is None else ~new.isfinite() & spec.mask
+        if bool(bad.any()):
+            row, channel, frame = (int(i) for i in bad.nonzero()[0][:3])
+            start = show_time(known.init_times[cases[row // self.members][1]])
+            step = block * (spec.frames - self.history) + frame + 1
+            raise Diverged(spec.names[channel], step * spec.dt, f"member {row % self.members} of start {start}; train longer or take more sampler steps")
+
+
+def _device(prior: DiffusionPrior) -> torch.device:
+    return next((p.device for p in prior.denoiser.parameters()), torch.device("cpu"))
+
+
+class _Parts:
+    """Finished starts of a run in the folder ``<out>.parts``, one netCDF file each, marked with what they were made from."""
+
+    def __init__(self, out: Path, run: Rollout, known: KnownFrames) -> None:
+        self.out, self.run, self.known = out, run, known
+        self.folder = out.with_name(out.name + ".parts")
+        if out.is_dir():
+            raise DataError(f"{out}: expected the name of a file to write, got a folder; add a file name")
+        tensors: dict[str, Tensor] = {}
+        text = json.dumps([describe(run.prior, tensors), run.lead, run.members, run.rng.seed, run.rng.path, run.max_batch, len(known)], sort_keys=True)
+        self._made_by = hashlib.sha256(text.encode())
+        for name, tensor in sorted([*tensors.items(), *run.prior.state_dict().items()]):
+            self._made_by.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+    def _path(self, case: tuple[int, int]) -> Path:
+        return self.folder / f"start_{case[0]:04d}_{case[1]:06d}.nc"
+
+    def _mark(self, cases: list[tuple[int, int]]) -> str:
+        """What the forecasts of a group depend on."""
+        digest = self._made_by.copy()
+        for trajectory, start in cases:
+            digest.update(f"{trajectory} {self.known.init_times[start]}".encode() + self.known.frames(trajectory, start).numpy().tobytes())
+        return digest.hexdigest()
+
+    def take(self, cases: list[tuple[int, int]], fields: dict[str, np.ndarray]) -> bool:
+        """Read the starts of a group if all of them are there and made from the same; whether they were."""
+        if not all(self._path(case).is_file() for case in cases):
+            return False
+        mark = self._mark(cases)
+        for case in cases:
+            with xr.open_dataset(self._path(case), engine="netcdf4", decode_times=False) as part:
+                if part.attrs.get(_FINGERPRINT) != mark:
+                    log.warning("%s was made from another prior, seed or data: computed anew", self._path(case))
+                    return False
+                for name, values in fields.items():
+                    values[case] = part[name].values.reshape(values[case].shape)
+        return True
+
+    def keep(self, cases: list[tuple[int, int]], fields: dict[str, np.ndarray]) -> None:
+        """Write the starts of a group."""
+        mark = self._mark(cases)
+        for trajectory, start in cases:
+            own = {name: values[trajectory, start : start + 1] for name, values in fields.items()}
+            made = forecast_dataset(own, self.run.prior.spec, self.known.init_times[start : start + 1], attrs={_FINGERPRINT: mark})
+            write_dataset(made, self._path((trajectory, start)))
+
+    def finish(self, result: xr.Dataset) -> None:
+        """Write the whole forecast and remove the parts."""
+        write_dataset(result, self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""On a linear system the linear inverse model is the best forecast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from physdiff.base.errors import DataError
+from physdiff.base.rng import Rng
+from physdiff.data.convert import to_dataset
+from physdiff.evaluation.evaluate import evaluate
+from physdiff.evaluation.linear_inverse import linear_inverse
+from physdiff.scores.spread_skill import spread_skill
+from tests.evaluation.processes import hours, latlon_spec, simulations
+
+ANGLE, DECAY = 0.35, 0.93
+
+
+def rotating(frames: int) -> tuple[xr.Dataset, np.ndarray, np.ndarray]:
+    """Two patterns that turn into one another, driven by noise; the data, the amplitudes and the matrix of a step."""
+    step = DECAY * np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]])
+    noise = Rng(0).normal((frames, 2), like=torch.zeros((), dtype=torch.float64)).numpy() * np.sqrt(1 - DECAY**2)
+    a = [noise[0] / np.sqrt(1 - DECAY**2)]
+    for k in range(1, frames):
+        a.append(step @ a[-1] + noise[k])
+    return to_dataset(280.0 + torch.einsum("tp,pyx->tyx", torch.tensor(np.array(a)), patterns())[None], latlon_spec(), hours(frames)), np.array(a), step
+
+
+def patterns() -> torch.Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 1, 6, dtype=torch.float64), torch.linspace(0, 1, 9, dtype=torch.float64), indexing="ij")
+    return torch.stack([torch.sin(3 * x + y), torch.cos(2 * x - 4 * y)])
+
+
+def test_it_recovers_the_optimal_forecast_of_a_linear_system():
+    frames, lead = 24 * 60, 6
+    ds, a, step = rotating(frames)
+    train, test = ds.isel(time=slice(0, frames - 240)), ds.isel(time=slice(frames - 240, None))
+    fc = linear_inverse(train, test, lead=lead, members=60, rng=Rng(1), rank=2)
+    inside = np.arange(frames - 239, frames - lead)
+    for k in (1, 3, 6):
+        best = a[inside] @ np.linalg.matrix_power(step, k).T
+        truth = a[inside + k]
+        guess = fc["t2m"].isel(lead_time=k - 1).mean("member").values[: len(inside)] - 280.0
+        mine = np.einsum("tyx,pyx->tp", guess, np.linalg.pinv(patterns().reshape(2, -1).numpy()).T.reshape(2, 6, 9))
+        # the hour means and the regression are estimated from 1200 frames (50 days), and 60 members have a mean of their own:
+        # with 1/50 + 1/60 of the variance for these, the error is at most 6 % above the smallest possible
+        assert np.mean((mine - truth) ** 2) < 1.06 * np.mean((best - truth) ** 2)
+        assert np.mean((mine - best) ** 2) < 0.08 * np.mean((best - truth) ** 2)
+    ratio = evaluate(fc, test, {"ssr": spread_skill})["ssr"].values
+    assert np.abs(ratio - 1).max() < 0.15  # 234 starts correlated over about 14 frames: a spread of 1/sqrt(2 * 2 * 17) = 0.12 at most
+
+
+def test_the_members_are_coherent_trajectories():
+    ds, _, _ = rotating(24 * 12)
+    fc = linear_inverse(ds, ds, ds["time"].values[[50]], lead=5, members=40, rng=Rng(0), rank=2)
+    departure = fc["t2m"].values[0] - fc["t2m"].values[0].mean(0)
+    near = np.mean(departure[:, 3] * departure[:, 4]) / np.sqrt(np.mean(departure[:, 3] ** 2) * np.mean(departure[:, 4] ** 2))
+    assert near > 0.6  # residuals drawn lead by lead would leave 0 +- 1/sqrt(40)
+
+
+def test_the_draw_of_a_start_does_not_depend_on_the_others():
+    ds, train = simulations(2, 12), simulations(6, 12, seed=2)
+    every = linear_inverse(train, ds, lead=2, members=3, rng=Rng(3), rank=4)
+    one = linear_inverse(train, ds.isel(sample=[1]), ds["time"].values[[7]], lead=2, members=3, rng=Rng(3), rank=4)
+    assert every["c"].shape == (2, 11, 3, 2, 5, 8)
+    np.testing.assert_allclose(one["d"].values[0, 0], every["d"].values[1, 6], atol=1e-6)
+
+
+def test_points_without_values_stay_without():
+    ds, _, _ = rotating(24 * 8)
+    ds["t2m"][:, 2, 3] = np.nan
+    fc = linear_inverse(ds, ds, lead=2, members=3, rng=Rng(0), rank=2)
+    missing = np.isnan(fc["t2m"].values)
+    assert missing[..., 2, 3].all() and missing.sum() == missing[..., 2, 3].size
+
+
+def test_a_start_needs_two_known_frames():
+    ds, _, _ = rotating(24 * 8)
+    with pytest.raises(DataError, match="2 known frames"):
+        linear_inverse(ds, ds, ds["time"].values[[0]], lead=2, members=3, rng=Rng(0))

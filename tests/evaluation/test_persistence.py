@@ -1,0 +1,69 @@
+"""The last frame, and the last frame dressed with the past."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from physdiff.base.errors import DataError
+from physdiff.base.rng import Rng
+from physdiff.evaluation.persistence import drawn_rows, dressed_persistence, persistence
+from tests.evaluation.processes import daily_cycle, hourly, hours, latlon_spec, simulations
+
+
+def test_persistence_repeats_the_last_frame():
+    ds = hourly(9)
+    fc = persistence(ds, ds["time"].values[[4, 2]], 3)
+    assert fc["t2m"].shape == (2, 1, 3, 6, 9)
+    expected = np.broadcast_to(ds["t2m"].values[[4, 2]][:, None, None], fc["t2m"].shape).astype(np.float32)
+    assert np.array_equal(fc["t2m"].values, expected)
+    assert persistence(ds, None, 3).sizes["init_time"] == 9
+
+
+def cycle_alone(frames: int) -> xr.Dataset:
+    ds = hourly(frames)
+    return ds.assign(t2m=(ds["t2m"].dims, 280.0 + daily_cycle(hours(frames), latlon_spec())[0, 0].numpy(), ds["t2m"].attrs))
+
+
+def test_a_pure_daily_cycle_is_forecast_exactly():
+    ds = cycle_alone(24 * 4)
+    truth = ds.isel(time=slice(72, None))
+    fc = dressed_persistence(ds.isel(time=slice(0, 72)), truth, lead=9, members=4, rng=Rng(0))
+    for i in range(10):
+        # sums of float32 numbers near 280
+        np.testing.assert_allclose(fc["t2m"].values[i], np.broadcast_to(truth["t2m"].values[i + 1 : i + 10], (4, 9, 6, 9)), atol=3e-4)
+
+
+def test_the_members_are_past_increments_of_the_anomaly():
+    ds = hourly(24 * 4)
+    train, test = ds.isel(time=slice(0, 72)), ds.isel(time=slice(72, None))
+    fc = dressed_persistence(train, test, test["time"].values[[5]], lead=4, members=68, rng=Rng(0))
+    hour, x = train["time"].dt.hour.values, train["t2m"].values
+    mean = np.stack([x[hour == k].mean(0) for k in range(24)])
+    anomaly = x - mean[hour]
+    expected = [test["t2m"].values[5] + mean[(5 + np.arange(1, 5)) % 24] - mean[5] + anomaly[s + 1 : s + 5] - anomaly[s] for s in range(68)]
+    # as many members as stretches of 5 frames: each comes once
+    order = np.argsort([m[0, 0, 0] for m in fc["t2m"].values[0]]), np.argsort([m[0, 0, 0] for m in expected])
+    np.testing.assert_allclose(fc["t2m"].values[0][order[0]], np.stack(expected)[order[1]], atol=5e-4)
+
+
+def test_the_draw_of_a_start_does_not_depend_on_the_others():
+    ds = simulations(3, 12)
+    train = simulations(4, 12, seed=1)
+    every = dressed_persistence(train, ds, lead=2, members=5, rng=Rng(3))
+    one = dressed_persistence(train, ds.isel(sample=[1]), ds["time"].values[[7]], lead=2, members=5, rng=Rng(3))
+    assert np.array_equal(one["d"].values[0, 0], every["d"].values[1, 7])
+
+
+def test_rows_come_once_before_they_come_twice():
+    assert drawn_rows(7, 7, Rng(0)).sort().values.tolist() == list(range(7))
+    counts = torch.bincount(drawn_rows(7, 16, Rng(0)), minlength=7)
+    assert sorted(counts.tolist()) == [2, 2, 2, 2, 2, 3, 3]
+
+
+def test_a_training_part_shorter_than_the_lead_is_refused():
+    ds = hourly(30)
+    with pytest.raises(DataError, match="shorter lead"):
+        dressed_persistence(ds.isel(time=slice(0, 10)), ds, lead=10, members=2, rng=Rng(0))
