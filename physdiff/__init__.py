@@ -28,6 +28,17 @@ _DOOR: dict[str, str] = {
     "RectifiedSchedule": "physdiff.diffusion.schedule",
     "Schedule": "physdiff.diffusion.schedule",
     "VPSchedule": "physdiff.diffusion.schedule",
+    "climatology": "physdiff.evaluation.climatology",
+    "evaluate": "physdiff.evaluation.evaluate",
+    "kriging": "physdiff.evaluation.kriging",
+    "linear_inverse": "physdiff.evaluation.linear_inverse",
+    "field_covariance": "physdiff.evaluation.optimal_interpolation",
+    "optimal_interpolation": "physdiff.evaluation.optimal_interpolation",
+    "dressed_persistence": "physdiff.evaluation.persistence",
+    "persistence": "physdiff.evaluation.persistence",
+    "physics_residual": "physdiff.evaluation.physics",
+    "Rollout": "physdiff.forecast.rollout",
+    "rollout": "physdiff.forecast.rollout",
     "CartesianGrid": "physdiff.grids.cartesian",
     "Fields": "physdiff.grids.field_spec",
     "FieldSpec": "physdiff.grids.field_spec",
@@ -97,6 +108,17 @@ if TYPE_CHECKING:
     from physdiff.diffusion.schedule import RectifiedSchedule as RectifiedSchedule
     from physdiff.diffusion.schedule import Schedule as Schedule
     from physdiff.diffusion.schedule import VPSchedule as VPSchedule
+    from physdiff.evaluation.climatology import climatology as climatology
+    from physdiff.evaluation.evaluate import evaluate as evaluate
+    from physdiff.evaluation.kriging import kriging as kriging
+    from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
+    from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance
+    from physdiff.evaluation.optimal_interpolation import optimal_interpolation as optimal_interpolation
+    from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence
+    from physdiff.evaluation.persistence import persistence as persistence
+    from physdiff.evaluation.physics import physics_residual as physics_residual
+    from physdiff.forecast.rollout import Rollout as Rollout
+    from physdiff.forecast.rollout import rollout as rollout
     from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
     from physdiff.grids.field_spec import Fields as Fields
     from physdiff.grids.field_spec import FieldSpec as FieldSpec

@@ -166,10 +166,12 @@ def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] |
     meta = {"physdiff": str(FORMAT), "description": json.dumps(description), "card": json.dumps(dict(card or {}))}
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # not tempfile: its files are readable by their owner alone, and would stay so
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=meta)
+        temporary.chmod(mode)  # safetensors leaves a file that its owner alone may read; the umask shall decide
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
 from physdiff.scores.coverage import coverage, members_needed
 from physdiff.scores.crps import crps
-from physdiff.scores.pointwise import ensemble_rmse
+from physdiff.scores.pointwise import ensemble_rmse, mae
 from physdiff.scores.reduce import Score
 from physdiff.scores.spread_skill import spread_skill
 
@@ -90,15 +90,15 @@ def baseline_forecasts(
     if train is None:
         return found
     found["dressed persistence"] = dressed_persistence(train, ds, starts, lead=lead, members=members, rng=rng.child("dressed"))
-    found["climatology"] = climatology(train, ds, starts, lead=lead, members=members)
+    found["climatology"] = climatology(train, ds, starts, lead=lead)
     if "sample" not in ds.dims:
         found["linear inverse model"] = linear_inverse(train, ds, starts, lead=lead, members=members, rng=rng.child("linear"))
     return found
 
 
 def standard_scores(members: int) -> dict[str, Score]:
-    """The scores that suit an ensemble of this size; the fair CRPS of one member is its absolute error."""
-    found: dict[str, Score] = {"crps": crps, "ensemble_rmse": ensemble_rmse}
+    """The scores that suit an ensemble of this size; the CRPS of one member is its absolute error."""
+    found: dict[str, Score] = {"crps": crps if members > 1 else mae, "ensemble_rmse": ensemble_rmse}
     if members > 1:
         found["spread_skill"] = spread_skill
     if members >= members_needed(0.9):

@@ -30,7 +30,7 @@ def fit(
     out: str,
     *,
     transform: WaveletTransform | None = None,
-    network: Callable[[int, int], nn.Module] = UNet,
+    network: Callable[[int, int], UNet] = UNet,
     max_epochs: int | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008
@@ -67,6 +67,7 @@ def train_prior(
     network: Callable[..., nn.Module] = UNet,
     max_epochs: int | None = None,
     folder: Path | None = None,
+    resume: bool = True,
 ) -> DiffusionPrior:
     """Prepare, say what it will cost, train, and return the prior in evaluation mode."""
     prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
@@ -77,8 +78,8 @@ def train_prior(
     print(f"prior    {len(data.train_windows)} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
     max_steps = training.max_steps
     if training.seconds is not None:
-        max_steps = _planned_steps(module, data, training, folder)
-    fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every)
+        max_steps = _planned_steps(module, data, training, folder if resume else None)
+    fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every, resume=resume)
     return prior.eval()
 
 

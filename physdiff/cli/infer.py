@@ -22,7 +22,8 @@ from physdiff.evaluation.optimal_interpolation import field_covariance, optimal_
 from physdiff.forecast.reconstruct import Readings, read_readings, reconstruct
 from physdiff.inference.guided import Guided
 from physdiff.report.html import run_facts
-from physdiff.report.posterior_page import posterior_report
+from physdiff.report.posterior_page import Readings as Shown
+from physdiff.report.posterior_page import posterior_report_page
 
 __all__ = ["Against", "infer", "interpolated"]
 
@@ -100,7 +101,9 @@ def _compare(model: DiffusionPrior, readings: Readings, result: xr.Dataset, *, s
             print(f"{name:24} {variable:10} " + "  ".join(f"{k} {float(v):.3g}" for k, v in row.data_vars.items() if v.ndim == 0))
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     folder = out.with_name(out.name + ".report")
-    print(f"wrote {posterior_report(folder, result, truth=truth, sensors=readings.points, tables=tables, facts=facts)}")
+    values = {name: readings.values[c].numpy() for c, name in enumerate(names)}
+    shown = Shown(readings.points.numpy(), values, readings.times)
+    print(f"wrote {posterior_report_page(folder, result, readings=shown, truth=truth, tables=tables, facts=facts)}")
 
 
 def interpolated(train: xr.Dataset, readings: Readings, *, std: float, members: int, rng: Rng) -> xr.Dataset:

@@ -117,7 +117,8 @@ def matched(forecast: xr.Dataset, truth: xr.Dataset) -> Cases:
             raise InputError(f"evaluate {what}: expected an xarray Dataset, got {type(ds).__name__}{hint}")
     weighted = _WEIGHTS & {str(n).lower() for n in (*forecast.variables, *forecast.attrs, *forecast.dims)}
     if weighted:
-        raise InputError(f"evaluate: expected equally weighted members, got {', '.join(sorted(weighted))} in the forecast; use ensemble.resample(rng) first")
+        found = ", ".join(sorted(weighted))
+        raise InputError(f"evaluate: expected equally weighted members, got {found} in the forecast; use ensemble.resample(rng) first")
     inner = "lead_time" if "lead_time" in forecast.dims else "time"
     if inner not in forecast.dims:
         raise DataError(f"forecast: expected a dimension lead_time (or time), got {', '.join(map(str, forecast.dims))}; open it with open_forecast")
@@ -130,7 +131,8 @@ def matched(forecast: xr.Dataset, truth: xr.Dataset) -> Cases:
     small = sum(truth[n].size for n in names) * 4 <= _IN_MEMORY
     kept = truth[list(names)]
     coordinates = {d: forecast[d].variable for d in (*outer, inner) if d in forecast.coords}
-    return Cases(forecast, kept.compute() if small else kept, names, grid, outer, inner, _where(forecast, truth, inner), _rows(forecast, truth), coordinates)
+    where, rows = _where(forecast, truth, inner), _rows(forecast, truth)
+    return Cases(forecast, kept.compute() if small else kept, names, grid, outer, inner, where, rows, coordinates)
 
 
 def _common_grid(forecast: xr.Dataset, truth: xr.Dataset, names: tuple[str, ...]) -> Grid:
@@ -138,7 +140,7 @@ def _common_grid(forecast: xr.Dataset, truth: xr.Dataset, names: tuple[str, ...]
         raise DataError("forecast: expected variables along lead_time, got none; open it with open_forecast")
     missing = [n for n in names if n not in truth.data_vars]
     if missing:
-        raise DataError(f"truth: expected the variables {', '.join(names)} of the forecast, missing {', '.join(missing)}; select those that both have")
+        raise DataError(f"truth: expected the forecast's variables {', '.join(names)}, missing {', '.join(missing)}; select those that both have")
     grid = grid_of(forecast[list(names)].assign_attrs(forecast.attrs))
     periodic = grid.periodic if isinstance(grid, CartesianGrid) else None
     grid.check_same(grid_of(truth[list(names)].assign_attrs(truth.attrs), periodic=periodic), "truth")
@@ -151,12 +153,14 @@ def _check_dims(variable: xr.DataArray, allowed: set[str], what: str) -> None:
     odd = [str(d) for d in variable.dims if d not in allowed]
     lacking = [d for d in allowed if d in (*_SPACE, "time") and d not in variable.dims]
     if odd or lacking:
-        raise DataError(f"{what}: expected {variable.name} on some of {', '.join(sorted(allowed))}, got {', '.join(map(str, variable.dims))}; select one entry")
+        got = ", ".join(map(str, variable.dims))
+        raise DataError(f"{what}: expected {variable.name} on some of {', '.join(sorted(allowed))}, got {got}; select one entry")
 
 
 def _where(forecast: xr.Dataset, truth: xr.Dataset, inner: str) -> np.ndarray:
     """Position in the truth of every forecast frame, (init_time?, inner), -1 where there is none."""
-    for what, ds, dim in (("truth", truth, "time"), ("forecast", forecast, inner), *((("forecast", forecast, "init_time"),) if inner == "lead_time" else ())):
+    needed = [("truth", truth, "time"), ("forecast", forecast, inner)] + [("forecast", forecast, "init_time")] * (inner == "lead_time")
+    for what, ds, dim in needed:
         if dim not in ds.coords:
             raise DataError(f"{what}: expected a coordinate {dim} that says when the frames are, got none; add it")
     times = as_times(truth["time"].values)

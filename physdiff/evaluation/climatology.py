@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from physdiff.base.errors import InputError
-from physdiff.data.leads import KnownFrames, check_lead, forecast_of
+from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset, forecast_of
 from physdiff.evaluation.hour_mean import TrainingFrames
 
 __all__ = ["climatology"]
@@ -57,6 +57,12 @@ def climatology(
     if not 1 <= count <= have:
         raise InputError(f"climatology: expected 1 to {have} members (training frames at each hour of the day), got {count}")
     table = [p[np.linspace(0, p.shape[0] - 1, count).round().astype(np.int64)] if p.shape[0] else p for p in pools]
+    attrs = {"title": "climatology"}
+    if len(table) == 1:
+        # the same frames for every start and lead: shown again and again, not copied
+        shape = (*(() if known.samples is None else (known.trajectories,)), len(known), count, lead, *known.spec.grid.shape)
+        fields = {name: np.broadcast_to(table[0][:, c, None].numpy(), shape) for c, name in enumerate(known.spec.names)}
+        return forecast_dataset(fields, known.spec, known.init_times, samples=known.samples, attrs=attrs)
 
     def make(trajectory: int, start: int) -> Tensor:
         wanted = past.mean.slots(known.times(start, ahead=lead)[known.history :])
@@ -64,4 +70,4 @@ def climatology(
             raise InputError("climatology: expected training frames at every hour that is forecast, got none at some; use a longer training part")
         return torch.stack([table[k] for k in wanted], dim=2)
 
-    return forecast_of(known, make, lead=lead, members=count, attrs={"title": "climatology"})
+    return forecast_of(known, make, lead=lead, members=count, attrs=attrs)

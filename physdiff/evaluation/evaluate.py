@@ -25,7 +25,6 @@ from physdiff.scores.reduce import Averaged, Score, region_weights
 __all__ = ["evaluate"]
 
 
-
 def evaluate(
     forecast: xr.Dataset,
     truth: xr.Dataset,
@@ -71,7 +70,8 @@ def evaluate(
                     values = part(case.members, case.truth, share).detach()
                     if values.ndim < 1 or values.shape[0] != case.truth.shape[0]:
                         want = case.truth.shape[0]
-                        raise ShapeError(f"score {name!r}: expected a value for each of {want} frames, got shape {tuple(values.shape)}; see scores/reduce.py")
+                        got = tuple(values.shape)
+                        raise ShapeError(f"score {name!r}: expected a value for each of {want} frames, got shape {got}; see scores/reduce.py")
                     table.add((name, k), values.double().cpu().numpy(), variable=case.variable, place=case.place, frames=case.frames, region=region)
     return _assembled(cases, table, scores)
 

@@ -83,5 +83,6 @@ class TrainingFrames:
         """
         starts = window_starts(self._axis, self.times.size, frames=frames)
         if not starts.size:
-            raise DataError(f"training part: expected a stretch of {frames} frames without gaps, got none in {self.times.size} frames; ask for a shorter lead")
+            have = self.times.size
+            raise DataError(f"training part: expected a stretch of {frames} frames without gaps, got none in {have} frames; ask for a shorter lead")
         return starts

@@ -24,7 +24,7 @@ from physdiff.grids.interpolate import interpolation
 
 __all__ = ["kriging"]
 
-_RANGES, _LEVELS = 24, 24
+_GRID = 15
 
 
 def kriging(
@@ -69,18 +69,19 @@ def kriging(
 
 
 def _fit(departures: Tensor, between: Tensor, std: float) -> tuple[float, float]:
-    """The variance and the length of largest likelihood on a grid of both, logarithmic."""
+    """The variance and the length of largest likelihood: on a logarithmic grid of both, then on a finer one around its best."""
     spread = max(float(departures.square().mean()), std**2)
     reach = float(between.max())
-    lengths = torch.logspace(math.log10(reach / 100), math.log10(10 * reach), _RANGES, dtype=torch.float64)
-    variances = torch.logspace(math.log10(spread) - 2, math.log10(spread) + 1, _LEVELS, dtype=torch.float64)
     noise = std**2 * torch.eye(len(departures), dtype=torch.float64)
-    best = (math.inf, 0.0, 0.0)
-    for length in lengths.tolist():
-        shape = torch.exp(-between / length) + 1
-        for variance in variances.tolist():
-            factor = torch.linalg.cholesky(variance * shape + noise)
-            white = torch.linalg.solve_triangular(factor, departures[:, None], upper=False)
-            cost = 2 * float(factor.diagonal().log().sum()) + float(white.square().sum())
-            best = min(best, (cost, variance, length))
-    return best[1], best[2]
+
+    def cost(variance: float, length: float) -> float:
+        factor = torch.linalg.cholesky(variance * (torch.exp(-between / length) + 1) + noise)
+        white = torch.linalg.solve_triangular(factor, departures[:, None], upper=False)
+        return 2 * float(factor.diagonal().log().sum()) + float(white.square().sum())
+
+    centre, half = (math.log(spread) - 1.0, math.log(reach) - 1.0), 3.5
+    for _ in range(2):
+        steps = torch.linspace(-half, half, _GRID, dtype=torch.float64).tolist()
+        _, *best = min((cost(math.exp(centre[0] + a), math.exp(centre[1] + b)), centre[0] + a, centre[1] + b) for a in steps for b in steps)
+        centre, half = (best[0], best[1]), 2 * half / (_GRID - 1)
+    return math.exp(centre[0]), math.exp(centre[1])

@@ -32,7 +32,7 @@ from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
 from physdiff.grids.latlon import LatLonGrid
 
-__all__ = ["Analysis", "FieldCovariance", "distances", "field_covariance", "gaspari_cohn", "optimal_interpolation"]
+__all__ = ["Analysis", "FieldCovariance", "distances", "expected_frame", "field_covariance", "gaspari_cohn", "optimal_interpolation"]
 
 _MOST = 12000  # a covariance of 12000 entries is 1.2 GB in float64
 
@@ -134,7 +134,8 @@ def optimal_interpolation(
     readings = torch.atleast_2d(torch.as_tensor(readings, dtype=torch.float64))
     points = torch.as_tensor(points, dtype=torch.float64)
     if points.ndim != 2 or readings.shape != (len(spec.names), points.shape[0]):
-        raise ShapeError(f"readings: expected ({len(spec.names)}, {points.shape[0]}), a reading of each field at each point, got {tuple(readings.shape)}")
+        want = (len(spec.names), *points.shape[:1])
+        raise ShapeError(f"readings: expected {want}, a reading of each field at each point, got {tuple(readings.shape)}")
     stamps = np.zeros(1) if time is None else as_times(time).reshape(1)
     mean = expected_frame(law, time)
     at, there = interpolation(spec.grid, points), readings.isfinite().flatten()
@@ -151,7 +152,7 @@ def optimal_interpolation(
     factor = torch.linalg.cholesky((inner + inner.T) / 2)
 
     def update(x: Tensor, departure: Tensor) -> Tensor:
-        """x + C H^T (H C H^T + s^2)^-1 departure, for (m, C, *S) and (m, readings)."""
+        """Add C H^T (H C H^T + s^2)^-1 departure to x, for (m, C, *S) and (m, readings)."""
         return x + (cross @ torch.cholesky_solve(departure.T, factor)).T.reshape(-1, *mean.shape)
 
     y = readings.flatten()[there]

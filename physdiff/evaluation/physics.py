@@ -42,7 +42,7 @@ def physics_residual(ds: xr.Dataset, pde: PDE, operators: Operators) -> xr.Datas
     """
     missing = [n for n in pde.fields if n not in ds.data_vars]
     if missing:
-        raise DataError(f"physics_residual: expected the fields {', '.join(pde.fields)} of the law, missing {', '.join(missing)}; rename the variables")
+        raise DataError(f"physics_residual: expected the law's fields {', '.join(pde.fields)}, missing {', '.join(missing)}; rename the variables")
     names = (*pde.fields, *(n for n in pde.diagnostics if n in ds.data_vars))
     grid = getattr(operators, "grid", None)
     spec = spec_of(ds, names, periodic=grid.periodic if isinstance(grid, CartesianGrid) else None)

@@ -233,7 +233,8 @@ class Rollout:
             row, channel, frame = (int(i) for i in bad.nonzero()[0][:3])
             start = show_time(known.init_times[cases[row // self.members][1]])
             step = block * (spec.frames - self.history) + frame + 1
-            raise Diverged(spec.names[channel], step * spec.dt, f"member {row % self.members} of start {start}; train longer or take more sampler steps")
+            member = row % self.members
+            raise Diverged(spec.names[channel], step * spec.dt, f"member {member} of start {start}; train longer or take more sampler steps")
 
 
 def _device(prior: DiffusionPrior) -> torch.device:
@@ -249,7 +250,8 @@ class _Parts:
         if out.is_dir():
             raise DataError(f"{out}: expected the name of a file to write, got a folder; add a file name")
         tensors: dict[str, Tensor] = {}
-        text = json.dumps([describe(run.prior, tensors), run.lead, run.members, run.rng.seed, run.rng.path, run.max_batch, len(known)], sort_keys=True)
+        settings = [run.lead, run.members, run.rng.seed, run.rng.path, run.max_batch, len(known)]
+        text = json.dumps([describe(run.prior, tensors), *settings], sort_keys=True)
         self._made_by = hashlib.sha256(text.encode())
         for name, tensor in sorted([*tensors.items(), *run.prior.state_dict().items()]):
             self._made_by.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -211,7 +211,7 @@ class MixtureTarget:
     def denoiser(self, schedule: Schedule) -> MixtureDenoiser:
         """E[x_0 | x_t] under the prior, for any schedule."""
         shape = (len(self.weights), *self.window.shape)
-        return MixtureDenoiser(schedule, self.weights, self.means.reshape(shape), self.stds.reshape(shape))
+        return MixtureDenoiser(schedule, self.weights, self.means.reshape(shape), stds=self.stds.reshape(shape))
 
     def posterior(self, schedule: Schedule | None = None, *, sampler: Sampler | None = None, steps: int = 20) -> Posterior:
         """The target as a posterior sampler takes it; EDMSchedule if none is given."""
@@ -325,8 +325,8 @@ def ar1_covariance(length: int, correlation: float) -> Tensor:
 def ar1_target(length: int, correlation: float, *, seen: tuple[int, ...], y: Tensor, std: float) -> GaussianTarget:
     """A stationary AR(1) trajectory of unit variance, some of its frames read: windows (1, length, 1)."""
     matrix = torch.eye(length, dtype=torch.float64)[list(seen)]
-    mean = torch.zeros(length, dtype=torch.float64)
-    return GaussianTarget(mean, ar1_covariance(length, correlation), matrix, y.double(), torch.full((len(seen),), std).double(), plain_spec((1, length, 1)))
+    mean, noise = torch.zeros(length, dtype=torch.float64), torch.full((len(seen),), std, dtype=torch.float64)
+    return GaussianTarget(mean, ar1_covariance(length, correlation), matrix, y.double(), noise, plain_spec((1, length, 1)))
 
 
 def separable_covariance(time: Tensor, space: Tensor) -> LowRankCovariance:

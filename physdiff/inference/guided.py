@@ -174,22 +174,44 @@ class GuidedDenoiser(Denoiser):
     def _newton_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
         """One Gauss-Newton step with H at z, the system solved matrix-free."""
         shrink = _shrinkage(alpha, sigma)
-        misfit, pull, variance = torch.func.vjp(self.misfit, z, has_aux=True)
+        linear = _Linearised(self.misfit, z)
         # readings in units of their noise: the iteration count does not depend on the units
-        root = variance.sqrt().to(misfit)
+        root = linear.aux.sqrt().to(z)
 
         def back(w: Tensor) -> Tensor:
-            return self.covariance.apply_function(shrink, -pull(w / root)[0])
+            return self.covariance.apply_function(shrink, -linear.transpose(w / root))
 
         def system(w: Tensor) -> Tensor:
-            ahead = torch.func.jvp(lambda v: self.misfit(v)[0], (z,), (back(w),))[1]
-            return w - ahead / root
+            return w - linear.forward(back(w)) / root
 
-        goal = misfit / root
+        goal = linear.value / root
         solution = cg(system, goal, rtol=self.tolerance, max_iter=self.iterations)
         left = (system(solution) - goal).norm(dim=1) / goal.norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
         self.solve_error = max(self.solve_error, float(left.max()))
         return back(solution)
+
+
+class _Linearised:
+    """A map (B, ...) -> (B, m), its auxiliary output, and its derivative at z in both directions.
+
+    The products with the derivative come from differentiating the transposed ones, which are linear: the map itself runs once.
+    """
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor) -> None:
+        with torch.enable_grad():
+            self._z = z.detach().clone().requires_grad_()
+            self._out, self.aux = function(self._z)
+            self._probe = torch.zeros_like(self._out, requires_grad=True)
+            (self._pulled,) = torch.autograd.grad(self._out, self._z, self._probe, create_graph=True)
+        self.value = self._out.detach()
+
+    def transpose(self, w: Tensor) -> Tensor:
+        """The transposed derivative times w (B, m), shape of z."""
+        return torch.autograd.grad(self._out, self._z, w, retain_graph=True)[0]
+
+    def forward(self, v: Tensor) -> Tensor:
+        """The derivative times v, (B, m)."""
+        return torch.autograd.grad(self._pulled, self._probe, v, retain_graph=True)[0]
 
 
 def _shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physdiff.base.errors import InputError
 from physdiff.plots.colours import LINES, TRUTH, line_style
@@ -41,7 +41,7 @@ def spread_skill_plot(spread: xr.DataArray, error: xr.DataArray, axes: Axes | No
     axes.plot(lead, error.values, linewidth=1.6, label="error of the mean (RMSE)", **line_style(0))
     axes.plot(lead, expected, linewidth=1.6, label="spread (standard deviation)", **line_style(1))
     axes.fill_between(lead, expected, np.asarray(error.values, dtype=np.float64), color="#000000", alpha=0.07, linewidth=0)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(float(np.nanmax([expected, np.asarray(error.values, dtype=np.float64)])), 1e-300))
     axes.legend(frameon=False, fontsize=SMALL)
     shown = pretty_unit(str(error.attrs.get("units", spread.attrs.get("units", "1"))))
     return tidy(axes, x=quantity("lead time", unit), y=f"spread and error ({shown})" if shown else "spread and error")
@@ -70,6 +70,7 @@ def rank_histogram_plot(frequency: np.ndarray, axes: Axes | None = None, *, case
         axes.axhspan(max(0.0, 1 - half), 1 + half, color="#000000", alpha=0.10, linewidth=0)
     axes.axhline(1.0, color=TRUTH, linewidth=1.0)
     axes.set_xlim(-0.7, share.size - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     tidy(axes, x=f"rank of the truth among {share.size - 1} members", y="frequency over expected")
     axes.grid(False, axis="x")
     return axes

@@ -143,7 +143,7 @@ def label_of(array: xr.DataArray) -> str:
 def lead_of(coordinate: xr.DataArray) -> tuple[np.ndarray, str]:
     """Lead times (or times) as numbers in a unit that reads well, and that unit.
 
-    Durations (timedelta64, or numbers in a unit of time) come in s, min, h or d by their largest value; calendar times as datetime64 with
+    Durations (timedelta64, or numbers in a unit of time) come in s, min, h or d by their smallest value; calendar times as datetime64 with
     the unit ``"UTC"``; other numbers as they are.
     """
     values = np.asarray(coordinate.values)
@@ -156,8 +156,8 @@ def lead_of(coordinate: xr.DataArray) -> tuple[np.ndarray, str]:
     if unit not in _SECONDS or not values.size:
         return values, unit
     seconds = values * _SECONDS[unit]
-    longest = float(np.abs(seconds).max())
-    chosen = next(u for u, limit in (("s", 120.0), ("min", 7200.0), ("h", 72 * 3600.0), ("d", math.inf)) if longest <= limit)
+    shortest = float(np.abs(seconds[seconds != 0]).min(initial=math.inf)) if seconds.any() else 0.0
+    chosen = next(u for u, least in (("d", 86400.0), ("h", 1800.0), ("min", 60.0), ("s", 0.0)) if shortest >= least)
     return seconds / _SECONDS[chosen], chosen
 
 

@@ -53,7 +53,7 @@ def scores_plot(
         axes.axhspan(*band, color="#000000", alpha=0.07, linewidth=0, zorder=0)
     finite = np.concatenate([np.asarray(s.values, dtype=np.float64).reshape(-1) for s in scores.values()])
     if reference is None and np.nanmin(finite) >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(float(np.nanmax(finite)), 1e-300))
     if len(scores) > 1:
         axes.legend(frameon=False, fontsize=SMALL)
     return tidy(axes, x=quantity("lead time", unit), y=label or label_of(next(iter(scores.values()))))

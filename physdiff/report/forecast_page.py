@@ -129,15 +129,16 @@ def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) ->
         last = score_of(tables, shown[0], name)
         ends = "; ".join(f"{n} {show_number(float(v.values[-1]))}" for n, v in last.items())
         alt = f"Line plots of {words} of {name} against lead time. {named_score(shown[0], unit)} at the last lead time: {ends}."
-        caption = f"{words} of {name} against lead time; {model} is the thick line. Grey: the range to aim at."
+        caption = f"{words} of {name} against lead time; {model} is the thick line."
+        caption += " Grey: the range to aim at." if any(s in _RATIOS for s in shown) else ""
         figures.append(picture(axes, caption=caption, alt=alt, vector=True))
     compared = [s for s in scores if len(score_of(tables, s, name)) > 1]
     cells = [lead_table(tables, score, variable=name, unit=unit) for score in compared]
     for other, table in tables.items():
         alone = [s for s in scores if s not in compared and other in score_of(tables, s, name)]
         cells += [model_table(other, table, alone, variable=name, unit=unit)] if alone else []
-    text = "All forecasts are scored on the same starts, weighted by area. The best entry is bold where small is good."
-    return Section(f"Scores: {name}", (text,), tuple(figures), tuple(cells))
+    text = ("Scores are weighted by area; the best entry is bold where small is good.",) if len(tables) > 1 else ("Scores are weighted by area.",)
+    return Section(f"Scores: {name}", text, tuple(figures), tuple(cells))
 
 
 def _calibration_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases, several: str) -> Section:
@@ -153,7 +154,7 @@ def _calibration_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cas
     nominal, observed = coverage_curve(frequency)
     near = int(np.abs(nominal - 0.9).argmin())
     said = f"the central {100 * nominal[near]:.0f} % interval holds the truth in {100 * observed[near]:.0f} % of cells"
-    alt = f"Left: bar chart of the rank of the truth among {frequency.size - 1} members. Right: observed against nominal coverage; {said}."
+    alt = f"Left: bar chart of the rank of the true {name} among {frequency.size - 1} members. Right: observed against nominal coverage; {said}."
     caption = f"Ranks of the truth (flat is calibrated, a U shape over-confident) and coverage of central intervals, all lead times: {said}."
     found = {key: score_of(tables, key, name).get(model) for key in ("spread", *_ERRORS)}
     error = next((found[key] for key in _ERRORS if found[key] is not None), None)
@@ -181,7 +182,9 @@ def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:
     truth = cases.truth[name].isel(key).drop_vars("time", errors="ignore").rename(time=cases.inner)
     truth = truth.assign_coords({cases.inner: members[cases.inner]})
     began = f"start {show_time(cases.forecast['init_time'].values.reshape(-1)[start])}" if "init_time" in cases.forecast.coords else "one case"
-    began += f", sample {place['sample']}" if "sample" in place else ""
+    if "sample" in place:
+        labels = cases.coordinates["sample"].values if "sample" in cases.coordinates else np.arange(cases.sizes["sample"])
+        began += f", sample {labels[place['sample']]}"
     members = members.reset_coords(drop=True).compute()
     return _slab(members.transpose("member", cases.inner, *cases.grid.dims)), _slab(truth.reset_coords(drop=True).compute()), began
 

@@ -215,16 +215,21 @@ def write_report(
         timings=[(name, show_duration(s), round(100 * s / longest) if longest else 0) for name, s in durations.items()],
         total=show_duration(sum(durations.values())),
     )
+    _write_whole(target, page)
+    return target
+
+
+def _write_whole(target: Path, page: str) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, target)
+        try:
+            temporary.write_text(page, encoding="utf-8")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{target}: expected to write a report, got {error}; check the folder and the space left") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def _shown(cell: Cell) -> str:

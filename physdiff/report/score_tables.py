@@ -103,7 +103,8 @@ def overall_table(tables: Mapping[str, xr.Dataset], *, variable: str, unit: str 
                 values[i, j] = float(found.mean())
     strong = {(i, j + 1) for j, s in enumerate(scores) if s in _SMALL_IS_GOOD for i, k in _best(values[:, j : j + 1]) if k == 1}
     note = "Means over frames of each frame's score." if averaged else ""
-    return Table(f"Scores of {variable}", ("Method", *(named_score(s, unit) for s in scores)), _rows(list(tables), values), strong=frozenset(strong), note=note)
+    columns = ("Method", *(named_score(s, unit) for s in scores))
+    return Table(f"Scores of {variable}", columns, _rows(list(tables), values), strong=frozenset(strong), note=note)
 
 
 def _columns(lead_time: xr.DataArray) -> tuple[list[int], list[str]]:

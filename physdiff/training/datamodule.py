@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.grids.field_spec import FieldSpec
 
-__all__ = ["KeyedBatches", "TrajectoryDataModule"]
+__all__ = ["KeyedBatches", "KeyedLoader", "TrajectoryDataModule"]
 
 
 class KeyedBatches(Sampler[list[int]]):
@@ -27,12 +29,14 @@ class KeyedBatches(Sampler[list[int]]):
         size: Number of windows.
         batch_size: Windows per batch; the last incomplete batch is left out, unless it is the only one.
         seed: Seed of the order.
-        batches_done: Returns the number of batches already trained on.
+        position: Given the number of batches of an epoch, returns (epoch, batches of it already done); always (0, 0) if None.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, batches_done: Callable[[], int]) -> None:
+    def __init__(self, size: int, batch_size: int, *, seed: int, position: Callable[[int], tuple[int, int]] | None = None) -> None:
+        if size < 1 or batch_size < 1:
+            raise InputError(f"KeyedBatches: expected at least one window and batch_size >= 1, got {size} and {batch_size}")
         self.size, self.batch_size = size, min(batch_size, size)
-        self.rng, self.batches_done = Rng(seed).child("shuffle"), batches_done
+        self.rng, self.position = Rng(seed).child("shuffle"), position
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -40,10 +44,21 @@ class KeyedBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of this epoch that are still to come."""
-        epoch, first = divmod(self.batches_done(), len(self))
+        epoch, first = (0, 0) if self.position is None else self.position(len(self))
         order = self.rng.child(epoch).permutation(self.size)
         for k in range(first, len(self)):
             yield order[k * self.batch_size : (k + 1) * self.batch_size].tolist()
+
+
+class KeyedLoader(DataLoader):
+    """A loader of `KeyedBatches`: resumable, for it has no state but the step of the training."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the position follows from the step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
 
 
 class TrajectoryDataModule(pl.LightningDataModule):
@@ -51,7 +66,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
 
     Args:
         train: Training data: a Dataset in house conventions, or windows made already (a wrapper of them will do if it has ``spec``).
-        val: Validation data, likewise; None: no validation.
+        val: Validation data, likewise; None: no validation. Tests run on them too.
         history: Number of known frames of a window (ignored if `train` is windows).
         horizon: Number of frames to come.
         batch_size: Windows per batch.
@@ -73,6 +88,8 @@ class TrajectoryDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise InputError(f"TrajectoryDataModule: expected batch_size >= 1 and num_workers >= 0, got {batch_size} and {num_workers}")
 
         def windows(source: xr.Dataset | Dataset) -> Dataset:
             if not isinstance(source, xr.Dataset):
@@ -82,8 +99,11 @@ class TrajectoryDataModule(pl.LightningDataModule):
         self.train_windows = windows(train)
         self.val_windows = None if val is None else windows(val)
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        if len(self.train_windows) == 0:  # type: ignore[arg-type]
-            raise DataError(f"TrajectoryDataModule: expected at least one window of {history} + {horizon} frames, got none; use more data")
+        for source in (self.train_windows, self.val_windows):
+            if source is not None and len(source) == 0:  # type: ignore[arg-type]
+                raise DataError(f"TrajectoryDataModule: expected at least one window of {history} + {horizon} frames, got none; use more data")
+        self._resumed_at = 0
+        self._encoded: tuple[object, Dataset] | None = None
 
     @property
     def spec(self) -> FieldSpec:
@@ -95,16 +115,44 @@ class TrajectoryDataModule(pl.LightningDataModule):
         """What the condition windows are; None without history and extras."""
         return self.train_windows.cond_spec  # type: ignore[attr-defined, no-any-return]
 
-    def _batches_done(self) -> int:
-        if self.trainer is None:
-            return 0
-        return int(self.trainer.global_step) * int(self.trainer.accumulate_grad_batches)
+    def setup(self, stage: str) -> None:
+        """Forget where an earlier run was resumed."""
+        self._resumed_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step; worker processes fetch their first batches before the trainer itself knows it again."""
+        return {"step": 0 if self.trainer is None else int(self.trainer.global_step)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the step of a checkpoint."""
+        self._resumed_at = int(state_dict["step"])
+
+    def _position(self, batches: int) -> tuple[int, int]:
+        """Epoch, and batches of it that are done; an epoch ends with an optimiser step, full accumulation or not."""
+        trainer = self.trainer
+        if trainer is None:
+            return 0, 0
+        limit = trainer.limit_train_batches
+        used = max(1, min(batches, limit) if isinstance(limit, int) else int(batches * limit))
+        every = int(trainer.accumulate_grad_batches)
+        epoch, steps = divmod(max(int(trainer.global_step), self._resumed_at), math.ceil(used / every))
+        return epoch, steps * every
 
     def train_dataloader(self) -> DataLoader:
         """Keyed, shuffled batches."""
-        size = len(self.train_windows)  # type: ignore[arg-type]
-        sampler = KeyedBatches(size, self.batch_size, self.seed, self._batches_done)
-        return DataLoader(self.train_windows, batch_sampler=sampler, **self._loader())
+        windows = self._encoded_windows()
+        sampler = KeyedBatches(len(windows), self.batch_size, seed=self.seed, position=self._position)  # type: ignore[arg-type]
+        return KeyedLoader(windows, batch_sampler=sampler, **self._loader())
+
+    def _encoded_windows(self) -> Dataset:
+        """The windows as the module wants them: one that encodes does so once, if the loader works in this process and memory allows."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        encoded = getattr(module, "encoded", None)
+        if encoded is None or self.num_workers:
+            return self.train_windows
+        if self._encoded is None or self._encoded[0] is not module:
+            self._encoded = (module, encoded(self.train_windows))
+        return self._encoded[1]
 
     def val_dataloader(self) -> DataLoader | list:
         """Batches in order; an empty list without validation data."""
@@ -114,9 +162,10 @@ class TrajectoryDataModule(pl.LightningDataModule):
 
     test_dataloader = val_dataloader
 
-    def _loader(self) -> dict:
+    def _loader(self) -> dict[str, Any]:
         workers = {"persistent_workers": True, "worker_init_fn": _one_thread} if self.num_workers else {}
-        return {"num_workers": self.num_workers, **workers}
+        # an own generator, so that loading leaves the caller's random numbers alone
+        return {"num_workers": self.num_workers, "generator": torch.Generator().manual_seed(self.seed), **workers}
 
 
 def _one_thread(_: int) -> None:

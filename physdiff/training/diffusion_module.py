@@ -7,18 +7,23 @@ keyed by (seed, step, window index), so that a run that was killed and resumed g
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
+from physdiff.training.callbacks.weight_average import WeightAverage
+from physdiff.training.encoded import EncodedWindows, encode_batch
 
 __all__ = ["DiffusionModule"]
+
+_CLIP = 1.0  # largest norm of the gradient, if the trainer names none
 
 
 class DiffusionModule(pl.LightningModule):
@@ -60,26 +65,60 @@ class DiffusionModule(pl.LightningModule):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The weight average."""
-        return [WeightAveraging(use_buffers=False, avg_fn=_Average(self.ema))] if self.ema else []
+        return [WeightAverage(self.ema)] if self.ema else []
 
-    def configure_optimizers(self) -> dict:
-        """AdamW with warm-up and cosine decay over the steps of the run."""
-        optimizer = torch.optim.AdamW(self.prior.denoiser.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        total = max(2, int(self.trainer.estimated_stepping_batches))
-        warm = max(1, min(100, total // 20))
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with warm-up and cosine decay over the steps of the run (no decay if the run has no end)."""
+        optimizer = torch.optim.AdamW(self.prior.denoiser.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=self._fused())
+        total = self.trainer.estimated_stepping_batches
+        last = max(2, int(total)) if math.isfinite(total) else None
+        warm = 100 if last is None else max(1, min(100, last // 20))
 
         def factor(step: int) -> float:
-            return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+            rise = min(1.0, (step + 1) / warm)
+            return rise if last is None else rise * 0.5 * (1 + math.cos(math.pi * min(step, last) / last))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _fused(self) -> bool:
+        """Whether the optimiser runs as one kernel: four times faster; with a gradient scaler (16-mixed) it could not be clipped."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is None
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradient, at 1 unless the trainer names another bound (0: not at all)."""
+        bound = _CLIP if gradient_clip_val is None else gradient_clip_val
+        if gradient_clip_algorithm not in (None, "norm") or not self._fused():
+            self.clip_gradients(optimizer, gradient_clip_val=bound, gradient_clip_algorithm=gradient_clip_algorithm)
+        elif bound > 0:
+            torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], bound)
+
+    def on_fit_start(self) -> None:
+        """Switch dropout on, also for a prior that was loaded or sampled from."""
+        self.train()
+
+    def on_fit_end(self) -> None:
+        """Leave a prior that is ready to be sampled from."""
+        self.eval()
+
+    def encoded(self, windows: Dataset) -> Dataset:
+        """The windows as coefficients, kept in memory: what is the same in every epoch is computed once.
+
+        Unchanged if they are too many, or if they are shifted at random before they are encoded.
+        """
+        if self.roll_axes or not EncodedWindows.fits(windows, self.prior):
+            return windows
+        return EncodedWindows(windows, self.prior)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        step = int(self.global_step)
-        # dropout draws from torch's generator: keyed too, and the caller's generator is left alone
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.rng.child("dropout", step).integers(0, 2**62)))
+        step, first = int(self.global_step), int(batch["index"][0])
+        # dropout draws from torch's generators: keyed too, and the caller's are left alone
+        devices = [] if self.device.index is None else [self.device.index]
+        with torch.random.fork_rng(devices=devices, device_type=self.device.type):
+            torch.manual_seed(int(self.rng.child("dropout", step, first).integers(0, 2**62)))
             loss = self._loss(batch, self.rng.child("train", step), train=True).mean()
         if not bool(loss.isfinite()):
             raise Diverged("training loss", step, "lower the learning rate or look at the data of this batch; the last checkpoint is kept")
@@ -89,43 +128,31 @@ class DiffusionModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss with the same noise at every validation."""
         loss = self._loss(batch, self.rng.child("validate", batch_idx), train=False).mean()
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["x"]))
+        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]))
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss on test windows."""
         loss = self._loss(batch, self.rng.child("validate", batch_idx), train=False).mean()
-        self.log("test_loss", loss, batch_size=len(batch["x"]))
+        self.log("test_loss", loss, batch_size=len(batch["index"]))
 
     def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool) -> Tensor:
+        """Loss of each window of a batch, (B,)."""
         index = batch["index"].tolist()
-        x, cond, guess = batch["x"], batch.get("cond"), batch.get("guess")
-        if train and self.roll_axes:
-            x, cond, guess = self._rolled((x, cond, guess), rng.child("roll"))
-        completed = self.prior.complete(cond, guess)
-        known = x.isfinite()
-        z = self.prior.encode(x, completed)
-        weights = None if bool(known.all()) else self.prior.transform.weight(known.to(x))
-        c = self.prior.encode_cond(completed)
+        if "z" in batch:
+            z, c, weights = batch["z"], batch.get("c"), batch.get("weights")
+        else:
+            x, cond, guess = batch["x"], batch.get("cond"), batch.get("guess")
+            if train and self.roll_axes:
+                x, cond, guess = (None if v is None else self._rolled(v, index, rng.child("roll")) for v in (x, cond, guess))
+            z, c, weights = encode_batch(self.prior, x, cond, guess=guess)
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
         t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)
         eps = rng.child("noise").normal_each(index, z.shape[1:], like=z)
         return denoising_loss(self.prior.denoiser, z, t, noise=eps, cond=c, weights=weights)
 
-    def _rolled(self, tensors: tuple[Tensor, Tensor | None, Tensor | None], rng: Rng) -> list:
-        x = tensors[0]
-        sizes = [x.shape[a] for a in self.roll_axes]
-        shifts = [int(rng.child(k).integers(0, n)) for k, n in enumerate(sizes)]
-        return [None if v is None else torch.roll(v, shifts, self.roll_axes) for v in tensors]
-
-
-class _Average:
-    """Moving average whose decay grows with the number of updates, so that the random start is forgotten."""
-
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-
-    def __call__(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        n = float(count)
-        decay = min(self.decay, (1 + n) / (10 + n))
-        return averaged + (1 - decay) * (current - averaged)
+    def _rolled(self, x: Tensor, index: list[int], rng: Rng) -> Tensor:
+        """Every window shifted by its own random number of cells."""
+        sizes = torch.tensor([x.shape[a] for a in self.roll_axes])
+        shifts = [(rng.child(i).uniform((len(sizes),)) * sizes).long().tolist() for i in index]
+        return torch.stack([torch.roll(row, shift, self.roll_axes) for row, shift in zip(x, shifts, strict=True)])

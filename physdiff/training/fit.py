@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 
 from physdiff.base.errors import DataError, InputError
+from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
+from physdiff.training.callbacks.metrics_file import MetricsFile
+from physdiff.training.callbacks.progress import StepProgress
 
 __all__ = ["fit", "steps_for"]
 
 _TIMED = 5
+_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
 
 
 def fit(
@@ -39,65 +45,96 @@ def fit(
         data: Any data module.
         max_epochs: Passes over the data (default 50 if max_steps is not given).
         max_steps: Optimiser steps; whichever of both comes first.
-        out: Folder for checkpoints (``last.ckpt``) and ``metrics.csv``; None: nothing is written.
+        out: Folder for the checkpoint (``last.ckpt``) and the losses (``log/metrics.csv``); None: nothing is written.
         resume: Go on from ``out/last.ckpt`` if it is there; exact (same weights as an uninterrupted run on the same machine, float32).
         save_every: Steps between checkpoints.
-        progress: Show a progress bar; default: if the output is a terminal.
+        progress: Show a progress bar; default: if the standard error is a terminal.
 
     Returns:
-        The module, trained.
+        The module, trained, in evaluation mode.
 
     Raises:
         InputError: If a budget makes no sense.
-        DataError: If the checkpoint cannot be read.
+        DataError: If the checkpoint cannot be read or is of another model.
     """
     if (max_epochs is not None and max_epochs < 1) or (max_steps is not None and max_steps < 1) or save_every < 1:
         raise InputError(f"fit: expected positive max_epochs, max_steps and save_every, got {max_epochs}, {max_steps}, {save_every}")
-    show = sys.stderr.isatty() if progress is None else progress
     folder = None if out is None else Path(out)
-    callbacks: list[pl.Callback] = []
+    callbacks: list[pl.Callback] = [StepProgress()] if (sys.stderr.isatty() if progress is None else progress) else []
+    checkpoint = None
     if folder is not None:
-        # saved with validation off the path: a checkpoint every so many steps, replaced atomically
-        callbacks.append(ModelCheckpoint(folder, filename="last", every_n_train_steps=save_every, save_top_k=1, enable_version_counter=False))
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=max_epochs if max_epochs is not None else (-1 if max_steps is not None else 50),
-        max_steps=-1 if max_steps is None else max_steps,
-        gradient_clip_val=1.0,
-        callbacks=callbacks,
-        logger=CSVLogger(folder, name="", version="log") if folder is not None else False,
-        enable_checkpointing=folder is not None,
-        enable_progress_bar=show,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        default_root_dir=None if folder is None else str(folder),
-    )
-    last = None if folder is None else folder / "last.ckpt"
-    checkpoint = str(last) if resume and last is not None and last.is_file() else None
-    with warnings.catch_warnings():
-        _hush()
-        try:
-            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False if checkpoint else None)
-        except (EOFError, RuntimeError) as error:
-            if checkpoint is None or trainer.global_step > 0:
-                raise
-            raise DataError(f"{checkpoint}: cannot go on from this checkpoint: {error}; remove it or pass resume=False") from error
+        last = LastCheckpoint(folder, every=save_every)
+        callbacks += [MetricsFile(folder / "log" / "metrics.csv"), last]
+        checkpoint = last.path if resume and last.path.is_file() else None
+        if checkpoint is not None:
+            _check_checkpoint(checkpoint, module)
+    if max_epochs is None:
+        max_epochs = 50 if max_steps is None else -1
+    module.train()
+    with _quiet():
+        trainer = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder)
+        trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
+    module.eval()
     return module
 
 
-def _hush() -> None:
-    """Advice of Lightning that does not apply: data are in memory, batches may be few, and workers are the user's choice."""
-    for message in (".*does not have many workers.*", ".*The number of training batches.*", ".*Checkpoint directory.*", ".*exists and is not empty.*", ".*isinstance.treespec.*"):
-        warnings.filterwarnings("ignore", message=message)
+def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, root: Path | None = None, **options: Any) -> pl.Trainer:  # noqa: ANN401
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=any(isinstance(c, LastCheckpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=None if root is None else str(root),
+        **options,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hush what Lightning says about itself and advice that does not apply; all as before afterwards."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logging.WARNING, logger.level))
+    try:
+        with warnings.catch_warnings():
+            # data are in memory, and the number of workers is the user's choice; the last is Lightning's own business with torch
+            for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*isinstance.treespec.*"):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
+    """Raise DataError unless `path` is a whole checkpoint of a model with the same weights."""
+    remedy = "remove it, or pass resume=False"
+    try:
+        # onto the CPU, wherever it was written
+        found = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)["state_dict"]
+    except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
+        raise DataError(f"{path}: expected a checkpoint to go on from, cannot read it ({type(error).__name__}: {error}); {remedy}") from error
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+    if wrong:
+        name = wrong[0]
+        raise DataError(f"{path}: expected a checkpoint of this model, but {name} is {shapes.get(name)} there and {expected.get(name)} here; {remedy}")
 
 
 def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, seconds: float, floor: int = 600) -> tuple[int, float]:
-    """Number of training steps that fit into a time budget, from a few timed steps on a copy of nothing: weights are left untouched.
+    """Number of training steps that fit into a time budget, from a few timed steps whose effect is taken back.
 
     Args:
-        module: The module to be trained; gradients are computed and thrown away.
+        module: The module to be trained.
         data: Its data.
         seconds: Budget of wall-clock time.
         floor: Least number of steps, whatever they cost.
@@ -110,24 +147,23 @@ def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, secon
     """
     if not seconds > 0 or floor < 1:
         raise InputError(f"steps_for: expected seconds > 0 and floor >= 1, got {seconds} and {floor}")
+    before = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    clock = _Clock()
     module.train()
-    batches = iter(data.train_dataloader())
-    times = []
-    for k in range(_TIMED + 1):
-        batch = next(batches, None)
-        if batch is None:
-            batches = iter(data.train_dataloader())
-            batch = next(batches)
-        start = time.perf_counter()
-        loss = module._loss(batch, module.rng.child("timing", k), train=True).mean()
-        loss.backward()
-        times.append(time.perf_counter() - start)
-    for parameter in module.parameters():
-        parameter.grad = None
-    # the first step pays for memory and thread pools; the optimiser and the average cost about 8 % on top
-    per_step = 1.08 * sorted(times[1:])[_TIMED // 2]
-    return max(floor, math.floor(seconds / per_step)), per_step
+    with _quiet():
+        _trainer([clock], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0).fit(module, data)
+    module.load_state_dict(before)
+    # the first steps pay for memory and thread pools
+    each = sorted(b - a for a, b in zip(clock.times[1:], clock.times[2:], strict=False))[_TIMED // 2]
+    return max(floor, math.floor(seconds / each)), each
 
 
-def _threads() -> int:
-    return torch.get_num_threads()
+class _Clock(pl.Callback):
+    """The time after every step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Note the time."""
+        self.times.append(time.perf_counter())

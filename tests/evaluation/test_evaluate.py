@@ -91,8 +91,8 @@ def test_any_choice_of_dims_is_the_loop(by):
 def test_a_perfect_ensemble_has_no_error():
     ds = hourly(9)
     known = KnownFrames(ds.isel(time=slice(0, 6)))
-    fc = forecast_of(known, lambda t, s: torch.from_numpy(ds["t2m"].values[s + 1 : s + 4].astype(np.float32)).expand(5, 1, -1, -1, -1), lead=3, members=5)
     truth = ds.astype(np.float32)
+    fc = forecast_of(known, lambda t, s: torch.from_numpy(truth["t2m"].values[s + 1 : s + 4]).expand(5, 1, -1, -1, -1), lead=3, members=5)
     found = evaluate(fc, truth, {"crps": crps, "energy": energy_score, "rmse": rmse})
     assert all((found[name] == 0).all() for name in ("crps", "energy", "rmse")) and (found["cases"] == 6).all()
 
@@ -136,7 +136,8 @@ def test_the_order_of_dims_and_of_starts_does_not_matter():
     ds = hourly(8)
     fc = noisy(ds)
     plain = evaluate(fc, ds, {"crps": crps})
-    turned = evaluate(fc.isel(init_time=[3, 0, 7, 5, 1, 2, 6, 4]).transpose("longitude", "lead_time", "member", "latitude", "init_time"), ds, {"crps": crps})
+    mixed = fc.isel(init_time=[3, 0, 7, 5, 1, 2, 6, 4]).transpose("longitude", "lead_time", "member", "latitude", "init_time")
+    turned = evaluate(mixed, ds, {"crps": crps})
     np.testing.assert_allclose(turned["crps"], plain["crps"], rtol=1e-12)
 
 
@@ -160,7 +161,8 @@ def test_cells_without_truth_are_left_out():
     holes["t2m"][:, :3] = np.nan
     south = torch.zeros(6, 9, dtype=torch.bool)
     south[3:] = True
-    region = evaluate(fc, ds, {"crps": crps}, by=("lead_time", "region"), regions={"south": xr.DataArray(south.numpy(), dims=("latitude", "longitude"))})
+    where = xr.DataArray(south.numpy(), dims=("latitude", "longitude"))
+    region = evaluate(fc, ds, {"crps": crps}, by=("lead_time", "region"), regions={"south": where})
     np.testing.assert_allclose(evaluate(fc, holes, {"crps": crps})["crps"], region["crps"].isel(region=0), rtol=1e-12)
 
 

@@ -105,7 +105,7 @@ def test_t5_every_mode_against_the_matrices_it_diagonalises() -> None:
     unit = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
     covariance = FourierCovariance(target.spectrum.reshape(shape), 2)(unit).reshape(size, size)
     matrix = FourierFilter(target.transfer)(unit).reshape(size, size).T
-    dense = GaussianTarget(torch.zeros(size).double(), covariance, matrix, target.y.flatten(), torch.full((size,), target.std).double())
+    dense = GaussianTarget(torch.zeros(size).double(), covariance, matrix, target.y.flatten(), torch.full((size,), target.std, dtype=torch.float64))
     # twelve modes in float64
     torch.testing.assert_close(target.posterior_mean.flatten(), dense.posterior_mean, rtol=0, atol=1e-13)
     after = FourierCovariance(target.posterior_spectrum.reshape(shape), 2)(unit).reshape(size, size)

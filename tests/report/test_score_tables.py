@@ -1,0 +1,61 @@
+"""Tables say what `evaluate` said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from physdiff.base.errors import InputError
+from physdiff.report.score_tables import lead_table, model_table, named_score, overall_table, plain_scores, score_of
+
+
+def scored(crps, **more) -> xr.Dataset:
+    lead = np.arange(1, len(crps) + 1) * np.timedelta64(3600, "s")
+    data = {name: (("variable", "lead_time"), np.array([values], dtype=float)) for name, values in {"crps": crps, **more}.items()}
+    return xr.Dataset(data, coords={"variable": ["t2m"], "lead_time": lead})
+
+
+def test_rows_are_forecasts_columns_leads_and_the_best_is_bold():
+    tables = {"model": scored([0.1, 0.5, 0.3]), "persistence": scored([0.2, 0.4, np.nan])}
+    table = lead_table(tables, "crps", variable="t2m", unit="K")
+    assert table.caption == "Fair CRPS (K) of t2m by lead time"
+    assert table.columns == ("Forecast", "1 h", "2 h", "3 h")
+    assert table.rows[0] == ("model", 0.1, 0.5, 0.3) and table.rows[1][:3] == ("persistence", 0.2, 0.4)
+    assert table.strong == {(0, 1), (1, 2), (0, 3)}
+
+
+def test_ratios_have_no_best_and_a_single_forecast_has_none():
+    tables = {"a": scored([1.0], spread_skill=[0.9]), "b": scored([1.0], spread_skill=[1.1])}
+    assert lead_table(tables, "spread_skill", variable="t2m").strong == frozenset()
+    assert lead_table({"a": tables["a"]}, "crps", variable="t2m").strong == frozenset()
+
+
+def test_many_leads_are_thinned_with_the_first_and_the_last():
+    table = lead_table({"a": scored(np.arange(1.0, 31.0))}, "crps", variable="t2m")
+    assert table.columns[1:] == ("1 h", "2 h", "3 h", "4 h", "6 h", "8 h", "12 h", "16 h", "20 h", "24 h", "30 h")
+    assert table.rows[0][1:] == (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 30)
+
+
+def test_scores_of_one_model_in_one_table():
+    table = model_table("m", scored([1.0, 2.0], coverage=[0.9, 0.8]), ["crps", "coverage"], variable="t2m", unit="K")
+    assert table.rows == (("Fair CRPS (K)", 1.0, 2.0), ("Coverage", 0.9, 0.8))
+
+
+def test_overall_table_averages_over_frames_and_marks_the_best():
+    by_time = scored([1.0, 3.0]).rename(lead_time="time").assign(ranks=(("variable", "time", "ranks_bin"), np.ones((1, 2, 3))))
+    whole = xr.Dataset({"crps": ("variable", [1.5]), "coverage": ("variable", [0.9])}, coords={"variable": ["t2m"]})
+    table = overall_table({"kriging": by_time, "guided": whole}, variable="t2m", unit="K")
+    assert table.columns == ("Method", "Fair CRPS (K)", "Coverage")
+    assert table.rows[0][:2] == ("kriging", 2.0) and np.isnan(table.rows[0][2])
+    assert table.rows[1] == ("guided", 1.5, 0.9)
+    assert table.strong == {(1, 1)} and "Means over frames" in table.note
+
+
+def test_what_is_found_and_what_is_not():
+    tables = {"a": scored([1.0], rmse=[2.0]), "b": scored([1.0]).assign(h=(("variable", "lead_time", "h_bin"), np.ones((1, 1, 2))))}
+    assert plain_scores(tables) == ["crps", "rmse"]
+    assert list(score_of(tables, "rmse", "t2m")) == ["a"] and score_of(tables, "rmse", "u10") == {}
+    assert named_score("my_score", "K") == "my score"
+    with pytest.raises(InputError, match="evaluate with it"):
+        lead_table(tables, "rmse", variable="u10")
