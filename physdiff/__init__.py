@@ -65,6 +65,22 @@ _DOOR: dict[str, str] = {
     "Burgers": "physdiff.pdes.burgers",
     "NavierStokes": "physdiff.pdes.navier_stokes",
     "PDE": "physdiff.pdes.pde",
+    "coverage_plot": "physdiff.plots.calibration",
+    "rank_histogram_plot": "physdiff.plots.calibration",
+    "spread_skill_plot": "physdiff.plots.calibration",
+    "ensemble_maps": "physdiff.plots.maps",
+    "map_plot": "physdiff.plots.maps",
+    "spectral_ratio_plot": "physdiff.plots.spectra",
+    "spectrum_plot": "physdiff.plots.spectra",
+    "fan_plot": "physdiff.plots.trajectories",
+    "scores_plot": "physdiff.plots.trajectories",
+    "training_curve": "physdiff.plots.trajectories",
+    "forecast_report": "physdiff.report.forecast_page",
+    "Section": "physdiff.report.html",
+    "Table": "physdiff.report.html",
+    "to_picture": "physdiff.report.html",
+    "write_report": "physdiff.report.html",
+    "posterior_report_page": "physdiff.report.posterior_page",
     "coverage": "physdiff.scores.coverage",
     "crps": "physdiff.scores.crps",
     "energy_score": "physdiff.scores.energy_score",
@@ -145,6 +161,22 @@ if TYPE_CHECKING:
     from physdiff.pdes.burgers import Burgers as Burgers
     from physdiff.pdes.navier_stokes import NavierStokes as NavierStokes
     from physdiff.pdes.pde import PDE as PDE
+    from physdiff.plots.calibration import coverage_plot as coverage_plot
+    from physdiff.plots.calibration import rank_histogram_plot as rank_histogram_plot
+    from physdiff.plots.calibration import spread_skill_plot as spread_skill_plot
+    from physdiff.plots.maps import ensemble_maps as ensemble_maps
+    from physdiff.plots.maps import map_plot as map_plot
+    from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot
+    from physdiff.plots.spectra import spectrum_plot as spectrum_plot
+    from physdiff.plots.trajectories import fan_plot as fan_plot
+    from physdiff.plots.trajectories import scores_plot as scores_plot
+    from physdiff.plots.trajectories import training_curve as training_curve
+    from physdiff.report.forecast_page import forecast_report as forecast_report
+    from physdiff.report.html import Section as Section
+    from physdiff.report.html import Table as Table
+    from physdiff.report.html import to_picture as to_picture
+    from physdiff.report.html import write_report as write_report
+    from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
     from physdiff.scores.coverage import coverage as coverage
     from physdiff.scores.crps import crps as crps
     from physdiff.scores.energy_score import energy_score as energy_score

@@ -45,7 +45,7 @@ from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.initial import RandomField
 from physdiff.training.recipe import Recipe
 
-__all__ = ["Size", "demo"]
+__all__ = ["Size", "demo", "turbulence"]
 
 _STEP = 0.25
 _NOISE = 0.3

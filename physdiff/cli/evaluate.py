@@ -28,7 +28,7 @@ from physdiff.scores.pointwise import ensemble_rmse, mae
 from physdiff.scores.reduce import Score
 from physdiff.scores.spread_skill import spread_skill
 
-__all__ = ["Baselines", "baseline_forecasts", "evaluate", "score_tables", "show_table", "standard_scores"]
+__all__ = ["Baselines", "baseline_forecasts", "evaluate", "joined", "score_tables", "show_table", "standard_scores"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-__all__ = ["parsed"]
+__all__ = ["command_line", "parsed"]
 
 _POSITIONAL = {"inspect": "path"}
 

@@ -99,8 +99,7 @@ class GuidedDenoiser(Denoiser):
         self.covariance(zero)  # a covariance of another size is refused here, by name, rather than in the middle of a run
         if matrix is None:
             readings = self.misfit(zero)[0].shape[1]
-            small = readings <= _MOST_READINGS and readings * zero.numel() <= _MOST_ENTRIES
-            matrix = small and self._affine(zero)
+            matrix = readings <= _MOST_READINGS and readings * zero.numel() <= _MOST_ENTRIES and self._affine(zero)
         # rows of H in float64: the system of sharp readings is ill-conditioned
         self._matrix = _jacobian(lambda z: -self.misfit(z)[0], zero).double() if matrix else None
         self._gram = None if self._matrix is None else self.covariance.gram(self._matrix)
@@ -163,8 +162,7 @@ class GuidedDenoiser(Denoiser):
         misfit, variance = self.misfit(z)
         lower = self._factors.get(level)
         if lower is None:
-            system = self._gram(shrink)
-            lower = torch.linalg.cholesky((system + system.T) / 2 + torch.diag(variance))
+            lower = _factor(self._gram(shrink), variance)
             if len(self._factors) * len(h) ** 2 > _MOST_ENTRIES:
                 self._factors.clear()
             self._factors[level] = lower
@@ -172,7 +170,7 @@ class GuidedDenoiser(Denoiser):
         return self.covariance.apply_function(shrink, torch.tensordot(weights, h, dims=1).to(z))
 
     def _newton_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
-        """One Gauss-Newton step with H at z, the system solved matrix-free."""
+        """One Gauss-Newton step with H at each sample's z, the system solved by conjugate gradients."""
         shrink = _shrinkage(alpha, sigma)
         linear = _Linearised(self.misfit, z)
         # readings in units of their noise: the iteration count does not depend on the units
@@ -217,6 +215,10 @@ class _Linearised:
 def _shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
     """Sigma_t as a function of the eigenvalues of C; in this form it holds for u = 0 and for infinite u too."""
     return lambda c: sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def _factor(gram: Tensor, variance: Tensor) -> Tensor:
+    return torch.linalg.cholesky((gram + gram.T) / 2 + torch.diag(variance))
 
 
 def _on(covariance: Covariance, device: torch.device) -> Covariance:
@@ -274,9 +276,11 @@ class Guided(PosteriorSampler):
         linear, else ``solve_error``: the largest relative residual the conjugate gradients left.
 
         Raises:
-            InputError: If the readings cannot be in the field's unit: 30 prior standard deviations off on average.
+            InputError: If no member is asked for, or the readings cannot be in the field's unit: 30 prior standard deviations off on average.
             Diverged: If a member is not finite.
         """
+        if n < 1:
+            raise InputError(f"Guided: expected n >= 1 members, got {n}")
         start = time.monotonic()
         prior, like = posterior.prior, posterior.state
         guided = GuidedDenoiser(posterior, self.covariance or prior_covariance(posterior), iterations=self.iterations)

@@ -18,7 +18,7 @@ from physdiff.plots.maps import ensemble_maps
 from physdiff.plots.spectra import spectral_ratio_plot, spectrum_plot
 from physdiff.plots.style import even_choice, new_axes, quantity, show_number, step_label
 from physdiff.plots.trajectories import fan_plot, scores_plot, training_curve
-from physdiff.report.html import Picture, Section, picture, write_report
+from physdiff.report.html import Picture, Section, to_picture, write_report
 from physdiff.report.score_tables import lead_table, model_table, named_score, plain_scores, score_of
 from physdiff.scores.rank_histogram import rank_histogram
 
@@ -101,7 +101,7 @@ def training_section(steps: np.ndarray, loss: np.ndarray, *, validation: tuple[n
     end = show_number(float(np.nanmedian(np.asarray(loss)[-max(1, len(loss) // 20) :])))
     alt = f"Line plot: training loss over {len(steps)} recorded steps, ending near {end}."
     caption = "Loss of the diffusion prior: recorded values (faint) and their running mean."
-    return Section("Training", figures=(picture(axes, caption=caption, alt=alt, vector=True),))
+    return Section("Training", figures=(to_picture(axes, caption=caption, alt=alt, vector=True),))
 
 
 def _summary(forecast: xr.Dataset, tables: Mapping[str, xr.Dataset]) -> str:
@@ -131,7 +131,7 @@ def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) ->
         alt = f"Line plots of {words} of {name} against lead time. {named_score(shown[0], unit)} at the last lead time: {ends}."
         caption = f"{words} of {name} against lead time; {model} is the thick line."
         caption += " Grey: the range to aim at." if any(s in _RATIOS for s in shown) else ""
-        figures.append(picture(axes, caption=caption, alt=alt, vector=True))
+        figures.append(to_picture(axes, caption=caption, alt=alt, vector=True))
     compared = [s for s in scores if len(score_of(tables, s, name)) > 1]
     cells = [lead_table(tables, score, variable=name, unit=unit) for score in compared]
     for other, table in tables.items():
@@ -165,8 +165,8 @@ def _calibration_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cas
         text = "Spread of the ensemble and error of its mean; in a calibrated ensemble they are equal."
         last = f"{show_number(float(spread.values[-1]))} and {show_number(float(error.values[-1]))}"
         alt_line = f"Line plot of spread and error of {name} against lead time, at the last {last}."
-        figures.append(picture(panel, caption=text, alt=alt_line, vector=True))
-    figures.append(picture(axes, caption=caption, alt=alt, vector=True))
+        figures.append(to_picture(panel, caption=text, alt=alt_line, vector=True))
+    figures.append(to_picture(axes, caption=caption, alt=alt, vector=True))
     return Section(f"Calibration{several}", figures=tuple(figures), level=3)
 
 
@@ -204,7 +204,7 @@ def _map_section(name: str, cases: Cases, several: str) -> Section:
     caption = f"{name}, {began}: {when}{level}. Values share one colour scale; grey cells are missing."
     off = show_number(float(np.sqrt(((members.mean("member") - truth) ** 2).isel({step: -1}).mean())))
     alt = f"Maps of {name} at {when}: truth, ensemble mean, two members, standard deviation. At the end the mean is off by {off} rms."
-    figures = [picture(axes, caption=caption, alt=alt)]
+    figures = [to_picture(axes, caption=caption, alt=alt)]
     place = _central(truth)
     if members.sizes[step] > 2 and place:
         where = ", ".join(quantity(f"{d} {float(truth[d][k]):.4g}", "1") for d, k in place.items())
@@ -212,7 +212,7 @@ def _map_section(name: str, cases: Cases, several: str) -> Section:
         panel = fan_plot(members.isel(place), line)
         ends = f"{show_number(float(line[0]))} to {show_number(float(line[-1]))}"
         alt = f"Line plot of {name} at {where} against lead time with intervals; the truth goes from {ends}."
-        figures.append(picture(panel, caption=f"{name} at {where}, {began}: ensemble and truth.", alt=alt, vector=True))
+        figures.append(to_picture(panel, caption=f"{name} at {where}, {began}: ensemble and truth.", alt=alt, vector=True))
     return Section(f"Maps{several}", figures=tuple(figures), level=3)
 
 
@@ -252,4 +252,4 @@ def _spectrum_section(name: str, cases: Cases, several: str) -> Section | None:
     alt = f"Left: power spectra of {name} at {at}, truth and forecast. Right: their ratio, {fine} on average over the finer half of the wavenumbers."
     over = f"mean over {len(starts)} start{'s' if len(starts) > 1 else ''} and over members (band: range of the members)"
     caption = f"Power spectra of {name} at {at}, {over}, and their ratio (grey: 0.5 to 2)."
-    return Section(f"Spectra{several}", figures=(picture(axes, caption=caption, alt=alt, vector=True),), level=3)
+    return Section(f"Spectra{several}", figures=(to_picture(axes, caption=caption, alt=alt, vector=True),), level=3)

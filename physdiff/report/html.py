@@ -27,7 +27,7 @@ from physdiff import __version__
 from physdiff.base.errors import DataError, InputError
 from physdiff.plots.style import figure_of, show_number
 
-__all__ = ["Cell", "Picture", "Section", "Table", "picture", "run_facts", "show_duration", "write_report"]
+__all__ = ["Cell", "Picture", "Section", "Table", "to_picture", "run_facts", "show_duration", "write_report"]
 
 Cell = str | int | float | None
 _LARGEST_SVG = 150_000
@@ -36,7 +36,7 @@ _PACKAGES = ("torch", "lightning", "numpy", "xarray")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture ready to be embedded; made by `picture`.
+    """A picture ready to be embedded; made by `to_picture`.
 
     Args:
         caption: What the reader should see in it, under the picture.
@@ -114,7 +114,7 @@ class Section:
     level: int = 2
 
 
-def picture(axes: Any, *, caption: str, alt: str, vector: bool = False, dpi: int = 150) -> Picture:  # noqa: ANN401 - axes or an array of axes
+def to_picture(axes: Any, *, caption: str, alt: str, vector: bool = False, dpi: int = 150) -> Picture:  # noqa: ANN401 - axes or an array of axes
     """Turn the figure that axes belong to into an embedded picture.
 
     Args:

@@ -21,7 +21,7 @@ from physdiff.grids.interpolate import interpolation
 from physdiff.plots.calibration import coverage_plot, rank_histogram_plot
 from physdiff.plots.maps import ensemble_maps
 from physdiff.plots.style import even_choice, new_axes, pretty_unit, quantity, show_number, step_label
-from physdiff.report.html import Picture, Section, Table, picture, write_report
+from physdiff.report.html import Picture, Section, Table, to_picture, write_report
 from physdiff.report.score_tables import overall_table
 from physdiff.scores.rank_histogram import rank_histogram
 
@@ -77,7 +77,7 @@ def posterior_report_page(
         out_dir: Folder of the report.
         members: (member, time, *space), equally weighted.
         readings: The sensors.
-        truth: (time, *space), if it is known.
+        truth: (time, *space), if it is known; frames that it does not hold are not drawn.
         tables: Name of the method -> what `evaluate` returned, dims (variable,) or (variable, time); this method first.
         title: Heading.
         facts: See `run_facts`.
@@ -130,12 +130,13 @@ def _ordered(field: xr.DataArray) -> xr.DataArray:
 def _maps(name: str, members: xr.Dataset, *, readings: Readings | None, truth: xr.Dataset | None) -> Picture:
     field = _ordered(members[name])
     real = None if truth is None else _ordered(truth[name])
-    rows = list(even_choice(field.sizes["time"], 3)) if "time" in field.dims and field.ndim > 3 else None
     if real is not None and "time" in field.dims:
         where = positions_of(as_times(field["time"].values), as_times(real["time"].values))
-        if (where < 0).any():
-            raise InputError(f"posterior report: expected a truth at all {where.size} times, got it at {int((where >= 0).sum())}; select these times")
-        real = real.isel(time=where).assign_coords(time=field["time"])
+        if (where < 0).all():
+            raise InputError("posterior report: expected a truth at some times of the reconstruction, got none; leave the truth out")
+        field = field.isel(time=where >= 0)  # as in `evaluate`, a frame without truth is no case
+        real = real.isel(time=where[where >= 0]).assign_coords(time=field["time"])
+    rows = list(even_choice(field.sizes["time"], 3)) if "time" in field.dims and field.ndim > 3 else None
     marks = None
     if readings is not None and readings.places.shape[1] == 2:
         times = field["time"].values if "time" in field.dims else None
@@ -149,7 +150,7 @@ def _maps(name: str, members: xr.Dataset, *, readings: Readings | None, truth: x
     first = "truth, " if real is not None else ""
     unit = pretty_unit(str(members[name].attrs.get("units", "1")))
     alt = f"Maps of {name} at {when}: {first}posterior mean, two members, standard deviation, which is {show_number(spread)} {unit} rms."
-    return picture(axes, caption=f"Posterior of {name} at {when}.{sensors} Values share one colour scale; grey cells are missing.", alt=alt)
+    return to_picture(axes, caption=f"Posterior of {name} at {when}.{sensors} Values share one colour scale; grey cells are missing.", alt=alt)
 
 
 def _ranks(name: str, members: xr.Dataset, truth: xr.Dataset) -> Picture:
@@ -160,7 +161,8 @@ def _ranks(name: str, members: xr.Dataset, truth: xr.Dataset) -> Picture:
     coverage_plot({"posterior": frequency}, axes[0, 1])
     outer = show_number(float(100 * (frequency[0] + frequency[-1])))
     alt = f"Left: bar chart of the rank of the truth among {frequency.size - 1} members; {outer} % lie outside all. Right: coverage of intervals."
-    return picture(axes, caption=f"Ranks of the true {name} among the members and coverage of central intervals, all frames.", alt=alt, vector=True)
+    caption = f"Ranks of the true {name} among the members and coverage of central intervals, all frames."
+    return to_picture(axes, caption=caption, alt=alt, vector=True)
 
 
 def _misfit(name: str, members: xr.Dataset, readings: Readings | None) -> Table | None:

@@ -103,6 +103,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
             if source is not None and len(source) == 0:  # type: ignore[arg-type]
                 raise DataError(f"TrajectoryDataModule: expected at least one window of {history} + {horizon} frames, got none; use more data")
         self._resumed_at = 0
+        self._limit_val_batches: int | float | None = None
         self._encoded: tuple[object, Dataset] | None = None
 
     @property
@@ -116,8 +117,15 @@ class TrajectoryDataModule(pl.LightningDataModule):
         return self.train_windows.cond_spec  # type: ignore[attr-defined, no-any-return]
 
     def setup(self, stage: str) -> None:
-        """Forget where an earlier run was resumed."""
+        """Forget where an earlier run was resumed; without validation data, have the trainer fit without validation."""
         self._resumed_at = 0
+        if stage == "fit" and self.val_windows is None and self.trainer is not None:
+            self._limit_val_batches, self.trainer.limit_val_batches = self.trainer.limit_val_batches, 0
+
+    def teardown(self, stage: str) -> None:
+        """Give the trainer its settings back."""
+        if self._limit_val_batches is not None and self.trainer is not None:
+            self.trainer.limit_val_batches, self._limit_val_batches = self._limit_val_batches, None
 
     def state_dict(self) -> dict[str, Any]:
         """The step; worker processes fetch their first batches before the trainer itself knows it again."""
@@ -154,10 +162,14 @@ class TrajectoryDataModule(pl.LightningDataModule):
             self._encoded = (module, encoded(self.train_windows))
         return self._encoded[1]
 
-    def val_dataloader(self) -> DataLoader | list:
-        """Batches in order; an empty list without validation data."""
+    def val_dataloader(self) -> DataLoader:
+        """Batches in order.
+
+        Raises:
+            DataError: If there are no validation data.
+        """
         if self.val_windows is None:
-            return []
+            raise DataError("TrajectoryDataModule: expected data to validate or test on, got none; pass val")
         return DataLoader(self.val_windows, batch_size=self.batch_size, **self._loader())
 
     test_dataloader = val_dataloader

@@ -10,7 +10,7 @@ from jinja2.exceptions import UndefinedError
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.plots.style import new_axes
-from physdiff.report.html import Section, Table, picture, run_facts, show_duration, write_report
+from physdiff.report.html import Section, Table, run_facts, show_duration, to_picture, write_report
 from tests.report.page import Page
 
 EVIL = '<script>alert("1")</script>'
@@ -19,7 +19,7 @@ EVIL = '<script>alert("1")</script>'
 def line_picture(vector=False, alt="A line that rises from 0 to 1."):
     axes = new_axes()
     axes[0, 0].plot([0, 1], [0, 1])
-    return picture(axes, caption=f"caption {EVIL}", alt=alt, vector=vector)
+    return to_picture(axes, caption=f"caption {EVIL}", alt=alt, vector=vector)
 
 
 def evil_page(tmp_path):
@@ -52,7 +52,7 @@ def test_pictures_are_what_they_claim(tmp_path):
 def test_a_large_drawing_falls_back_to_png():
     axes = new_axes()
     axes[0, 0].plot([math.sin(7.3 * k) for k in range(20000)])
-    assert picture(axes, caption="", alt="noise", vector=True).media == "image/png"
+    assert to_picture(axes, caption="", alt="noise", vector=True).media == "image/png"
 
 
 def test_a_picture_needs_words():

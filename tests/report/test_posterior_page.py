@@ -72,5 +72,11 @@ def test_what_does_not_fit_is_named():
     ds = members()
     with pytest.raises(InputError, match="at least two members"):
         posterior_sections(ds.isel(member=[0]))
-    with pytest.raises(InputError, match="expected a truth at all 4 times"):
-        posterior_sections(ds, truth=ds.isel(member=0, time=slice(0, 2), drop=True))
+    with pytest.raises(InputError, match="expected a truth at some times"):
+        posterior_sections(ds.isel(time=[2, 3]), truth=ds.isel(member=0, time=slice(0, 2), drop=True))
+
+
+def test_frames_without_truth_are_not_drawn():
+    ds = members()
+    (section,) = posterior_sections(ds, truth=ds.isel(member=0, time=[1, 2], drop=True), readings=on_points(ds))
+    assert "at 2019-03-01T01:00, 2019-03-01T02:00." in section.figures[0].caption

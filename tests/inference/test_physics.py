@@ -1,0 +1,119 @@
+"""A law as an operator: equals the law's residual, takes its time step and parameters from the windows, worded errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.inference.observation import Observation
+from physdiff.inference.physics import PhysicsResidual
+from physdiff.operators.finite_difference import FiniteDifference
+from physdiff.operators.spectral import Spectral
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion
+from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.navier_stokes import NavierStokes
+from physdiff.pdes.pde import PDE
+
+LIKE = torch.zeros((), dtype=torch.float64)
+GRID = CartesianGrid((6, 8), extent=(1.0, 2.0))
+SPEC = FieldSpec(("u", "nu"), ("m/s", "m2/s"), GRID, 0.1, 5)
+X = Rng(1).normal((3, *SPEC.shape), like=LIKE)
+
+
+@pytest.mark.parametrize("backend", [Spectral, FiniteDifference])
+def test_it_is_the_residual_of_the_law(backend) -> None:
+    operators = backend(GRID, dt=0.1)
+    law = Burgers(viscosity=0.02)
+    expected = law.residual({"u": X[:, 0]}, operators, 0.0)["u"]
+    torch.testing.assert_close(PhysicsResidual(law, operators, SPEC)(X)[:, 0], expected, rtol=0, atol=0)
+    # without a time step of their own, operators are lent that of the windows
+    torch.testing.assert_close(PhysicsResidual(law, backend(GRID), SPEC)(X)[:, 0], expected, rtol=0, atol=0)
+
+
+def test_a_parameter_comes_from_its_channel_sample_by_sample() -> None:
+    values = torch.tensor([0.01, 0.3, -0.05], dtype=torch.float64)
+    x = X.clone()
+    x[:, 1] = values.reshape(3, 1, 1, 1)
+    operator = PhysicsResidual(Burgers(viscosity=1.0), Spectral(GRID), SPEC, parameters={"viscosity": "nu"})
+    operators = Spectral(GRID, dt=0.1)
+    inviscid = Burgers(viscosity=0.0).residual({"u": X[:, 0]}, operators, 0.0)["u"]
+    expected = inviscid - values.reshape(3, 1, 1, 1) * operators.lap(X[:, 0])
+    # a negative viscosity, which a sampler may pass on its way, has a residual too
+    torch.testing.assert_close(operator(x)[:, 0], expected, rtol=0, atol=1e-9)
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(operator(x).sum(), x)
+    assert bool(gradient[:, 1].any())
+
+
+def test_further_fields_of_the_windows_serve_as_wind() -> None:
+    spec = FieldSpec(("east", "c", "north"), ("m/s", "1", "m/s"), GRID, 0.1, 5)
+    x = Rng(2).normal((2, *spec.shape), like=LIKE)
+    operators = Spectral(GRID, dt=0.1)
+    law = AdvectionDiffusion(0.01, ("east", "north"))
+    c = x[:, 1]
+    expected = operators.dt(c) + operators.advect((x[:, 0], x[:, 2]), c) - 0.01 * operators.lap(c)
+    torch.testing.assert_close(PhysicsResidual(law, operators, spec)(x)[:, 0], expected, rtol=0, atol=1e-10)
+
+
+def test_nonlocal_laws_work_with_a_lent_time_step() -> None:
+    law = NavierStokes(viscosity=0.01)
+    fields = (*law.fields, "pressure") if "pressure" in law.diagnostics else law.fields
+    spec = FieldSpec(tuple(law.fields), ("1",) * len(law.fields), GRID, 0.1, 5)
+    assert fields
+    x = Rng(3).normal((2, *spec.shape), like=LIKE)
+    timed, lent = (PhysicsResidual(law, Spectral(GRID, dt=dt), spec)(x) for dt in (0.1, None))
+    torch.testing.assert_close(timed, lent, rtol=0, atol=0)
+    assert timed.shape == (2, len(law.fields), 5, 6, 8)
+
+
+@dataclass(frozen=True, eq=False)
+class Forced(PDE):
+    """du/dt = cos t."""
+
+    fields: ClassVar[tuple[str, ...]] = ("u",)
+
+    def nonstiff(self, u, D, t) -> Mapping:
+        return {"u": torch.cos(torch.as_tensor(t)) * torch.ones_like(u["u"])}
+
+
+def test_laws_that_depend_on_time_need_the_times() -> None:
+    times = 3 + 0.1 * torch.arange(5, dtype=torch.float64)
+    x = torch.sin(times).reshape(1, 1, 5, 1, 1).expand(1, 2, 5, 6, 8)
+    r = PhysicsResidual(Forced(), Spectral(GRID), SPEC, times=times)(x)
+    # fourth-order differences of a sine: dt^4/5 at the ends
+    assert float(r.abs().max()) < 1e-4
+    with pytest.raises(InputError, match="depends on time: expected `times`"):
+        PhysicsResidual(Forced(), Spectral(GRID), SPEC)(x)
+
+
+def test_it_observes_zero_within_a_tolerance() -> None:
+    operator = PhysicsResidual(Burgers(viscosity=0.02), Spectral(GRID), SPEC)
+    r = operator(X)
+    value = Observation(operator, y=0.0, std=0.5).log_prob(X)
+    torch.testing.assert_close(value, torch.distributions.Normal(LIKE, LIKE + 0.5).log_prob(r).flatten(1).sum(1), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pde": AdvectionDiffusion(0.1, (1.0, 0.0))}, "expected the fields c among u, nu"),
+        ({"parameters": {"viscosity": "kappa"}}, "expected the fields kappa among u, nu"),
+        ({"parameters": {"kappa": "nu"}}, "expected parameters among viscosity, forcing of Burgers, got 'kappa'"),
+        ({"spec": SPEC.with_frames(1)}, "windows of at least three frames, got 1"),
+        ({"operators": Spectral(GRID, dt=0.2)}, "the time step of the windows, dt = 0.1, got 0.2"),
+        ({"operators": Spectral(CartesianGrid((6, 10)), dt=0.1)}, "operators on the grid of the windows"),
+    ],
+    ids=["field", "channel", "parameter", "one frame", "time step", "grid"],
+)
+def test_worded_errors(arguments, message) -> None:
+    given = {"pde": Burgers(viscosity=0.02), "operators": Spectral(GRID), "spec": SPEC, **arguments}
+    with pytest.raises(InputError, match=message):
+        PhysicsResidual(given.pop("pde"), given.pop("operators"), given.pop("spec"), **given)
