@@ -18,15 +18,40 @@ _DOOR: dict[str, str] = {
     "Gaussian": "physdiff.base.gaussian",
     "Rng": "physdiff.base.rng",
     "Saved": "physdiff.base.saved",
+    "spec_of": "physdiff.data.convert",
+    "to_dataset": "physdiff.data.convert",
+    "to_tensor": "physdiff.data.convert",
+    "generate": "physdiff.data.generate",
+    "inspect_file": "physdiff.data.inspect",
+    "open_dataset": "physdiff.data.open",
+    "open_forecast": "physdiff.data.open",
+    "split_samples": "physdiff.data.split",
+    "split_time": "physdiff.data.split",
+    "fitted": "physdiff.data.statistics",
+    "condition": "physdiff.data.windows",
+    "condition_spec": "physdiff.data.windows",
+    "TrajectoryWindows": "physdiff.data.windows",
+    "write_dataset": "physdiff.data.write",
     "GaussianDenoiser": "physdiff.diffusion.analytic",
     "MixtureDenoiser": "physdiff.diffusion.analytic",
     "build_prior": "physdiff.diffusion.build",
     "Denoiser": "physdiff.diffusion.denoiser",
     "DiffusionPrior": "physdiff.diffusion.diffusion_prior",
+    "PreconditionedDenoiser": "physdiff.diffusion.preconditioned",
+    "pairwise_distance": "physdiff.diffusion.sample_covariance",
+    "tapered_covariance": "physdiff.diffusion.sample_covariance",
+    "DDIM": "physdiff.diffusion.samplers.ddim",
+    "DDPM": "physdiff.diffusion.samplers.ddim",
+    "DPMSolver2M": "physdiff.diffusion.samplers.dpm_multistep",
+    "Heun": "physdiff.diffusion.samplers.heun",
+    "KernelSampler": "physdiff.diffusion.samplers.sampler",
+    "Sampler": "physdiff.diffusion.samplers.sampler",
+    "timesteps": "physdiff.diffusion.samplers.timesteps",
     "CosineSchedule": "physdiff.diffusion.schedule",
     "EDMSchedule": "physdiff.diffusion.schedule",
     "RectifiedSchedule": "physdiff.diffusion.schedule",
     "Schedule": "physdiff.diffusion.schedule",
+    "VESchedule": "physdiff.diffusion.schedule",
     "VPSchedule": "physdiff.diffusion.schedule",
     "climatology": "physdiff.evaluation.climatology",
     "evaluate": "physdiff.evaluation.evaluate",
@@ -37,6 +62,9 @@ _DOOR: dict[str, str] = {
     "dressed_persistence": "physdiff.evaluation.persistence",
     "persistence": "physdiff.evaluation.persistence",
     "physics_residual": "physdiff.evaluation.physics",
+    "read_readings": "physdiff.forecast.reconstruct",
+    "Readings": "physdiff.forecast.reconstruct",
+    "reconstruct": "physdiff.forecast.reconstruct",
     "Rollout": "physdiff.forecast.rollout",
     "rollout": "physdiff.forecast.rollout",
     "CartesianGrid": "physdiff.grids.cartesian",
@@ -46,23 +74,36 @@ _DOOR: dict[str, str] = {
     "interpolation": "physdiff.grids.interpolate",
     "LatLonGrid": "physdiff.grids.latlon",
     "Ensemble": "physdiff.inference.ensemble",
+    "exact_posterior": "physdiff.inference.exact",
+    "FieldTarget": "physdiff.inference.exact",
+    "GaussianTarget": "physdiff.inference.exact",
+    "MixtureTarget": "physdiff.inference.exact",
     "Guided": "physdiff.inference.guided",
     "GuidedDenoiser": "physdiff.inference.guided",
     "GaussianNoise": "physdiff.inference.noise",
+    "Noise": "physdiff.inference.noise",
     "LinearOperator": "physdiff.inference.observation",
+    "MatrixOperator": "physdiff.inference.observation",
     "Observation": "physdiff.inference.observation",
     "Operator": "physdiff.inference.observation",
     "PhysicsResidual": "physdiff.inference.physics",
     "Posterior": "physdiff.inference.posterior",
     "PosteriorSampler": "physdiff.inference.posterior",
+    "read_stations": "physdiff.inference.sensors",
     "Sensors": "physdiff.inference.sensors",
+    "FourierMLP": "physdiff.networks.mlp",
     "MLP": "physdiff.networks.mlp",
     "UNet": "physdiff.networks.unet",
+    "Autograd": "physdiff.operators.autograd",
     "FiniteDifference": "physdiff.operators.finite_difference",
+    "FourierSymbol": "physdiff.operators.fourier_symbol",
     "Operators": "physdiff.operators.operators",
     "PoissonOperators": "physdiff.operators.operators",
+    "Spectral": "physdiff.operators.spectral",
+    "Sphere": "physdiff.operators.sphere",
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "Burgers": "physdiff.pdes.burgers",
+    "KolmogorovForcing": "physdiff.pdes.navier_stokes",
     "NavierStokes": "physdiff.pdes.navier_stokes",
     "PDE": "physdiff.pdes.pde",
     "coverage_plot": "physdiff.plots.calibration",
@@ -81,6 +122,7 @@ _DOOR: dict[str, str] = {
     "to_picture": "physdiff.report.html",
     "write_report": "physdiff.report.html",
     "posterior_report_page": "physdiff.report.posterior_page",
+    "central_interval": "physdiff.scores.coverage",
     "coverage": "physdiff.scores.coverage",
     "crps": "physdiff.scores.crps",
     "energy_score": "physdiff.scores.energy_score",
@@ -90,12 +132,28 @@ _DOOR: dict[str, str] = {
     "mae": "physdiff.scores.pointwise",
     "rmse": "physdiff.scores.pointwise",
     "rank_histogram": "physdiff.scores.rank_histogram",
+    "Averaged": "physdiff.scores.reduce",
+    "Score": "physdiff.scores.reduce",
     "log_spectral_distance": "physdiff.scores.spectrum",
     "spread": "physdiff.scores.spread_skill",
     "spread_skill": "physdiff.scores.spread_skill",
+    "ETDRK2": "physdiff.solvers.etdrk",
+    "ETDRK4": "physdiff.solvers.etdrk",
+    "RandomField": "physdiff.solvers.initial",
+    "RungeKutta": "physdiff.solvers.runge_kutta",
+    "Tableau": "physdiff.solvers.runge_kutta",
+    "solve": "physdiff.solvers.solve",
+    "Stepper": "physdiff.solvers.stepper",
+    "TrajectoryDataModule": "physdiff.training.datamodule",
+    "DiffusionModule": "physdiff.training.diffusion_module",
+    "fit": "physdiff.training.fit",
+    "prepare": "physdiff.training.recipe",
+    "Recipe": "physdiff.training.recipe",
     "Anomaly": "physdiff.transforms.anomaly",
+    "Increment": "physdiff.transforms.anomaly",
     "SubtractGuess": "physdiff.transforms.anomaly",
     "Compose": "physdiff.transforms.compose",
+    "ConditionTransform": "physdiff.transforms.condition",
     "DropHistory": "physdiff.transforms.frames",
     "FramesToChannels": "physdiff.transforms.frames",
     "LinearForecast": "physdiff.transforms.linear_forecast",
@@ -114,15 +172,40 @@ if TYPE_CHECKING:
     from physdiff.base.gaussian import Gaussian as Gaussian
     from physdiff.base.rng import Rng as Rng
     from physdiff.base.saved import Saved as Saved
+    from physdiff.data.convert import spec_of as spec_of
+    from physdiff.data.convert import to_dataset as to_dataset
+    from physdiff.data.convert import to_tensor as to_tensor
+    from physdiff.data.generate import generate as generate
+    from physdiff.data.inspect import inspect_file as inspect_file
+    from physdiff.data.open import open_dataset as open_dataset
+    from physdiff.data.open import open_forecast as open_forecast
+    from physdiff.data.split import split_samples as split_samples
+    from physdiff.data.split import split_time as split_time
+    from physdiff.data.statistics import fitted as fitted
+    from physdiff.data.windows import condition as condition
+    from physdiff.data.windows import condition_spec as condition_spec
+    from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows
+    from physdiff.data.write import write_dataset as write_dataset
     from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser
     from physdiff.diffusion.analytic import MixtureDenoiser as MixtureDenoiser
     from physdiff.diffusion.build import build_prior as build_prior
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
+    from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
+    from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance
+    from physdiff.diffusion.sample_covariance import tapered_covariance as tapered_covariance
+    from physdiff.diffusion.samplers.ddim import DDIM as DDIM
+    from physdiff.diffusion.samplers.ddim import DDPM as DDPM
+    from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
+    from physdiff.diffusion.samplers.heun import Heun as Heun
+    from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler
+    from physdiff.diffusion.samplers.sampler import Sampler as Sampler
+    from physdiff.diffusion.samplers.timesteps import timesteps as timesteps
     from physdiff.diffusion.schedule import CosineSchedule as CosineSchedule
     from physdiff.diffusion.schedule import EDMSchedule as EDMSchedule
     from physdiff.diffusion.schedule import RectifiedSchedule as RectifiedSchedule
     from physdiff.diffusion.schedule import Schedule as Schedule
+    from physdiff.diffusion.schedule import VESchedule as VESchedule
     from physdiff.diffusion.schedule import VPSchedule as VPSchedule
     from physdiff.evaluation.climatology import climatology as climatology
     from physdiff.evaluation.evaluate import evaluate as evaluate
@@ -133,6 +216,9 @@ if TYPE_CHECKING:
     from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence
     from physdiff.evaluation.persistence import persistence as persistence
     from physdiff.evaluation.physics import physics_residual as physics_residual
+    from physdiff.forecast.reconstruct import read_readings as read_readings
+    from physdiff.forecast.reconstruct import Readings as Readings
+    from physdiff.forecast.reconstruct import reconstruct as reconstruct
     from physdiff.forecast.rollout import Rollout as Rollout
     from physdiff.forecast.rollout import rollout as rollout
     from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
@@ -142,23 +228,36 @@ if TYPE_CHECKING:
     from physdiff.grids.interpolate import interpolation as interpolation
     from physdiff.grids.latlon import LatLonGrid as LatLonGrid
     from physdiff.inference.ensemble import Ensemble as Ensemble
+    from physdiff.inference.exact import exact_posterior as exact_posterior
+    from physdiff.inference.exact import FieldTarget as FieldTarget
+    from physdiff.inference.exact import GaussianTarget as GaussianTarget
+    from physdiff.inference.exact import MixtureTarget as MixtureTarget
     from physdiff.inference.guided import Guided as Guided
     from physdiff.inference.guided import GuidedDenoiser as GuidedDenoiser
     from physdiff.inference.noise import GaussianNoise as GaussianNoise
+    from physdiff.inference.noise import Noise as Noise
     from physdiff.inference.observation import LinearOperator as LinearOperator
+    from physdiff.inference.observation import MatrixOperator as MatrixOperator
     from physdiff.inference.observation import Observation as Observation
     from physdiff.inference.observation import Operator as Operator
     from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
     from physdiff.inference.posterior import Posterior as Posterior
     from physdiff.inference.posterior import PosteriorSampler as PosteriorSampler
+    from physdiff.inference.sensors import read_stations as read_stations
     from physdiff.inference.sensors import Sensors as Sensors
+    from physdiff.networks.mlp import FourierMLP as FourierMLP
     from physdiff.networks.mlp import MLP as MLP
     from physdiff.networks.unet import UNet as UNet
+    from physdiff.operators.autograd import Autograd as Autograd
     from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
+    from physdiff.operators.fourier_symbol import FourierSymbol as FourierSymbol
     from physdiff.operators.operators import Operators as Operators
     from physdiff.operators.operators import PoissonOperators as PoissonOperators
+    from physdiff.operators.spectral import Spectral as Spectral
+    from physdiff.operators.sphere import Sphere as Sphere
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.burgers import Burgers as Burgers
+    from physdiff.pdes.navier_stokes import KolmogorovForcing as KolmogorovForcing
     from physdiff.pdes.navier_stokes import NavierStokes as NavierStokes
     from physdiff.pdes.pde import PDE as PDE
     from physdiff.plots.calibration import coverage_plot as coverage_plot
@@ -177,6 +276,7 @@ if TYPE_CHECKING:
     from physdiff.report.html import to_picture as to_picture
     from physdiff.report.html import write_report as write_report
     from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
+    from physdiff.scores.coverage import central_interval as central_interval
     from physdiff.scores.coverage import coverage as coverage
     from physdiff.scores.crps import crps as crps
     from physdiff.scores.energy_score import energy_score as energy_score
@@ -186,12 +286,28 @@ if TYPE_CHECKING:
     from physdiff.scores.pointwise import mae as mae
     from physdiff.scores.pointwise import rmse as rmse
     from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
+    from physdiff.scores.reduce import Averaged as Averaged
+    from physdiff.scores.reduce import Score as Score
     from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
     from physdiff.scores.spread_skill import spread as spread
     from physdiff.scores.spread_skill import spread_skill as spread_skill
+    from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
+    from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
+    from physdiff.solvers.initial import RandomField as RandomField
+    from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
+    from physdiff.solvers.runge_kutta import Tableau as Tableau
+    from physdiff.solvers.solve import solve as solve
+    from physdiff.solvers.stepper import Stepper as Stepper
+    from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
+    from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
+    from physdiff.training.fit import fit as fit
+    from physdiff.training.recipe import prepare as prepare
+    from physdiff.training.recipe import Recipe as Recipe
     from physdiff.transforms.anomaly import Anomaly as Anomaly
+    from physdiff.transforms.anomaly import Increment as Increment
     from physdiff.transforms.anomaly import SubtractGuess as SubtractGuess
     from physdiff.transforms.compose import Compose as Compose
+    from physdiff.transforms.condition import ConditionTransform as ConditionTransform
     from physdiff.transforms.frames import DropHistory as DropHistory
     from physdiff.transforms.frames import FramesToChannels as FramesToChannels
     from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast

@@ -15,7 +15,7 @@ from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
-from physdiff.transforms.anomaly import Anomaly
+from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frames import DropHistory, FramesToChannels
@@ -48,9 +48,13 @@ def build_prior(
         width: Channels of the network at its finest level.
         sampler: DPMSolver2M if None.
         steps: Sampler steps.
+
+    Raises:
+        InputError: If the transform is not fitted, or the condition does not land on the grid of the coefficients.
     """
-    if isinstance(transform, Normalizer) and transform.mean is None:
-        raise InputError("build_prior: expected a fitted transform, got one without statistics; use fitted(transform, data)")
+    for part in _parts(transform):
+        if (isinstance(part, Normalizer) and part.mean is None) or (isinstance(part, Anomaly) and part.climatology is None):
+            raise InputError(f"build_prior: expected a fitted transform, got {type(part).__name__} without statistics; use fitted(transform, data)")
     if cond_spec is not None and cond_transform is None:
         cond_transform = condition_like(transform, spec, cond_spec)
     channels, frames, *space = transform.out_shape(spec.shape)
@@ -69,8 +73,18 @@ def build_prior(
 
 
 def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) -> ConditionTransform:
-    """A condition transform with the same anomaly, wavelet and frames as `transform` and the statistics of its first normaliser."""
-    parts = list(transform) if isinstance(transform, Compose) else [transform]
+    """A condition transform with the same anomaly, wavelet and frames as `transform` and the statistics of its first normaliser.
+
+    Raises:
+        InputError: If the transform subtracts a guess or the last known frame, so that its statistics say nothing about the known values.
+    """
+    parts = _parts(transform)
+    departures = [type(p).__name__ for p in parts if isinstance(p, Increment | SubtractGuess)]
+    if departures:
+        raise InputError(
+            f"condition_like: expected a transform of the values themselves, got one with {departures[0]}; "
+            "give cond_transform=ConditionTransform(...).fitted_from(batches)"
+        )
     anomaly = next((p for p in parts if isinstance(p, Anomaly)), None)
     wavelet = next((p for p in parts if isinstance(p, WaveletTransform)), None)
     normalizer = next((p for p in parts if isinstance(p, Normalizer)), None)
@@ -83,3 +97,7 @@ def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) 
         mean, std = normalizer.mean.mean(axes, keepdim=True), normalizer.std.mean(axes, keepdim=True)
     one = torch.ones(extras, *mean.shape[1:])
     return ConditionTransform(fields, anomaly, wavelet, history=history, mean=torch.cat([mean, 0 * one]), std=torch.cat([std, one]))
+
+
+def _parts(transform: Transform) -> list[Transform]:
+    return list(transform) if isinstance(transform, Compose) else [transform]

@@ -178,6 +178,17 @@ class FourierCovariance(Covariance):
         values = f(self.spectrum.double().reshape(1, -1)).to(v.dtype).reshape(-1, *self.spectrum.shape)
         return torch.fft.ifftn(values * torch.fft.fftn(v, dim=self.axes), dim=self.axes).real
 
+    def gram(self, v: Tensor) -> Callable[[Spectral], Tensor]:
+        """The map f -> V f(C) V^T, see Covariance.gram; the vectors are transformed once, not once for each function."""
+        _check_vectors(v, self.spectrum.numel(), "FourierCovariance")
+        modes = torch.view_as_real(torch.fft.fftn(v.double(), dim=self.axes, norm="ortho")).flatten(1)
+
+        def product(f: Spectral) -> Tensor:
+            values = f(self.spectrum.double().reshape(1, -1))
+            return (values.repeat_interleave(2, 1) * modes) @ modes.T
+
+        return product
+
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""
         return f(self.spectrum.double().reshape(1, -1)).mean(1)

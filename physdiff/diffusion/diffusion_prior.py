@@ -7,13 +7,16 @@ In coefficients $z = $ `encode`$(x)$ the denoiser is $E[z_0 \mid z_t]$; users, o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from physdiff.base.checks import check_finite
 from physdiff.base.errors import GridMismatch, InputError, SavedError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved, read, write
@@ -119,12 +122,24 @@ class DiffusionPrior(Saved, nn.Module):
             max_batch: Number of windows that go through the network at once.
 
         Returns:
-            (n, C, T, *S) in physical units; NaN where the spec's mask says that there are no values.
+            (n, C, T, *S) in physical units, dtype of the denoiser, float32 at least; NaN where the spec's mask says that there are no values.
+            Dropout is off, whatever mode the prior is in.
+
+        Raises:
+            InputError: If a number makes no sense, a condition is missing, not expected, or holds NaN.
+            ShapeError: If the condition is no window of `cond_spec`, or its batch is neither 1 nor n.
         """
+        if n < 0 or max_batch < 1:
+            raise InputError(f"sample: expected n >= 0 and max_batch >= 1, got {n} and {max_batch}")
+        if cond is not None:
+            check_finite(cond, "cond", "fill unknown entries; data.windows.condition does it for you")
         if cond is not None and cond.shape[0] not in (1, n):
             raise ShapeError(f"cond: expected batch 1 or {n}, got {cond.shape[0]}")
-        like = next(self.denoiser.parameters(), torch.zeros((), dtype=torch.float32))
-        like = torch.empty((), dtype=torch.float32 if like.dtype in (torch.float16, torch.bfloat16) else like.dtype, device=like.device)
+        with _evaluating(self):
+            return self._sample(n, cond, rng=rng, max_batch=max_batch)
+
+    def _sample(self, n: int, cond: Tensor | None, *, rng: Rng, max_batch: int) -> Tensor:
+        like = self._state()
         times = timesteps(self.denoiser.schedule, self.steps)
         _, sigma = self.denoiser.schedule(times[0])
         draws = []
@@ -137,6 +152,12 @@ class DiffusionPrior(Saved, nn.Module):
             draws.append(self.decode(z, completed))
         return self.masked(torch.cat(draws)) if draws else like.new_empty(0, *self.spec.shape)
 
+    def _state(self) -> Tensor:
+        """An empty tensor with the device of the denoiser and the dtype of the sampler's state."""
+        held = (v for v in chain(self.denoiser.parameters(), self.denoiser.buffers()) if v.is_floating_point())
+        like = next(held, torch.empty((), dtype=torch.float32))
+        return torch.empty((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+
     def masked(self, x: Tensor) -> Tensor:
         """`x` with NaN where the spec's mask says that there are no values."""
         return x if self.spec.mask is None else torch.where(self.spec.mask.to(x.device), x, torch.nan)
@@ -148,7 +169,7 @@ class DiffusionPrior(Saved, nn.Module):
             raise InputError(
                 f"{what}: expected the fields {dict(zip(self.spec.names, self.spec.units, strict=True))}, got {dict(zip(spec.names, spec.units, strict=True))}"
             )
-        if abs(spec.dt - self.spec.dt) > 1e-6 * self.spec.dt:
+        if abs(spec.dt - self.spec.dt) > 1e-6 * self.spec.dt or spec.time_unit != self.spec.time_unit:
             raise GridMismatch(f"{what}: expected a time step of {self.spec.dt:g} {self.spec.time_unit}, got {spec.dt:g} {spec.time_unit}; subsample it")
 
     def save(self, path: str | os.PathLike[str], *, card: Mapping[str, Any] | None = None) -> Path:
@@ -166,3 +187,15 @@ class DiffusionPrior(Saved, nn.Module):
         if not isinstance(obj, cls):
             raise SavedError(f"{path}: expected a DiffusionPrior, got {type(obj).__name__}")
         return obj.eval()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every part gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -63,11 +63,12 @@ def tapered_covariance(
     flat = check_finite(samples, "tapered_covariance", "fill missing values first").double().flatten(1)
     count, size = flat.shape
     if grid_distance.shape != (points, points) or size % points or samples.shape[3:].numel() != points:
-        raise ShapeError(f"tapered_covariance: expected samples (N, C, T, *S) and a distance for each pair of S, got {tuple(samples.shape)} and {tuple(grid_distance.shape)}")
+        shapes = f"{tuple(samples.shape)} and {tuple(grid_distance.shape)}"
+        raise ShapeError(f"tapered_covariance: expected samples (N, C, T, *S) and a distance for each pair of S, got {shapes}")
     if count < 2 or not 0 <= shrink <= 1:
         raise InputError(f"tapered_covariance: expected two or more samples and 0 <= shrink <= 1, got {count} and {shrink}")
     if size > _MOST_ENTRIES:
-        raise InputError(f"tapered_covariance: expected at most {_MOST_ENTRIES} entries, got {size}; use a low-rank or Fourier covariance, or coarser fields")
+        raise InputError(f"tapered_covariance: expected at most {_MOST_ENTRIES} entries, got {size}; use a low-rank covariance or coarser fields")
     check_positive(length, "tapered_covariance length")
     decay = check_positive(length if stationary_length is None else stationary_length, "tapered_covariance stationary_length")
     distance = grid_distance.double()

@@ -78,8 +78,8 @@ class Ensemble:
             InputError: If the weights differ.
         """
         if not self.equally_weighted:
-            size = self.members.shape[0]
-            raise InputError(f"{what}: expected equally weighted members, got an effective {self.ess:.1f} of {size}; use ensemble.resample(rng) first")
+            share = f"{self.ess:.1f} of {self.members.shape[0]}"
+            raise InputError(f"{what}: expected equally weighted members, got an effective {share}; use ensemble.resample(rng) first")
         return self.members
 
     def resample(self, rng: Rng, n: int | None = None) -> Ensemble:

@@ -89,7 +89,9 @@ class GaussianTarget:
         m, d = self.matrix.shape
         shapes = [tuple(v.shape) for v in (self.mean, self.covariance, self.y, self.std)]
         if shapes != [(d,), (d, d), (m,), (m,)] or torch.Size(self.window.shape).numel() != d:
-            raise ShapeError(f"GaussianTarget: expected mean, covariance, y, std of shapes {[(d,), (d, d), (m,), (m,)]} and windows of {d}, got {shapes}")
+            raise ShapeError(
+                f"GaussianTarget: expected mean, covariance, y, std of shapes {[(d,), (d, d), (m,), (m,)]} and windows of {d}, got {shapes}"
+            )
 
     @property
     def window(self) -> FieldSpec:
@@ -118,7 +120,7 @@ class GaussianTarget:
 
     @property
     def log_evidence(self) -> float:
-        """log p(y)."""
+        """Logarithm of p(y)."""
         return float(_log_normal(self.y - self.matrix @ self.mean, self._evidence_covariance))
 
     def denoiser(self, schedule: Schedule) -> GaussianDenoiser:
@@ -179,7 +181,7 @@ class MixtureTarget:
 
     @property
     def log_evidence(self) -> float:
-        """log p(y)."""
+        """Logarithm of p(y)."""
         return float(torch.logsumexp(self._joint, 0))
 
     @property
@@ -277,7 +279,7 @@ class FieldTarget:
 
     @property
     def log_evidence(self) -> float:
-        """log p(y)."""
+        """Logarithm of p(y)."""
         v = self.transfer**2 * self.spectrum + self.std**2
         power = torch.fft.fftn(self.y, norm="ortho").abs() ** 2
         return float(-0.5 * (power / v + torch.log(2 * math.pi * v)).sum())

@@ -287,7 +287,8 @@ class Guided(PosteriorSampler):
         surprise = guided.surprise()
         if surprise is not None and surprise > _IMPLAUSIBLE:
             units = ", ".join(f"{n} in {u}" for n, u in zip(prior.spec.names, prior.spec.units, strict=True))
-            raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {surprise:.0f} prior standard deviations off; convert them")
+            off = f"{surprise:.0f} prior standard deviations off"
+            raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {off}; convert them")
         sampler = self.sampler or prior.sampler
         times = timesteps(guided.schedule, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
@@ -302,7 +303,7 @@ class Guided(PosteriorSampler):
             draws.append(posterior.decode(z))
         members = torch.cat(draws)
         if not bool(members.isfinite().all()):
-            raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps, a larger noise std, or check that the readings are in the field's unit")
+            raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps or a larger noise std, or check the unit of the readings")
         info = {
             "nfe": torch.tensor(guided.evaluations // len(draws)),
             "seconds": torch.tensor(time.monotonic() - start),

@@ -95,7 +95,7 @@ class Observation:
             raise InputError("Observation: expected at least one finite reading, got none; drop this observation")
 
     def residual(self, x: Tensor) -> Tensor:
-        """y - A(x), (B, *m); NaN where nothing was read.
+        """The misfit y - A(x), (B, *m); NaN where nothing was read.
 
         Raises:
             ShapeError: If y and A(x) do not fit.

@@ -38,6 +38,8 @@ class PhysicsResidual(Operator):
         InputError: If a field, a parameter or its channel is missing, windows are too short, or the operators have another time step.
     """
 
+    spec: FieldSpec
+
     def __init__(
         self,
         pde: PDE,
@@ -51,7 +53,7 @@ class PhysicsResidual(Operator):
         missing = [n for n in (*pde.fields, *self.parameters.values()) if n not in spec.names]
         if missing:
             raise InputError(f"PhysicsResidual: expected the fields {', '.join(missing)} among {', '.join(spec.names)}; rename the data's fields")
-        known = [f.name for f in dataclasses.fields(pde)] if dataclasses.is_dataclass(pde) else []
+        known: list[str] = [f.name for f in dataclasses.fields(pde)] if dataclasses.is_dataclass(pde) else []
         for name in self.parameters:
             if name not in known:
                 raise InputError(f"PhysicsResidual: expected parameters among {', '.join(known) or 'none'} of {type(pde).__name__}, got {name!r}")

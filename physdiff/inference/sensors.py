@@ -58,6 +58,8 @@ class Sensors(LinearOperator):
         UnitError: If a unit is not the field's.
     """
 
+    spec: FieldSpec
+
     def __init__(
         self,
         spec: FieldSpec,
@@ -88,7 +90,8 @@ class Sensors(LinearOperator):
             on_mask = (used & ~spec.mask.cpu().flatten()[self._interpolation.index]).any(1)
             if bool(on_mask.any()):
                 bad = int(on_mask.nonzero()[0])
-                raise InputError(f"Sensors: expected points among cells with values, got point {bad} at {points[bad].tolist()} beside the mask; drop or move it")
+                place = f"point {bad} at {points[bad].tolist()}"
+                raise InputError(f"Sensors: expected points among cells with values, got {place} beside the mask; drop or move it")
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, T, *S) -> (B, fields read, frames read, n)."""

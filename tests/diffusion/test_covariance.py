@@ -73,6 +73,17 @@ def test_a_function_may_differ_between_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", covariances())
+def test_gram_matrices_of_functions(name: str) -> None:
+    covariance, v = covariances()[name], normal(3, *SHAPE, key="v")
+    gram = covariance.gram(v.float())  # float32 vectors too are multiplied in float64
+    for f in (lambda e: e, lambda e: 1 / (1 + e)):
+        rows = v.float().double().flatten(1)
+        torch.testing.assert_close(gram(f), rows @ matrix_of(f, covariance) @ rows.T, rtol=0, atol=1e-10)
+    with pytest.raises(ShapeError, match="expected vectors"):
+        covariance.gram(torch.ones(2, 5))(lambda e: e)
+
+
+@pytest.mark.parametrize("name", covariances())
 def test_saved_and_built_again(name: str) -> None:
     covariance, v = covariances()[name], normal(2, *SHAPE, key="v")
     # the rebuilt tensors lie otherwise in memory, which changes the order of the sums

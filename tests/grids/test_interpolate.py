@@ -50,7 +50,10 @@ def test_exact_for_functions_linear_along_every_axis(grid: Grid) -> None:
     torch.testing.assert_close(interpolation(grid, points)(on_grid), at_points, rtol=1e-12, atol=1e-11)
 
 
-@pytest.mark.parametrize("grid", [*GRIDS, CartesianGrid((5, 4), (2.0, 1.0)), LatLonGrid([-60.0, 0.0, 60.0], [0.0, 90.0, 180.0, 270.0])], ids=Grid.summary)
+CLOSED: list[Grid] = [CartesianGrid((5, 4), (2.0, 1.0)), LatLonGrid([-60.0, 0.0, 60.0], [0.0, 90.0, 180.0, 270.0])]
+
+
+@pytest.mark.parametrize("grid", [*GRIDS, *CLOSED], ids=Grid.summary)
 def test_grid_points_give_their_values_and_weights_sum_to_one(grid: Grid) -> None:
     points = torch.stack([a.flatten() for a in reversed(torch.meshgrid(*grid.axes(), indexing="ij"))], dim=1)
     values = normal(2, 3, *grid.shape, key="v")

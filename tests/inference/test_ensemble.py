@@ -32,16 +32,17 @@ def test_effective_sample_size(weights, expected) -> None:
 
 
 def test_mean_is_weighted() -> None:
-    torch.testing.assert_close(weighted().mean(), torch.full((2, 3, 4), float(WEIGHTS @ torch.arange(5.0).double()), dtype=torch.float64), rtol=1e-14, atol=0)
+    expected = (WEIGHTS @ torch.arange(5.0).double()).expand(2, 3, 4)
+    torch.testing.assert_close(weighted().mean(), expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("count", [5, 3, 16])
 def test_resampling_is_unbiased_and_even(count) -> None:
     trials = 4000
     ensemble = weighted()
-    offspring = torch.stack([
-        torch.bincount(ensemble.resample(Rng(k), count).members[:, 0, 0, 0].long(), minlength=5) for k in range(trials)
-    ]).double()
+    offspring = torch.stack(
+        [torch.bincount(ensemble.resample(Rng(k), count).members[:, 0, 0, 0].long(), minlength=5) for k in range(trials)]
+    ).double()
     expected = count * WEIGHTS
     assert bool((offspring.sum(1) == count).all())
     # every count is floor or ceil of its expectation (rounding of the cumulative sums aside), hence its deviation below 1/2: 4 standard errors

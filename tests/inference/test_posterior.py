@@ -45,7 +45,7 @@ def test_the_state_is_as_wide_as_the_prior(dtype) -> None:
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        (FieldSpec(("u",), ("K",), CartesianGrid((3, 5), periodic=False), 60.0, 2), GridMismatch, "Posterior: Sensors: expected CartesianGrid with y 3"),
+        (FieldSpec(("u",), ("K",), CartesianGrid((3, 5), periodic=False), 60.0, 2), GridMismatch, "Sensors: expected CartesianGrid with y 3"),
         (FieldSpec(("u",), ("degC",), SPEC.grid, 60.0, 2), InputError, "Posterior: Sensors: expected the fields {'u': 'K'}, got {'u': 'degC'}"),
         (FieldSpec(("u",), ("K",), SPEC.grid, 30.0, 2), GridMismatch, "expected a time step of 60 s, got 30 s"),
         (FieldSpec(("u",), ("K",), SPEC.grid, 60.0, 3), InputError, "expected windows of 2 frames, got 3"),

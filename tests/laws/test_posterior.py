@@ -87,7 +87,7 @@ def test_score_of_the_likelihood_in_one_dimension() -> None:
 
 @pytest.mark.parametrize(("sampler", "steps", "bias"), [(Heun(), 60, 0.02), (DDIM(), 120, 0.08)], ids=["Heun", "DDIM"])
 def test_draws_have_the_moments_of_the_posterior(sampler, steps, bias) -> None:
-    """With geometric levels from 80 to 0.002 the variance of every mode comes out 0.8 % too large by 60 steps of Heun, 4.4 % too small by 120 of DDIM."""
+    """With geometric levels from 80 to 0.002 variances come out 0.8 % too large by 60 steps of Heun, 4.4 % too small by 120 of DDIM."""
     target = line()
     ensemble = Guided(sampler, steps, max_batch=2000).sample(target.posterior(), 4000, rng=Rng(1))
     check_moments(ensemble.members, target, bias=bias)

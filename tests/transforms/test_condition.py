@@ -28,7 +28,8 @@ def normal(*shape: int, key: str) -> Tensor:
 
 def windows(n: int = 50, extras: int = 2) -> Tensor:
     """Condition windows: two fields (kelvin, pascal), known in the first frames, one extra in time, one static."""
-    values = torch.tensor([280.0, 1e5]).double().reshape(2, 1, 1, 1) + torch.tensor([2.0, 500.0]).reshape(2, 1, 1, 1) * normal(n, 2, T, *SPACE, key="v")
+    mean, std = torch.tensor([[280.0, 1e5], [2.0, 500.0]]).double().reshape(2, 2, 1, 1, 1)
+    values = mean + std * normal(n, 2, T, *SPACE, key="v")
     values[:, :, HISTORY:] = values[:, :, HISTORY - 1 : HISTORY]
     known = torch.zeros(n, 1, T, *SPACE).double()
     known[:, :, :HISTORY] = 1

@@ -4,8 +4,9 @@ The posterior mean is extrapolated linearly in lam to the middle of the step fro
 
     x_s = (sigma_s/sigma_t) x_t - alpha_s (e^{-h} - 1) [D_t + h/(2 h') (D_t - D_t')],    h = lam_s - lam_t,  h' the step before
 
-and the first step, and the step to time 0, are DDIM steps. On a Gaussian it keeps the variance of every mode to about 1 % in 20 steps where
-Heun's method needs 60 evaluations. Reference: Lu et al., DPM-Solver++, 2022.
+and the first step, and the step to time 0, are DDIM steps. On a Gaussian with a spectrum k^-3 it keeps the variance of every mode to 3.5 %
+in 20 steps (u from 80 to 0.002, uniform in lam), for which Heun's method needs 60 evaluations, and to 1.2 % in 40.
+Reference: Lu et al., DPM-Solver++, 2022.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from physdiff.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.samplers.ddim import DDIM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import CosineSchedule, EDMSchedule, RectifiedSchedule, Schedule, VESchedule, VPSchedule
 
@@ -55,7 +56,7 @@ def test_second_order_and_the_golden_errors_of_the_card() -> None:
     schedule = VPSchedule()
     start = norm.ppf((np.arange(64) + 0.5) / 64)
     exact = torch.from_numpy(flow_end(start)).reshape(64, 1, 1, 1)
-    denoiser = MixtureDenoiser(schedule, torch.from_numpy(WEIGHTS), torch.from_numpy(MEANS).reshape(2, 1, 1, 1), torch.from_numpy(STDS))
+    denoiser = MixtureDenoiser(schedule, torch.from_numpy(WEIGHTS), torch.from_numpy(MEANS).reshape(2, 1, 1, 1), stds=torch.from_numpy(STDS))
     error = {}
     for steps in (20, 80, 160, 320):
         times = schedule.time_of(torch.linspace(-4, 3, steps + 1, dtype=torch.float64))
@@ -113,6 +114,17 @@ def test_the_spread_of_a_red_spectrum() -> None:
         assert error[DPMSolver2M] == pytest.approx(second, rel=0.02)
 
 
+def test_the_claim_of_the_docstring() -> None:
+    """Variances of the same spectrum from pure noise to clean: 3.5 % in 20 evaluations, for which Heun needs 59; 1.2 % in 40."""
+    k = torch.arange(1, 65, dtype=torch.float64)
+    variance, schedule = k**-3 / (k**-3).mean(), EDMSchedule(0.002, 80.0)
+    worst = []
+    for sampler, steps in ((DPMSolver2M(), 20), (Heun(), 30), (DPMSolver2M(), 40)):
+        out = sampler.run(gaussian(schedule, variance), torch.full((1, 1, 1, 64), 80.0).double(), timesteps(schedule, steps), rng=Rng(0))
+        worst.append(float((out.flatten() ** 2 / variance - 1).abs().max()))
+    assert worst == pytest.approx([0.035, 0.037, 0.0121], rel=0.03)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_a_point_mass_is_reached_whatever_the_steps(schedule: Schedule) -> None:
     denoiser = gaussian(schedule, torch.zeros(3), mean=0.7)
@@ -139,7 +151,7 @@ def test_converges_from_infinite_noise(schedule: Schedule) -> None:
 
 def test_the_first_step_and_the_last_are_ddim() -> None:
     schedule, x = VPSchedule(), normal(4, 1, 1, 3, key="x")
-    denoiser = MixtureDenoiser(schedule, torch.ones(2), normal(2, 1, 1, 3, key="m"), torch.tensor([0.3, 0.6]).double())
+    denoiser = MixtureDenoiser(schedule, torch.ones(2), normal(2, 1, 1, 3, key="m"), stds=torch.tensor([0.3, 0.6]).double())
     for times in ([0.9, 0.4], [0.9, 0.0]):
         grid = torch.tensor(times, dtype=torch.float64)
         assert torch.equal(DPMSolver2M().run(denoiser, x, grid, rng=Rng(0)), DDIM().run(denoiser, x, grid, rng=Rng(0)))
@@ -156,7 +168,7 @@ def test_one_evaluation_per_step_and_no_randomness() -> None:
             self.calls += 1
             return super().forward(x_t, t, cond)
 
-    denoiser = Counting(VPSchedule(), torch.ones(2), normal(2, 1, 1, 3, key="m"), torch.tensor([0.3, 0.6]))
+    denoiser = Counting(VPSchedule(), torch.ones(2), normal(2, 1, 1, 3, key="m"), stds=torch.tensor([0.3, 0.6]))
     x, times = normal(2, 1, 1, 3, key="x"), timesteps(VPSchedule(), 12)
     first = DPMSolver2M().run(denoiser, x, times, rng=Rng(0))
     assert denoiser.calls == 12
@@ -166,6 +178,6 @@ def test_one_evaluation_per_step_and_no_randomness() -> None:
 
 def test_gradients_are_those_of_finite_differences() -> None:
     schedule = VPSchedule()
-    denoiser = MixtureDenoiser(schedule, torch.ones(2), normal(2, 1, 1, 2, key="m"), torch.tensor([0.3, 0.6]).double())
+    denoiser = MixtureDenoiser(schedule, torch.ones(2), normal(2, 1, 1, 2, key="m"), stds=torch.tensor([0.3, 0.6]).double())
     times = timesteps(schedule, 10)
     assert torch.autograd.gradcheck(lambda x: DPMSolver2M().run(denoiser, x, times, rng=Rng(0)), normal(2, 1, 1, 2, key="x").requires_grad_())

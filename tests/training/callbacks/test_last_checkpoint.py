@@ -1,0 +1,85 @@
+"""A checkpoint is whole or the old one; it is written when due, after everything else has moved."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from physdiff.base.errors import InputError
+from physdiff.training.callbacks.last_checkpoint import AtomicCheckpointIO, LastCheckpoint
+from physdiff.training.callbacks.weight_average import WeightAverage
+from tests.training.callbacks.quadratic import Quadratic, loader, trainer
+
+
+class Witness(LastCheckpoint):
+    """Notes at which steps it saves, and whether the average has moved by then."""
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        self.steps, self.averaged = [], []
+
+    def _save(self, trainer) -> None:
+        super()._save(trainer)
+        found = torch.load(self.path, weights_only=True)
+        self.steps.append(found["global_step"])
+        self.averaged.append(int(found["averaging_state"]["n_averaged"]))
+
+
+@pytest.mark.parametrize(("every", "accumulate", "expected"), [(3, 1, [3, 6, 7]), (2, 2, [2, 4, 6, 7]), (50, 1, [7])])
+def test_when_it_saves(tmp_path, every, accumulate, expected) -> None:
+    witness = Witness(tmp_path / "new", every=every)
+    trainer(witness, WeightAverage(0.9), max_steps=7, accumulate_grad_batches=accumulate).fit(Quadratic(), loader(), loader(1))
+    assert witness.steps == witness.averaged == expected
+    assert os.listdir(tmp_path / "new") == ["last.ckpt"]
+
+
+def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch) -> None:
+    trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader())
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def broken(checkpoint, path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader())
+    assert (tmp_path / "last.ckpt").read_bytes() == before and os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_the_new_one_appears_at_once(tmp_path, monkeypatch) -> None:
+    """While it is being written, its name is not there; then it is renamed within its folder."""
+    moves = []
+    replace = os.replace
+
+    def watched(source, target) -> None:
+        assert source.parent == target.parent and not target.exists()
+        moves.append(torch.load(source, weights_only=True)["global_step"])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader())
+    assert moves == [2]
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:
+    for name in (".last.ckpt.12345.part", ".other.ckpt.1.part", "notes.txt"):
+        (tmp_path / name).write_text("half")
+    trainer(LastCheckpoint(tmp_path), max_steps=1).fit(Quadratic(), loader())
+    assert sorted(os.listdir(tmp_path)) == [".other.ckpt.1.part", "last.ckpt", "notes.txt"]
+
+
+def test_nothing_new_is_not_saved_again(tmp_path) -> None:
+    trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader())
+    stamp = (tmp_path / "last.ckpt").stat().st_mtime_ns
+    trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader(), ckpt_path=str(tmp_path / "last.ckpt"), weights_only=True)
+    assert (tmp_path / "last.ckpt").stat().st_mtime_ns == stamp
+
+
+def test_wrong_arguments(tmp_path) -> None:
+    with pytest.raises(InputError, match="every"):
+        LastCheckpoint(tmp_path, every=0)
+    with pytest.raises(InputError, match="storage options"):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "a.ckpt", storage_options={"key": 1})

@@ -1,0 +1,131 @@
+"""From a data set to a prior: what is chosen, and that it fits together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.rng import Rng
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.training.recipe import Recipe, prepare
+from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.frames import DropHistory, FramesToChannels
+from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.wavelet import WaveletTransform
+from tests.training.problems import calendar, line, tiny
+
+
+def parts(prior: DiffusionPrior) -> list[type]:
+    assert isinstance(prior.transform, Compose)
+    return [type(p) for p in prior.transform]
+
+
+FOLD = [FramesToChannels, WaveletTransform, Normalizer]
+
+
+@pytest.mark.parametrize(
+    ("ds", "recipe", "expected"),
+    [
+        (calendar(80), Recipe(history=2, horizon=2), [DropHistory, Anomaly, SubtractGuess, Normalizer, *FOLD]),
+        (calendar(80), Recipe(history=2, horizon=2, guess="increment"), [DropHistory, Anomaly, Increment, Normalizer, *FOLD]),
+        (calendar(30), Recipe(history=2, horizon=2, guess="none"), [DropHistory, Anomaly, Normalizer, *FOLD]),
+        (calendar(80), Recipe(history=2, horizon=2, wavelet="none"), [DropHistory, Anomaly, SubtractGuess, Normalizer, FramesToChannels]),
+        (line(), Recipe(history=1, horizon=2), [DropHistory, Increment, Normalizer, *FOLD]),
+        (line(), Recipe(history=0, horizon=1, gaussian="no"), [Normalizer, *FOLD]),
+        (calendar(80), Recipe(history=0, horizon=1), [Anomaly, Normalizer, FramesToChannels]),
+    ],
+)
+def test_the_chain(ds, recipe, expected) -> None:
+    prior, data = prepare(ds, recipe, network=tiny)
+    assert parts(prior) == expected
+    batch = default_collate([data.train_windows[i] for i in range(len(data.train_windows))])
+    completed = prior.complete(batch.get("cond"), batch.get("guess"))
+    z, c = prior.encode(batch["x"], completed), prior.encode_cond(completed)
+    assert z.shape[1:] == prior.latent_shape and prior.denoiser.network.in_channels == z.shape[1] + (0 if c is None else c.shape[1])
+    # encoded training data have variance one in every channel, or nearly so where a linear guess took part
+    assert torch.allclose(z.square().mean((0, 2, *range(3, z.ndim))).sqrt(), torch.ones(z.shape[1]), atol=0.05)
+    # float32 near 280 K
+    assert torch.allclose(prior.decode(z, completed), batch["x"], atol=3e-4)
+    draws = prior.sample(2, cond=None if batch.get("cond") is None else batch["cond"][:1], rng=Rng(0))
+    assert draws.shape[1:] == prior.spec.shape and bool(draws.isfinite().all())
+
+
+def test_the_hour_needs_three_days() -> None:
+    by = [next(p for p in prepare(calendar(n), Recipe(history=0, horizon=1), network=tiny)[0].transform if isinstance(p, Anomaly)).by for n in (71, 72)]
+    assert by == ["all", "hour"]
+    with pytest.raises(DataError, match="hour"):
+        prepare(line(), Recipe(history=1, horizon=1, anomaly="hour"), network=tiny)
+
+
+def test_training_guesses_have_not_seen_their_window() -> None:
+    prior, data = prepare(calendar(80), Recipe(history=2, horizon=2), network=tiny)
+    item = data.train_windows[10]
+    own, honest = prior.complete(item["cond"][None]), prior.complete(item["cond"][None], item["guess"][None])
+    assert own.shape == honest.shape and not torch.allclose(own[:, -1, 2:], honest[:, -1, 2:], atol=1e-4)
+
+
+def test_a_gaussian_with_the_training_covariance_lies_under_a_prior_without_a_past() -> None:
+    prior, data = prepare(calendar(120), Recipe(history=0, horizon=1), network=tiny)
+    base = prior.denoiser.base
+    assert isinstance(base, GaussianDenoiser) and prior.latent_shape == (1, 1, 4, 6)
+    batch = default_collate([data.train_windows[i] for i in range(len(data.train_windows))])
+    z = prior.encode(batch["x"], prior.complete(batch["cond"]))
+    assert torch.allclose(base.mean, z.mean(0), atol=1e-5)
+    # tapering and shrinking leave the variances as they are
+    ones = torch.eye(24).reshape(24, 1, 1, 4, 6)
+    covariance = base.covariance(ones).reshape(24, 24)
+    assert torch.allclose(covariance.diagonal(), z.flatten(1).var(0), rtol=1e-3)
+    # an untrained network adds nothing: the prior IS the Gaussian, in kelvin
+    draws = prior.sample(2000, cond=batch["cond"][:1], rng=Rng(0), max_batch=500)
+    assert ((draws.std(0) / (batch["x"] - _hour_mean(prior, batch)).std(0) - 1).abs() < 4 / (2 * 2000) ** 0.5 + 0.03).all()
+
+
+def _hour_mean(prior: DiffusionPrior, batch: dict) -> torch.Tensor:
+    anomaly = next(p for p in prior.transform if isinstance(p, Anomaly))
+    return anomaly.mean_at(batch["cond"], batch["x"])
+
+
+def test_wide_windows_get_a_covariance_of_low_rank() -> None:
+    prior, data = prepare(line(), Recipe(history=1, horizon=2, gaussian="yes"), network=tiny)
+    assert prior.denoiser.base is not None
+    assert prior.sample(2, cond=data.train_windows[0]["cond"][None], rng=Rng(0)).isfinite().all()
+
+
+def test_a_prepared_prior_goes_through_a_file(tmp_path) -> None:
+    for recipe in (Recipe(history=2, horizon=2), Recipe(history=0, horizon=1)):
+        prior, data = prepare(calendar(80), recipe)
+        again = DiffusionPrior.load(prior.save(tmp_path / "p.prior"))
+        cond = data.train_windows[0]["cond"][None]
+        assert torch.equal(again.sample(2, cond=cond, rng=Rng(0)), prior.sample(2, cond=cond, rng=Rng(0)))
+
+
+def test_the_seed_makes_the_weights_and_leaves_the_callers_numbers_alone() -> None:
+    state = torch.get_rng_state()
+    nets = [prepare(line(), Recipe(history=1, horizon=1), network=tiny, seed=seed)[0].denoiser.network for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), state)
+    first = [torch.cat([p.flatten() for p in net.parameters()]) for net in nets]
+    assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
+
+
+def test_validation_windows_are_of_the_same_kind() -> None:
+    prior, data = prepare(calendar(80), Recipe(history=2, horizon=2), val=calendar(30, key="val"), network=tiny)
+    batch = next(iter(data.val_dataloader()))
+    assert batch["x"].shape[1:] == prior.spec.shape and batch["cond"].shape[1] == len(prior.cond_spec.names)
+
+
+def test_the_wavelet_of_the_command_line() -> None:
+    assert Recipe().with_wavelet(WaveletTransform("db4", 2)) == Recipe(wavelet="db4", levels=2)
+    with pytest.raises(InputError, match="one wavelet"):
+        Recipe().with_wavelet(WaveletTransform("haar", 1, ("x",)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"history": -1}, {"horizon": 0}, {"anomaly": "day"}, {"guess": "best"}, {"gaussian": "maybe"}]
+)
+def test_choices_are_checked(options) -> None:
+    with pytest.raises(InputError, match="Recipe"):
+        Recipe(**options)
