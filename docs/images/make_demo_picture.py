@@ -2,7 +2,7 @@
 
     python docs/images/make_demo_picture.py --demo demo --out docs/images/demo.png
 
-Upper row: a forecast, some frames after the last known one. Lower row: the field of the last frame that the demo reconstructs from a forecast and noisy
+Upper row: a forecast, some frames after the last known one. Lower row: the last frame that the demo reconstructs from two known frames and noisy
 readings at the dots. Both show the truth, the mean of the members, one member, and their standard deviation.
 """
 
@@ -12,8 +12,6 @@ import argparse
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
 from physdiff.data.open import open_dataset, open_forecast
@@ -35,21 +33,19 @@ def demo_picture(folder: Path, lead: int = 8) -> Figure:
     one = forecast.sel(sample=sample, drop=True).isel(lead_time=[min(lead, forecast.sizes["lead_time"]) - 1])
     when = float(forecast["init_time"]) + one["lead_time"].values
     truth = flow.sel(sample=sample, drop=True)
+    then = truth.sel(time=when, method="nearest").rename(time="lead_time").assign_coords(lead_time=one["lead_time"])
+    places = read_stations(folder / "sensors.csv").points.numpy()
     figure = Figure(figsize=(10.0, 6.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1)
-    then = truth.sel(time=when, method="nearest").rename(time="lead_time").assign_coords(lead_time=one["lead_time"])
-    ensemble_maps(one, then, upper.subplots(1, 4, squeeze=False), shown=1)
-    places = read_stations(folder / "sensors.csv").points.numpy()
-    ensemble_maps(drawn, truth.sel(time=drawn["time"], method="nearest"), lower.subplots(1, 4, squeeze=False), shown=1, sensors=np.asarray(places))
-    start = show(truth, forecast)
-    upper.suptitle(f"forecast of frame {int(one.sizes['lead_time']) and min(lead, forecast.sizes['lead_time'])} after the last known one{start}", fontsize=10)
+    above = ensemble_maps(one, then, upper.subplots(1, 4, squeeze=False), shown=1)
+    below = ensemble_maps(drawn, truth.sel(time=drawn["time"], method="nearest"), lower.subplots(1, 4, squeeze=False), shown=1, sensors=places)
+    for panel in below.flat:
+        # dots beyond the centre of the last cell of a periodic axis would widen the map
+        panel.set(xlim=above[0, 0].get_xlim(), ylim=above[0, 0].get_ylim())
+    frames, points = min(lead, forecast.sizes["lead_time"]), f"{truth.sizes['y']} x {truth.sizes['x']} points"
+    upper.suptitle(f"forecast, {frames} frames after the last known one, {forecast.sizes['member']} members, {points}", fontsize=10)
     lower.suptitle(f"reconstruction from {len(places)} noisy point readings (dots)", fontsize=10)
     return figure
-
-
-def show(truth: xr.DataArray, forecast: xr.DataArray) -> str:
-    """Size of the ensemble and of the grid, for the heading."""
-    return f", {forecast.sizes['member']} members, {truth.sizes['y']} x {truth.sizes['x']} points"
 
 
 def main(argv: list[str] | None = None) -> None:

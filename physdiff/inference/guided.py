@@ -244,8 +244,9 @@ class Guided(PosteriorSampler):
     """Run a sampler on the guided denoiser.
 
     Exact for Gaussian priors and linear observations with the prior's own covariance (up to the sampler's steps); else a good approximation
-    whose spread should be checked (coverage, ranks). With C = I on a prior that is correlated, means are biased and spreads wrong (measured in
-    tests/laws/test_posterior.py).
+    whose spread should be checked (coverage, ranks). With C = I on a correlated prior means are biased and spreads too wide (by 0.4 prior standard
+    deviations and a third of the variance in tests/laws/test_posterior.py). Few steps change the spread too: on geometric levels 20 steps of Heun
+    give 9 % too much variance, 24 of DDIM 20 % too little.
 
     Args:
         sampler: How to sample; the prior's own if None.

@@ -18,17 +18,11 @@ from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.first_guess import GuessedWindows, batches_of, linear_first_guess
 from physdiff.data.windows import TrajectoryWindows
-from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.build import build_prior
-from physdiff.diffusion.covariance import low_rank_covariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.diffusion.preconditioned import PreconditionedDenoiser
-from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
-from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.grids.cartesian import CartesianGrid
-from physdiff.grids.grid import Grid
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.gaussian_base import with_gaussian
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
@@ -39,8 +33,6 @@ from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["Recipe", "prepare"]
-
-_DENSE = 6000  # entries up to which a covariance is kept whole: its eigenvectors take 144 MB in float32
 
 
 @dataclass(frozen=True)
@@ -128,7 +120,7 @@ def prepare(
             steps=recipe.steps,
         )
     if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):
-        prior = _with_gaussian(prior, source)
+        prior = with_gaussian(prior, source)
     return prior, TrajectoryDataModule(source, checked, batch_size=batch_size, seed=seed)
 
 
@@ -163,7 +155,7 @@ def _fit_transforms(
     stages += [SubtractGuess()] if kind == "linear" else [Increment(recipe.history)] if kind == "increment" else []
     stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=kind == "none" and anomaly is None)]
     stages += [FramesToChannels(recipe.horizon)]
-    if recipe.wavelet != "none" and not _dense(recipe, spec.shape):
+    if recipe.wavelet != "none":
         stages += [WaveletTransform(recipe.wavelet, recipe.levels), Normalizer(("channel",), centre=False)]
     guess = None if fit is None else fit.full
     plain = ConditionTransform(n, anomaly, None, guess=guess, history=recipe.history)
@@ -175,12 +167,6 @@ def _fit_transforms(
     return fitted, ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
 
 
-def _dense(recipe: Recipe, shape: tuple[int, ...]) -> bool:
-    """Whether the prior keeps a whole covariance, for which pixels are the right coefficients."""
-    size = int(torch.tensor(shape).prod())
-    return recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0 and size <= _DENSE)
-
-
 def _completed(source: TrajectoryWindows | GuessedWindows, condition: ConditionTransform) -> Iterator[Sample]:
     """Training windows with completed condition windows."""
     for start in range(0, len(source), 64):
@@ -189,36 +175,3 @@ def _completed(source: TrajectoryWindows | GuessedWindows, condition: ConditionT
         cond = None if "cond" not in items[0] else torch.stack([item["cond"] for item in items])
         guess = None if "guess" not in items[0] else torch.stack([item["guess"] for item in items])
         yield Sample(x, None if cond is None else condition.complete(cond, guess))
-
-
-def _taper(grid: Grid) -> float:
-    """Length over which sample correlations are trusted: 4 degrees, or a quarter of a box."""
-    return 4.0 if not isinstance(grid, CartesianGrid) else 0.25 * max(grid.extent)
-
-
-def _with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows) -> DiffusionPrior:
-    """Put the Gaussian denoiser with the training covariance of the coefficients under the network."""
-    denoiser = prior.denoiser
-    if not isinstance(denoiser, PreconditionedDenoiser):
-        raise DataError("Gaussian base: expected a network denoiser")
-    coefficients = []
-    for sample in batches_of(source):
-        coefficients.append(prior.encode(sample.x, prior.complete(sample.cond)))
-    z = torch.cat(coefficients)
-    size = z[0].numel()
-    schedule = EDMSchedule(0.02, 400.0)
-    if size <= _DENSE and z.shape[2:] == (1, *prior.spec.grid.shape):
-        covariance = tapered_covariance(z, pairwise_distance(prior.spec.grid), length=_taper(prior.spec.grid))
-        mean = z.mean(0)
-    else:
-        mean, covariance = low_rank_covariance(z, min(len(z) // 2, 400))
-    base = GaussianDenoiser(schedule, mean, covariance)
-    return DiffusionPrior(
-        PreconditionedDenoiser(denoiser.network, schedule, base=base),
-        prior.transform,
-        prior.spec,
-        sampler=prior.sampler,
-        steps=prior.steps,
-        cond_transform=prior.cond_transform,
-        cond_spec=prior.cond_spec,
-    )

@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from physdiff.training.datamodule import KeyedLoader
+
 
 class Quadratic(pl.LightningModule):
     """Loss (w - 1)^2 / 2 from w = 0 with gradient descent: w_n = 1 - (1 - lr)^n."""
@@ -21,16 +23,20 @@ class Quadratic(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         return 0.5 * (self.w - 1) ** 2
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.seen.append(self.w.item())
-        self.log("val_loss", 0.5 * (self.w - 1) ** 2)
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([self.w], lr=self.lr)
 
 
+class Validated(Quadratic):
+    """The same, validated."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.seen.append(self.w.item())
+        self.log("val_loss", 0.5 * (self.w - 1) ** 2)
+
+
 def loader(batches: int = 4) -> DataLoader:
-    return DataLoader(TensorDataset(torch.zeros(batches)))
+    return KeyedLoader(TensorDataset(torch.zeros(batches)))
 
 
 def trainer(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:

@@ -10,7 +10,7 @@ import torch
 from physdiff.base.errors import InputError
 from physdiff.training.callbacks.last_checkpoint import AtomicCheckpointIO, LastCheckpoint
 from physdiff.training.callbacks.weight_average import WeightAverage
-from tests.training.callbacks.quadratic import Quadratic, loader, trainer
+from tests.training.callbacks.quadratic import Quadratic, Validated, loader, trainer
 
 
 class Witness(LastCheckpoint):
@@ -30,7 +30,7 @@ class Witness(LastCheckpoint):
 @pytest.mark.parametrize(("every", "accumulate", "expected"), [(3, 1, [3, 6, 7]), (2, 2, [2, 4, 6, 7]), (50, 1, [7])])
 def test_when_it_saves(tmp_path, every, accumulate, expected) -> None:
     witness = Witness(tmp_path / "new", every=every)
-    trainer(witness, WeightAverage(0.9), max_steps=7, accumulate_grad_batches=accumulate).fit(Quadratic(), loader(), loader(1))
+    trainer(witness, WeightAverage(0.9), max_steps=7, accumulate_grad_batches=accumulate).fit(Validated(), loader(), loader(1))
     assert witness.steps == witness.averaged == expected
     assert os.listdir(tmp_path / "new") == ["last.ckpt"]
 

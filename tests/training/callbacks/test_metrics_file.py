@@ -10,7 +10,7 @@ import pytest
 from physdiff.base.errors import InputError
 from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
 from physdiff.training.callbacks.metrics_file import MetricsFile
-from tests.training.callbacks.quadratic import Quadratic, loader, trainer
+from tests.training.callbacks.quadratic import Quadratic, Validated, loader, trainer
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -24,7 +24,7 @@ def loss(step: int) -> float:
 
 def test_rows(tmp_path) -> None:
     path = tmp_path / "log" / "metrics.csv"
-    trainer(MetricsFile(path, every=3), max_steps=8).fit(Quadratic(), loader(), loader(1))
+    trainer(MetricsFile(path, every=3), max_steps=8).fit(Validated(), loader(), loader(1))
     found = rows(path)
     assert [r["step"] for r in found] == ["3", "4", "6", "8"]
     assert [r["epoch"] for r in found] == ["0", "0", "1", "1"]

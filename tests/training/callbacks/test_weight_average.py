@@ -7,7 +7,7 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.training.callbacks.weight_average import WeightAverage
-from tests.training.callbacks.quadratic import Quadratic, loader, trainer
+from tests.training.callbacks.quadratic import Quadratic, Validated, loader, trainer
 
 
 def expected(steps: int, decay: float) -> float:
@@ -21,7 +21,7 @@ def expected(steps: int, decay: float) -> float:
 
 @pytest.mark.parametrize("decay", [0.15, 0.9])
 def test_the_recursion(decay) -> None:
-    module = Quadratic()
+    module = Validated()
     trainer(WeightAverage(decay), max_steps=7).fit(module, loader(), loader(1))
     # float32, seven additions
     assert module.w.item() == pytest.approx(expected(7, decay), rel=1e-6)
@@ -30,7 +30,7 @@ def test_the_recursion(decay) -> None:
 
 
 def test_training_goes_on_with_the_weights_themselves() -> None:
-    module, plain = Quadratic(), Quadratic()
+    module, plain = Validated(), Validated()
     callback = WeightAverage(0.9)
     trainer(callback, max_steps=6).fit(module, loader(2), loader(1))
     trainer(max_steps=6).fit(plain, loader(2), loader(1))
@@ -40,7 +40,7 @@ def test_training_goes_on_with_the_weights_themselves() -> None:
 
 
 def test_one_move_per_optimiser_step() -> None:
-    module = Quadratic()
+    module = Validated()
     callback = WeightAverage(0.9)
     trainer(callback, max_steps=3, accumulate_grad_batches=2).fit(module, loader(), loader(1))
     assert int(callback._average_model.n_averaged) == 3
