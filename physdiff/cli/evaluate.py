@@ -6,13 +6,12 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from physdiff.base.rng import Rng
-from physdiff.cli.options import Select, opened
+from physdiff.cli.options import Select, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.write import write_dataset
@@ -65,6 +64,9 @@ def evaluate(
         out: Folder to write to.
         baselines: What it is compared with.
     """
+    folder = checked_folder(out)
+    check_at_least(baselines.members, 1, "baselines.members")
+    check_at_least(baselines.seed, 0, "baselines.seed")
     fc = open_forecast(forecast)
     names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
     target = open_dataset(truth, variables=names)
@@ -72,7 +74,6 @@ def evaluate(
     members = baselines.members or fc.sizes.get("member", 1)
     forecasts = {"forecast": fc, **baseline_forecasts(target, fc, train=train, members=members, rng=Rng(baselines.seed))}
     tables = score_tables(forecasts, target)
-    folder = Path(out)
     write_dataset(joined(tables), folder / "scores.nc", command=command_line())
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     page = forecast_report(folder, fc, target, tables=tables, facts=facts)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from torch import nn
 
 from physdiff import __version__
-from physdiff.cli.options import Select, Training, opened
+from physdiff.base.errors import DataError
+from physdiff.base.saved import describe
+from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.networks.unet import UNet
@@ -49,13 +53,15 @@ def fit(
         select: Which fields and times; leave test data out here.
     """
     start = time.monotonic()
+    target = checked_file(out)
+    folder = checked_folder(f"{out}.fit")
+    check_at_least(max_epochs, 1, "max_epochs")
     ds = opened(data, select)
-    folder = Path(f"{out}.fit")
     if transform is not None:
         recipe = recipe.with_wavelet(transform)
-    prior = train_prior(ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder)
+    prior = train_prior(ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder, source=_named(data, select))
     card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
-    path = prior.save(out, card=card)
+    path = prior.save(target, card=card)
     print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
 
 
@@ -68,19 +74,47 @@ def train_prior(
     max_epochs: int | None = None,
     folder: Path | None = None,
     resume: bool = True,
+    source: Mapping[str, Any] | None = None,
 ) -> DiffusionPrior:
-    """Prepare, say what it will cost, train, and return the prior in evaluation mode."""
+    """Prepare, say what it will cost, train, and return the prior in evaluation mode.
+
+    With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from).
+    """
     prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
     module = DiffusionModule(
         prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(training.roll or ()), seed=training.seed
     )
     parameters = sum(p.numel() for p in prior.parameters())
     print(f"prior    {len(data.train_windows)} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
+    if folder is not None:
+        _begin(folder, prior, training, source=source, resume=resume)
     max_steps = training.max_steps
     if training.seconds is not None:
         max_steps = _planned_steps(module, data, training, folder if resume else None)
     fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every, resume=resume)
     return prior.eval()
+
+
+def _named(data: str | list[str], select: Select) -> dict[str, Any]:
+    """What tells one set of data from another without reading it."""
+    return {"data": data, "select": asdict(select)}
+
+
+def _begin(folder: Path, prior: DiffusionPrior, training: Training, *, source: Mapping[str, Any] | None, resume: bool) -> None:
+    """Note what is trained in the folder; refuse to go on with another run's checkpoint, whose weights would not fit the statistics."""
+    budget = ("seconds", "floor", "max_steps", "save_every")
+    settings = {"model": describe(prior, {}), "training": {k: v for k, v in asdict(training).items() if k not in budget}, **(source or {})}
+    note, now = folder / "settings.json", json.loads(json.dumps(settings))
+    if resume and note.is_file() and (folder / "last.ckpt").is_file():
+        before = json.loads(note.read_text(encoding="utf-8"))
+        changed = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+        if changed:
+            raise DataError(
+                f"{folder}: expected to go on with the run that was begun there, got another {' and '.join(changed)}; "
+                "remove the folder to train anew, or choose another out"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(now, indent=1), encoding="utf-8")
 
 
 def _planned_steps(module: DiffusionModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from physdiff.base.rng import Rng
-from physdiff.cli.options import Select, opened
+from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.forecast.rollout import rollout
 
@@ -21,7 +21,7 @@ def forecast(
     members: int = 20,
     every: int = 1,
     seed: int = 0,
-    select: Select = Select(),  # noqa: B008 - a frozen value
+    select: Times = Times(),  # noqa: B008 - a frozen value
 ) -> None:
     """Forecast an ensemble from every start time of the data; run again to go on after an interruption.
 
@@ -36,8 +36,11 @@ def forecast(
         select: Which times are used as starts; the fields are those of the prior.
     """
     begin = time.monotonic()
+    target = checked_file(out)
+    for what, value, least in (("lead", lead, 1), ("members", members, 1), ("every", every, 1), ("seed", seed, 0)):
+        check_at_least(value, least, what)
     model = DiffusionPrior.load(prior)
     wanted = Select(list(model.spec.names), select.start, select.stop)
-    result = rollout(model, opened(initial, wanted), every=every, lead=lead, members=members, rng=Rng(seed), out=out)
+    result = rollout(model, opened(initial, wanted), every=every, lead=lead, members=members, rng=Rng(seed), out=target)
     starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)
-    print(f"wrote {starts} forecasts of {lead} steps with {members} members to {out} in {time.monotonic() - begin:.0f} s")
+    print(f"wrote {starts} forecasts of {lead} steps with {members} members to {target} in {time.monotonic() - begin:.0f} s")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-from physdiff.base.errors import InputError
+from physdiff.base.checks import check_positive
 from physdiff.base.rng import Rng
+from physdiff.cli.options import check_at_least, checked_file
 from physdiff.cli.parse import command_line
 from physdiff.data.generate import generate as generate_data
 from physdiff.data.write import write_dataset
@@ -40,6 +40,12 @@ class Frames:
     spin_up: float = 0.0
     substeps: int | None = None
 
+    def __post_init__(self) -> None:
+        check_at_least(self.count, 2, "frames.count")
+        check_positive(self.dt, "frames.dt")
+        check_positive(self.spin_up, "frames.spin_up", zero=True)
+        check_at_least(self.substeps, 1, "frames.substeps")
+
 
 def generate(
     out: str,
@@ -62,12 +68,12 @@ def generate(
         initial: Random initial field; a tenth of the box in length if not given.
         seed: Seed of the initial fields.
     """
-    if not isinstance(grid, CartesianGrid):
-        raise InputError("generate: expected a Cartesian grid, as in --grid.shape 256")
+    target = checked_file(out)
+    check_at_least(samples, 1, "samples")
     operators = Spectral(grid)
     stepper = ETDRK4(pde, operators)
     field = initial or RandomField(length=0.1 * min(grid.extent))
     times = [k * frames.dt for k in range(frames.count)]
     ds = generate_data(stepper, field, times, samples=samples, rng=Rng(seed), spin_up=frames.spin_up, substeps=frames.substeps)
-    path = write_dataset(ds, out, command=command_line())
+    path = write_dataset(ds, target, command=command_line())
     print(f"wrote {samples} trajectories of {frames.count} frames to {path}")

@@ -7,14 +7,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from physdiff.base.checks import check_one_of, check_positive
+from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
 from physdiff.cli.evaluate import standard_scores
-from physdiff.cli.options import Select, opened
+from physdiff.cli.options import Select, check_at_least, checked_file, opened
 from physdiff.cli.parse import command_line
+from physdiff.data.convert import spec_of
+from physdiff.data.leads import positions_of
 from physdiff.data.open import open_dataset
+from physdiff.data.timeline import as_times, show_time
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
@@ -32,7 +37,7 @@ METHODS = {"Guided": Guided}
 
 @dataclass(frozen=True)
 class Against:
-    """What the result is compared with, if it is to be.
+    """How the draws are made, and what they are compared with, if they are to be.
 
     Args:
         truth: Data that hold the true fields; gives scores and a report beside the output.
@@ -73,27 +78,41 @@ def infer(
         against: What the result is compared with.
     """
     begin = time.monotonic()
+    target = checked_file(out)
     check_one_of(method, METHODS, "infer method")
     check_positive(std, "infer std")
+    for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
+        check_at_least(value, least, what)
     model = DiffusionPrior.load(prior)
     readings = read_readings(sensors, model.spec)
     start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))
+    truth = None if against.truth is None else _truth(model, against.truth, None if start is not None and readings.times is None else readings.moments())
+    train = None if against.train is None else opened(against.train, Select(list(model.spec.names), None, against.stop))
     sampler = METHODS[method](steps=against.steps)
     result = reconstruct(model, readings, sampler, std=std, members=members, rng=Rng(against.seed), initial=start)
-    path = write_dataset(result, out, command=command_line())
+    path = write_dataset(result, target, command=command_line())
     count = readings.values.isfinite().sum()
     print(f"wrote {members} draws at {result.sizes['time']} times from {int(count)} readings to {path} in {time.monotonic() - begin:.0f} s")
-    if against.truth is not None:
-        _compare(model, readings, result, std=std, against=against, out=path)
+    if truth is not None:
+        found = {"posterior": result}
+        if train is not None and readings.times is not None:
+            found["optimal interpolation"] = interpolated(train, readings, std=std, members=members, rng=Rng(against.seed).child("oi"))
+        _compare(model, readings, found, truth=truth, out=path)
 
 
-def _compare(model: DiffusionPrior, readings: Readings, result: xr.Dataset, *, std: float, against: Against, out: Path) -> None:
+def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.Dataset:
+    """The true fields, on the prior's grid and at some of the times that were read, before any work is done."""
+    truth = open_dataset(path, variables=list(model.spec.names))
+    model.check_grid(spec_of(truth, model.spec.names, gaps=True), "against.truth")
+    times = as_times(truth["time"].values)
+    if moments is not None and (positions_of(moments, times) < 0).all():
+        got = f"{show_time(times.min())} to {show_time(times.max())}"
+        raise DataError(f"against.truth: expected some of the times that were read, {show_time(moments[0])} to {show_time(moments[-1])}; got {got}")
+    return truth
+
+
+def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, out: Path) -> None:
     names = list(model.spec.names)
-    truth = open_dataset(against.truth or "", variables=names)
-    found = {"posterior": result}
-    if against.train is not None and readings.times is not None:
-        train = opened(against.train, Select(names, None, against.stop))
-        found["optimal interpolation"] = interpolated(train, readings, std=std, members=result.sizes["member"], rng=Rng(against.seed).child("oi"))
     tables = {name: evaluate(ds, truth, standard_scores(ds.sizes["member"]), by=()) for name, ds in found.items()}
     for name, table in tables.items():
         for variable in names:

@@ -8,9 +8,11 @@ Exit codes: 0 done; 2 the command or its input is wrong (one sentence, no traceb
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 __all__ = ["main"]
 
@@ -31,37 +33,72 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
+        print(_help(), file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version"):
         from physdiff import __version__
 
         print(f"physdiff {__version__}")
         return 0
-    return _run(arguments[0], arguments[1:])
+    if arguments[0] not in VERBS:
+        return _unknown(arguments[0])
+    with _messages():
+        return _run(arguments[0], arguments[1:])
+
+
+def _unknown(verb: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    print(f"physdiff: expected one of {', '.join(VERBS)}; got {verb!r}{f'; did you mean {near[0]}?' if near else ''}", file=sys.stderr)
+    return 2
 
 
 def _run(verb: str, arguments: list[str]) -> int:
     from physdiff.base.errors import PhysdiffError
 
-    if verb not in VERBS:
-        import difflib
-
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        print(f"physdiff: expected one of {', '.join(VERBS)}; got {verb!r}{f'; did you mean {near[0]}?' if near else ''}", file=sys.stderr)
-        return 2
-    from physdiff.cli.parse import parsed
-
     try:
+        from physdiff.cli.parse import parsed
+
         function, options = parsed(verb, arguments)
         function(**options)
+        sys.stdout.flush()
     except PhysdiffError as error:
-        print(f"physdiff {verb}: {error}", file=sys.stderr)
+        print(f"physdiff {verb}: {' '.join(str(error).split()).removeprefix(f'{verb}: ')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"physdiff {verb}: interrupted; run the same command again to go on where it can", file=sys.stderr)
-        return 130
+        return _interrupted(verb)
+    except SystemExit as stop:
+        # --help and --print_config end so; Lightning turns Ctrl-C into an exit of its own
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _interrupted(verb)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BrokenPipeError:
+        # the reader (head, less) has gone; nothing more can be printed, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 0
+
+
+def _interrupted(verb: str) -> int:
+    print(f"physdiff {verb}: interrupted; run the same command again to go on where it can", file=sys.stderr)
+    return 130
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """What physdiff logs (costs, warnings) goes to the standard error as plain sentences."""
+    log, handler = logging.getLogger("physdiff"), logging.StreamHandler(sys.stderr)
+    level, onward = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = onward
 
 
 def _help() -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import xarray as xr
 
-from physdiff.base.errors import DataError
+from physdiff.base.checks import check_positive
+from physdiff.base.errors import DataError, InputError
 from physdiff.data.open import open_dataset
+from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
 
-__all__ = ["Select", "Training", "opened"]
+__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "opened"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,19 @@ class Select:
     """
 
     variables: list[str] | None = None
+    start: str | None = None
+    stop: str | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """Which times are used.
+
+    Args:
+        start: First time (a date, or a number where times are numbers).
+        stop: Last time.
+    """
+
     start: str | None = None
     stop: str | None = None
 
@@ -55,19 +72,72 @@ class Training:
     save_every: int = 100
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for what in ("floor", "max_steps", "batch_size", "save_every"):
+            check_at_least(getattr(self, what), 1, f"training.{what}")
+        check_at_least(self.seed, 0, "training.seed")
+        if self.seconds is not None:
+            check_positive(self.seconds, "training.seconds")
+        check_positive(self.lr, "training.lr")
+        check_positive(self.input_noise, "training.input_noise", zero=True)
+        if not 0 <= self.ema < 1:
+            raise InputError(f"training.ema: expected a number from 0 to below 1, got {self.ema}")
+
 
 def opened(path: str | list[str], select: Select) -> xr.Dataset:
     """Open files in house conventions and select."""
     ds = open_dataset(path, variables=select.variables)
     if select.start is None and select.stop is None:
         return ds
-    calendar = str(ds["time"].dtype).startswith("datetime64")
+    if not ds.indexes["time"].is_monotonic_increasing:
+        time_axis(as_times(ds["time"].values))  # says where
+    calendar = is_calendar(ds["time"].values)
     try:
         part = slice(*(v if v is None or calendar else float(v) for v in (select.start, select.stop)))
         chosen = ds.sel(time=part)
     except (ValueError, KeyError) as error:
         raise DataError(f"select: expected {'dates as 2019-03-15' if calendar else 'numbers'} for start and stop, got {select.start}, {select.stop}") from error
     if chosen.sizes["time"] == 0:
-        first, last = (str(ds["time"].values[i]) for i in (0, -1))
-        raise DataError(f"select: expected times within {first} to {last}, got none between {select.start} and {select.stop}")
+        first, last = (show_time(ds["time"].values[i]) for i in (0, -1))
+        raise DataError(f"select: expected times within {first} to {last}, got none between {select.start} and {select.stop}; shift start or stop")
     return chosen
+
+
+def check_at_least(value: int | None, least: int, what: str) -> None:
+    """Raise InputError if a whole number is too small; None is not given and passes."""
+    if value is not None and value < least:
+        raise InputError(f"{what}: expected a whole number, at least {least}, got {value}")
+
+
+def checked_file(path: str) -> Path:
+    """The path of a file to be written, before any work is done: no folder stands in its place and one that may be written to holds it.
+
+    Raises:
+        DataError: If it could not be written.
+    """
+    target = Path(path)
+    if not path or target.is_dir() or path.endswith(os.sep):
+        raise DataError(f"out: expected the name of a file to write, got {f'the folder {path}' if path else 'none'}; add a file name")
+    _check_writable(target.absolute().parent, target)
+    return target
+
+
+def checked_folder(path: str) -> Path:
+    """The path of a folder to be written to, likewise.
+
+    Raises:
+        DataError: If it could not be made or written to.
+    """
+    target = Path(path)
+    if not path:
+        raise DataError("out: expected the name of a folder to write to, got none")
+    _check_writable(target.absolute(), target)
+    return target
+
+
+def _check_writable(folder: Path, target: Path) -> None:
+    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise DataError(f"{target}: expected a folder to write into, got {there}, which is none; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DataError(f"{target}: expected a folder that may be written to, got {there}, which may not; check its permissions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
+import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from physdiff.base.errors import InputError, PhysdiffError
+from physdiff.cli.wording import sentence
 
 __all__ = ["command_line", "parsed"]
 
@@ -31,12 +32,20 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     positional = verb in _POSITIONAL
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     try:
-        config = parser.parse_args(list(arguments))
+        config = parser.parse_args(_one_list(arguments) if positional else list(arguments))
         return function, _plain(parser.instantiate(config))
-    except argparse.ArgumentError as error:
-        raise InputError(str(error)) from error
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from error
+    except PhysdiffError:
+        raise
+    except (argparse.ArgumentError, TypeError, ValueError, OSError) as error:
+        options = [name for action in parser._actions for name in action.option_strings]
+        raise InputError(sentence(str(error), function, options)) from error
+
+
+def _one_list(arguments: Sequence[str]) -> list[str]:
+    """Several files, as a shell makes them of a pattern, as the one list the parser takes."""
+    first = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
+    files = list(arguments[:first])
+    return [json.dumps(files), *arguments[first:]] if len(files) > 1 else list(arguments)
 
 
 def _plain(namespace: Any) -> dict[str, Any]:  # noqa: ANN401 - jsonargparse's Namespace

@@ -15,7 +15,7 @@ from physdiff.data.convert import ROWS, field_names, grid_of, spec_of
 from physdiff.data.open import open_dataset
 from physdiff.data.timeline import TimeAxis, as_times, is_calendar, show_time, time_axis
 
-__all__ = ["inspect_file"]
+__all__ = ["Inspection", "inspect_file", "inspection"]
 
 _MOST_VALUES = 50_000_000
 _BLOCK = 2**22
@@ -33,6 +33,19 @@ class _Facts:
     still: bool
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Args:
+        text: Lines that describe the files.
+        refusal: Why physdiff cannot use them; empty if it can.
+    """
+
+    text: str
+    refusal: str = ""
+
+
 def inspect_file(path: str | os.PathLike[str] | Sequence[str], *, variables: Sequence[str] | None = None) -> str:
     """Describe one or several files: variables, units, grid, time step, gaps, missing values, size, and what will be done with them.
 
@@ -46,6 +59,11 @@ def inspect_file(path: str | os.PathLike[str] | Sequence[str], *, variables: Seq
     Raises:
         DataError: If the file is missing, not netCDF, or has nothing that varies in time on a grid.
     """
+    return inspection(path, variables=variables).text
+
+
+def inspection(path: str | os.PathLike[str] | Sequence[str], *, variables: Sequence[str] | None = None) -> Inspection:
+    """As `inspect_file`, with the reason if physdiff will refuse the data."""
     ds = open_dataset(path, variables=variables)
     names = field_names(ds)
     warnings: list[str] = []
@@ -59,9 +77,14 @@ def inspect_file(path: str | os.PathLike[str] | Sequence[str], *, variables: Seq
     fixed = [str(n) for n in ds.data_vars if n not in names]
     if fixed:
         lines.append(f"  fixed in time: {', '.join(fixed)} (use as statics or mask)")
-    lines += ["", *_what_happens(ds, axis)]
+    try:
+        lines += ["", *_what_happens(ds, axis)]
+        refusal = ""
+    except PhysdiffError as error:
+        refusal = str(error)
+        lines += ["", f"physdiff will refuse this: {refusal}"]
     lines += ["", *(f"warning: {w}" for w in warnings)] if warnings else []
-    return "\n".join(lines)
+    return Inspection("\n".join(lines), refusal)
 
 
 def _title(path: str | os.PathLike[str] | Sequence[str]) -> str:
@@ -144,10 +167,7 @@ def _facts(field: xr.DataArray, every: int) -> _Facts:
 
 
 def _what_happens(ds: xr.Dataset, axis: TimeAxis | None) -> list[str]:
-    try:
-        spec = spec_of(ds, gaps=True)
-    except PhysdiffError as error:
-        return [f"physdiff will refuse this: {error}"]
+    spec = spec_of(ds, gaps=True)
     rows = int(np.prod([ds.sizes[d] for d in ROWS if d in ds.dims], dtype=np.int64))
     size = rows * ds.sizes["time"] * int(np.prod(spec.shape, dtype=np.int64)) * 4 / 2**20
     shape = ", ".join(map(str, (len(spec.names), "time", *spec.grid.shape)))

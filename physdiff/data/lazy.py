@@ -20,7 +20,7 @@ from xarray.core import indexing
 
 from physdiff.base.errors import DataError
 
-__all__ = ["EXPVER", "Files", "LazyField", "Piece"]
+__all__ = ["EXPVER", "Files", "LazyField", "Piece", "damaged"]
 
 EXPVER = "expver"
 
@@ -56,7 +56,7 @@ class Files:
 
 def _opened(path: str) -> xr.Dataset:
     if os.path.isdir(path):
-        raise DataError(f"{path}: expected a netCDF file, got a folder; a Zarr store has to be written to netCDF first")
+        raise DataError(f"{path}: expected a netCDF file, got a folder; give a pattern as in 'folder/*.nc' (a Zarr store has to be written to netCDF first)")
     if not os.path.exists(path):
         raise DataError(f"{path}: expected a netCDF file, found nothing there; check the path")
     try:
@@ -68,6 +68,11 @@ def _opened(path: str) -> xr.Dataset:
         raise DataError(f"{path}: expected a readable file, got {error.strerror}; check its permissions") from error
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: expected a netCDF file (classic, 64-bit or netCDF-4), got something else or a damaged one ({error})") from error
+
+
+def damaged(path: str, what: str, error: Exception) -> DataError:
+    """The error for values that cannot be read from a file that could be opened."""
+    return DataError(f"{path}: expected to read {what}, got an error ({error}); the file is damaged or cut off, fetch it again")
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,10 @@ class Piece:
                 low, high = int(places.min()), int(places.max())
                 keys.append(slice(low, high + 1))
                 left.append((axis, None if np.array_equal(places, np.arange(low, high + 1)) else places - low))
-        data = np.asarray(files.get(self.path).variables[self.variable][tuple(keys)].values)
+        try:
+            data = np.asarray(files.get(self.path).variables[self.variable][tuple(keys)].values)
+        except (RuntimeError, OSError) as error:
+            raise damaged(self.path, self.variable, error) from error
         for k, (_, places) in enumerate(left):
             data = data if places is None else np.take(data, places, axis=k)
         names = [axis for axis, _ in left]

@@ -15,7 +15,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError
 from physdiff.data.axes import HOUSE, PLANE, SPHERE, Axis, decode_times, role_of, space_axis
-from physdiff.data.lazy import EXPVER, Files, Piece
+from physdiff.data.lazy import EXPVER, Files, Piece, damaged
 from physdiff.data.names import level_name
 from physdiff.data.units import normal_unit
 
@@ -61,7 +61,13 @@ def scan(path: str, files: Files) -> list[Found]:
     Raises:
         DataError: If the file is missing or not netCDF, or has an axis that cannot be read.
     """
-    raw = files.get(path)
+    try:
+        return _scanned(files.get(path), path)
+    except (RuntimeError, OSError) as error:
+        raise damaged(path, "the coordinates", error) from error
+
+
+def _scanned(raw: xr.Dataset, path: str) -> list[Found]:
     bounds = {str(v.attrs[k]) for v in raw.variables.values() for k in ("bounds", "climatology") if k in v.attrs}
     fields = []
     for name, variable in raw.data_vars.items():

@@ -20,7 +20,9 @@ from physdiff.base.checks import check_finite
 from physdiff.base.errors import GridMismatch, InputError, SavedError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved, read, write
+from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.grids.field_spec import FieldSpec
@@ -79,7 +81,8 @@ class DiffusionPrior(Saved, nn.Module):
                 raise InputError("this prior is unconditional: expected no cond, got one; leave it out")
             return None
         if cond is None:
-            raise InputError(f"this prior is conditional: expected cond with {', '.join(self.cond_spec.names)}, got none; build it with data.windows.condition")
+            names = ", ".join(self.cond_spec.names)
+            raise InputError(f"this prior is conditional: expected cond with {names}, got none; build it with data.windows.condition")
         self.cond_spec.check(cond, "cond")
         if cond.shape[2] != self.spec.frames:
             raise ShapeError(f"cond: expected {self.spec.frames} frames, got {cond.shape[2]}")
@@ -141,16 +144,24 @@ class DiffusionPrior(Saved, nn.Module):
     def _sample(self, n: int, cond: Tensor | None, *, rng: Rng, max_batch: int) -> Tensor:
         like = self._state()
         times = timesteps(self.denoiser.schedule, self.steps)
-        _, sigma = self.denoiser.schedule(times[0])
         draws = []
         for start in range(0, n, max_batch):
             rows = range(start, min(start + max_batch, n))
             part = None if cond is None else (cond if cond.shape[0] == 1 else cond[start : rows.stop]).to(like)
             completed = self.complete(part)
-            noise = rng.child("start").normal_each(rows, self.latent_shape, like=like) * sigma.to(like)
-            z = self.sampler.run(self.denoiser, noise, times, cond=self.encode_cond(completed), rng=rng.child("path", start))
+            noise = rng.child("start").normal_each(rows, self.latent_shape, like=like)
+            encoded = self.encode_cond(completed)
+            z = self.sampler.run(self.denoiser, self._noisiest(noise, times[0], encoded), times, cond=encoded, rng=rng.child("path", start))
             draws.append(self.decode(z, completed))
         return self.masked(torch.cat(draws)) if draws else like.new_empty(0, *self.spec.shape)
+
+    def _noisiest(self, noise: Tensor, t: Tensor, encoded: Tensor | None) -> Tensor:
+        """The state at the noisiest time: exact with a Gaussian base, whose large patterns noise alone would not drown, else pure noise."""
+        denoiser = self.denoiser
+        base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser
+        if isinstance(base, GaussianDenoiser):
+            return base.noisy(noise, t, encoded)
+        return noise * self.denoiser.schedule(t)[1].to(noise)
 
     def _state(self) -> Tensor:
         """An empty tensor with the device of the denoiser and the dtype of the sampler's state."""
@@ -166,11 +177,11 @@ class DiffusionPrior(Saved, nn.Module):
         """Raise GridMismatch or InputError unless `spec` has this prior's grid, names, units and time step."""
         self.spec.grid.check_same(spec.grid, what)
         if spec.names != self.spec.names or spec.units != self.spec.units:
-            raise InputError(
-                f"{what}: expected the fields {dict(zip(self.spec.names, self.spec.units, strict=True))}, got {dict(zip(spec.names, spec.units, strict=True))}"
-            )
+            expected, got = (dict(zip(s.names, s.units, strict=True)) for s in (self.spec, spec))
+            raise InputError(f"{what}: expected the fields {expected}, got {got}; select and convert them")
         if abs(spec.dt - self.spec.dt) > 1e-6 * self.spec.dt or spec.time_unit != self.spec.time_unit:
-            raise GridMismatch(f"{what}: expected a time step of {self.spec.dt:g} {self.spec.time_unit}, got {spec.dt:g} {spec.time_unit}; subsample it")
+            wanted, found = (f"{s.dt:g} {s.time_unit}" for s in (self.spec, spec))
+            raise GridMismatch(f"{what}: expected a time step of {wanted}, got {found}; subsample it")
 
     def save(self, path: str | os.PathLike[str], *, card: Mapping[str, Any] | None = None) -> Path:
         """Write the prior to one file, atomically; `card` is JSON kept beside it (data, command, seed)."""

@@ -91,14 +91,27 @@ def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
     for c, name in enumerate(spec.names):
         for i, cell in enumerate(named.get(name, [])):
             values[c, i] = _value(cell, f"{path}, line {i + 2}, column {name!r}")
-    times = None
-    if "time" in named:
-        try:
-            calendar = any(not _is_number(cell) for cell in named["time"])
-            times = as_times(np.array(named["time"] if calendar else [float(c) for c in named["time"]]))
-        except ValueError as error:
-            raise DataError(f"{path}: expected dates (2019-03-16T05:00) or numbers in the column 'time', got {error}") from error
-    return Readings(points, values, times)
+    if not bool(values.isfinite().any()):
+        raise DataError(f"{path}: expected at least one reading of {' or '.join(spec.names)}, got empty cells only; drop the table or fill it")
+    return Readings(points, values, _times(named["time"], f"{path}") if "time" in named else None)
+
+
+def _times(cells: list[str], path: str) -> np.ndarray:
+    """Dates, taken as UTC, or numbers."""
+    if "" in cells:
+        raise DataError(f"{path}, line {cells.index('') + 2}, column 'time': expected a date or a number, got an empty cell; drop the line")
+    calendar = any(not _is_number(cell) for cell in cells)
+    try:
+        return as_times(np.array([_utc(c) for c in cells] if calendar else [float(c) for c in cells]))
+    except ValueError as error:
+        raise DataError(f"{path}: expected dates in UTC (2019-03-16T05:00) or numbers in the column 'time', got one that is none: {error}") from error
+
+
+def _utc(cell: str) -> str:
+    """The date without its zone, which numpy does not read."""
+    if re.search(r"[+-]\d\d:?\d\d$", cell) and ":" in cell[:-6]:
+        raise ValueError(f"{cell!r} has an offset; convert it to UTC")
+    return cell.removesuffix("Z")
 
 
 def _value(cell: str, where: str) -> float:
@@ -150,12 +163,13 @@ def reconstruct(
     if (known > 0) != (initial is not None):
         need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
         raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
+    Sensors(prior.spec, readings.points)  # a point outside is refused before any work is done
     draws, stamps, notes = [], [], []
     jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
     total = 1 if initial is not None else len(readings.moments())
     for times, posterior in tqdm(_posteriors(jobs, std), total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
-        ensemble = sampler.sample(posterior, members, rng=rng.child(max(tick, 0)))
+        ensemble = sampler.sample(posterior, members, rng=rng.child(tick) if tick >= 0 else rng.child("before", -tick))
         draws.append(ensemble.members[:, :, known:])
         stamps.append(np.zeros(1) if times is None else times[known:])
         notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})
@@ -197,6 +211,8 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
     assert prior.cond_spec is not None
     spec = prior.spec
     starts = KnownFrames(initial, history=known, spec=spec.with_frames(known))
+    if starts.trajectories > 1:
+        raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write the one meant to a file of its own")
     last = len(starts) - 1
     times = starts.times(last, ahead=spec.frames - known)
     y = torch.full((len(spec.names), spec.frames, readings.points.shape[0]), torch.nan)

@@ -142,7 +142,7 @@ def read_stations(path: str | os.PathLike[str], grid: Grid | None = None) -> Sta
     if not target.is_file():
         raise DataError(f"{target}: expected a CSV table of stations, found no file; check the path")
     try:
-        with target.open(newline="", encoding="utf-8") as file:
+        with target.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{target}: expected a CSV table of stations, got something else: {error}") from error

@@ -106,6 +106,8 @@ class NavierStokes(PDE):
 
     def velocity(self, u: Fields, D: Operators) -> Vector:
         """Velocity (x, y), mean flow included, from `u` with or without the stream function."""
+        if D.ndim != 2:
+            raise InputError(f"NavierStokes: expected a plane, got a grid of {D.ndim} dimensions; give the grid two sizes")
         psi_x, psi_y = D.grad(self.complete(u, D)["streamfunction"])
         along_x, along_y = self.mean_flow
         return psi_y + along_x, along_y - psi_x

@@ -7,10 +7,10 @@ keyed by (seed, step, window index), so that a run that was killed and resumed g
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -67,7 +67,7 @@ class DiffusionModule(pl.LightningModule):
         """The weight average."""
         return [WeightAverage(self.ema)] if self.ema else []
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay over the steps of the run (no decay if the run has no end)."""
         optimizer = torch.optim.AdamW(self.prior.denoiser.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=self._fused())
         total = self.trainer.estimated_stepping_batches
@@ -141,10 +141,9 @@ class DiffusionModule(pl.LightningModule):
         if "z" in batch:
             z, c, weights = batch["z"], batch.get("c"), batch.get("weights")
         else:
-            x, cond, guess = batch["x"], batch.get("cond"), batch.get("guess")
             if train and self.roll_axes:
-                x, cond, guess = (None if v is None else self._rolled(v, index, rng.child("roll")) for v in (x, cond, guess))
-            z, c, weights = encode_batch(self.prior, x, cond, guess=guess)
+                batch = {k: v if k == "index" else self._rolled(v, index, rng.child("roll")) for k, v in batch.items()}
+            z, c, weights = encode_batch(self.prior, batch["x"], batch.get("cond"), guess=batch.get("guess"))
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
         t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)

@@ -72,7 +72,9 @@ def _anchor(prior: DiffusionPrior) -> Tensor:
     return next(chain(prior.parameters(), prior.buffers()), torch.zeros(()))
 
 
-def encode_batch(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, guess: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def encode_batch(
+    prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, guess: Tensor | None = None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Physical windows to what a training step needs.
 
     Args:

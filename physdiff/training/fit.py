@@ -126,8 +126,8 @@ def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
     shapes = {name: tuple(value.shape) for name, value in found.items()}
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
-        name = wrong[0]
-        raise DataError(f"{path}: expected a checkpoint of this model, but {name} is {shapes.get(name)} there and {expected.get(name)} here; {remedy}")
+        there, here = shapes.get(wrong[0], "missing"), expected.get(wrong[0], "missing")
+        raise DataError(f"{path}: expected a checkpoint of this model, but {wrong[0]} is {there} there and {here} here; {remedy}")
 
 
 def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, seconds: float, floor: int = 600) -> tuple[int, float]:

@@ -15,11 +15,12 @@ import xarray as xr
 from torch import nn
 
 from physdiff.base.checks import check_one_of
-from physdiff.base.errors import DataError, InputError
+from physdiff.base.errors import InputError
 from physdiff.data.first_guess import GuessedWindows, batches_of, linear_first_guess
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.samplers.ddim import DDPM
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.gaussian_base import with_gaussian
@@ -47,7 +48,8 @@ class Recipe:
         guess: ``"linear"``, ``"increment"`` (the last known frame) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
-        steps: Sampler steps of the prior.
+        steps: Steps of the ancestral sampler (DDPM): its fresh noise mends errors of a briefly trained network, at the price of about 6 % of the
+            spread at 24 steps.
         gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
     """
 
@@ -57,7 +59,7 @@ class Recipe:
     guess: str = "auto"
     wavelet: str = "haar"
     levels: int = 1
-    steps: int = 20
+    steps: int = 24
     gaussian: str = "auto"
 
     def __post_init__(self) -> None:
@@ -117,6 +119,7 @@ def prepare(
             cond_spec=windows.cond_spec,
             cond_transform=condition,
             network=sized,
+            sampler=DDPM(),
             steps=recipe.steps,
         )
     if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):

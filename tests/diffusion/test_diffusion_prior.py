@@ -60,7 +60,8 @@ def conditional(**options: object) -> DiffusionPrior:
     cond = ConditionTransform(2, None, transform().parts[2], history=3, mean=mean, std=std)
     extra = cond.out_shape((4, 3, 4, 6))[0]
     options = {"sampler": DPMSolver2M(), "steps": 4, **options}
-    return DiffusionPrior(PreconditionedDenoiser(network(24 + extra, 24), FAST), transform(), SPEC, cond_transform=cond, cond_spec=COND_SPEC, **options)
+    denoiser = PreconditionedDenoiser(network(24 + extra, 24), FAST)
+    return DiffusionPrior(denoiser, transform(), SPEC, cond_transform=cond, cond_spec=COND_SPEC, **options)
 
 
 def window(batch: int, *, key: str = "window") -> Tensor:

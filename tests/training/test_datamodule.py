@@ -64,8 +64,8 @@ class Recorder(pl.LightningModule):
 
 def fitted(data: TrajectoryDataModule, **options: object) -> Recorder:
     module = Recorder()
-    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, **options}
-    trainer = pl.Trainer(num_sanity_val_steps=0, **options)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", num_sanity_val_steps=0, **quiet, **options)
     trainer.fit(module, data)
     assert trainer.limit_val_batches == 1.0  # as it was before
     return module

@@ -13,8 +13,9 @@ from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
-from physdiff.diffusion.objective import NoiseLaw
+from physdiff.diffusion.objective import NoiseLaw, denoising_loss
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.training import diffusion_module
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
@@ -107,6 +108,31 @@ def test_steps_leave_the_callers_random_numbers_alone_and_repeat() -> None:
         assert torch.equal(torch.get_rng_state(), state)
         runs.append(weights(module))
     assert torch.equal(*runs)
+
+
+def test_a_window_gets_new_noise_and_dropout_in_every_epoch(monkeypatch) -> None:
+    module, data = problem()
+    seen: dict[int, list[torch.Tensor]] = {}
+    kept = []
+
+    def recorded(denoiser, z, t, **options):
+        for index, noise in zip(batches.pop(0), options["noise"], strict=True):
+            seen.setdefault(index, []).append(noise)
+        return denoising_loss(denoiser, z, t, **options)
+
+    class Note(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            batches.append(batch["index"].tolist())
+
+    batches: list[list[int]] = []
+    monkeypatch.setattr(diffusion_module, "denoising_loss", recorded)
+    block = module.prior.denoiser.network.middle.blocks[0]
+    block.register_forward_hook(lambda _, __, ___: kept.append(torch.rand(())))  # where dropout's generator stands
+    trainer(max_epochs=3, callbacks=[Note()]).fit(module, data)
+    repeated = [noises for noises in seen.values() if len(noises) > 1]
+    assert len(repeated) > 10
+    assert not any(torch.equal(a, b) for noises in repeated for a, b in zip(noises, noises[1:], strict=False))
+    assert len({float(k) for k in kept}) == len(kept) == 9
 
 
 def test_the_seed_counts() -> None:

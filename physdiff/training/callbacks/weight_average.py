@@ -24,7 +24,7 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage(WeightAveraging):
-    """Lightning's weight averaging with a decay that grows, all weights in one pass, and the average in place also after a run with nothing left to do.
+    """Lightning's weight averaging with a decay that grows, all weights in one pass, on the device of the module.
 
     Args:
         decay: Largest decay d, in (0, 1).

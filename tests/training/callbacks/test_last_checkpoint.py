@@ -33,6 +33,10 @@ def test_when_it_saves(tmp_path, every, accumulate, expected) -> None:
     trainer(witness, WeightAverage(0.9), max_steps=7, accumulate_grad_batches=accumulate).fit(Validated(), loader(), loader(1))
     assert witness.steps == witness.averaged == expected
     assert os.listdir(tmp_path / "new") == ["last.ckpt"]
+    # the end too is saved with the weights themselves, from which a longer run can go on, beside their average
+    found = torch.load(witness.path, weights_only=True)
+    assert found["current_model_state"]["w"].item() == pytest.approx(1 - 0.75**7, rel=1e-6)
+    assert found["state_dict"]["w"].item() != found["current_model_state"]["w"].item()
 
 
 def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch) -> None:

@@ -40,7 +40,8 @@ def test_a_resumed_run_keeps_earlier_rows_and_drops_what_came_after_the_checkpoi
     trainer(MetricsFile(path, every=1), LastCheckpoint(tmp_path, every=3), max_steps=3).fit(Quadratic(), loader(8))
     with path.open("a") as file:
         file.write("4,0,0.25,99,\n5,0,0.2")  # a step that the checkpoint does not know, and half a row
-    trainer(MetricsFile(path, every=1), LastCheckpoint(tmp_path), max_steps=6).fit(Quadratic(), loader(8), ckpt_path=str(checkpoint), weights_only=True)
+    run = trainer(MetricsFile(path, every=1), LastCheckpoint(tmp_path), max_steps=6)
+    run.fit(Quadratic(), loader(8), ckpt_path=str(checkpoint), weights_only=True)
     assert [r["step"] for r in rows(path)] == list("123456")
     assert [float(r["loss"]) for r in rows(path)] == pytest.approx([loss(n) for n in range(6)], rel=1e-5)
     # a run from the start starts a new table
