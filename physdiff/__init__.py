@@ -182,9 +182,9 @@ if TYPE_CHECKING:
     from physdiff.data.split import split_samples as split_samples
     from physdiff.data.split import split_time as split_time
     from physdiff.data.statistics import fitted as fitted
+    from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows
     from physdiff.data.windows import condition as condition
     from physdiff.data.windows import condition_spec as condition_spec
-    from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows
     from physdiff.data.write import write_dataset as write_dataset
     from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser
     from physdiff.diffusion.analytic import MixtureDenoiser as MixtureDenoiser
@@ -216,8 +216,8 @@ if TYPE_CHECKING:
     from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence
     from physdiff.evaluation.persistence import persistence as persistence
     from physdiff.evaluation.physics import physics_residual as physics_residual
-    from physdiff.forecast.reconstruct import read_readings as read_readings
     from physdiff.forecast.reconstruct import Readings as Readings
+    from physdiff.forecast.reconstruct import read_readings as read_readings
     from physdiff.forecast.reconstruct import reconstruct as reconstruct
     from physdiff.forecast.rollout import Rollout as Rollout
     from physdiff.forecast.rollout import rollout as rollout
@@ -228,10 +228,10 @@ if TYPE_CHECKING:
     from physdiff.grids.interpolate import interpolation as interpolation
     from physdiff.grids.latlon import LatLonGrid as LatLonGrid
     from physdiff.inference.ensemble import Ensemble as Ensemble
-    from physdiff.inference.exact import exact_posterior as exact_posterior
     from physdiff.inference.exact import FieldTarget as FieldTarget
     from physdiff.inference.exact import GaussianTarget as GaussianTarget
     from physdiff.inference.exact import MixtureTarget as MixtureTarget
+    from physdiff.inference.exact import exact_posterior as exact_posterior
     from physdiff.inference.guided import Guided as Guided
     from physdiff.inference.guided import GuidedDenoiser as GuidedDenoiser
     from physdiff.inference.noise import GaussianNoise as GaussianNoise
@@ -243,10 +243,10 @@ if TYPE_CHECKING:
     from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
     from physdiff.inference.posterior import Posterior as Posterior
     from physdiff.inference.posterior import PosteriorSampler as PosteriorSampler
-    from physdiff.inference.sensors import read_stations as read_stations
     from physdiff.inference.sensors import Sensors as Sensors
-    from physdiff.networks.mlp import FourierMLP as FourierMLP
+    from physdiff.inference.sensors import read_stations as read_stations
     from physdiff.networks.mlp import MLP as MLP
+    from physdiff.networks.mlp import FourierMLP as FourierMLP
     from physdiff.networks.unet import UNet as UNet
     from physdiff.operators.autograd import Autograd as Autograd
     from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
@@ -301,8 +301,8 @@ if TYPE_CHECKING:
     from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
     from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
     from physdiff.training.fit import fit as fit
-    from physdiff.training.recipe import prepare as prepare
     from physdiff.training.recipe import Recipe as Recipe
+    from physdiff.training.recipe import prepare as prepare
     from physdiff.transforms.anomaly import Anomaly as Anomaly
     from physdiff.transforms.anomaly import Increment as Increment
     from physdiff.transforms.anomaly import SubtractGuess as SubtractGuess

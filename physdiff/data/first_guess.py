@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,24 +9,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from physdiff.base.errors import DataError
+from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.transforms.anomaly import Anomaly
 from physdiff.transforms.linear_forecast import LinearFit, LinearForecast, fit_linear_forecast
 from physdiff.transforms.transform import Sample
 
-__all__ = ["GuessedWindows", "batches_of", "linear_first_guess"]
+__all__ = ["GuessedWindows", "linear_first_guess"]
 
 _ENTRIES = 2**28  # 1 GiB of float32: more windows are thinned for the fit
-
-
-def batches_of(windows: Dataset[dict[str, Any]], batch_size: int = 64) -> Iterator[Sample]:
-    """The windows in order, as batches for `Transform.fitted_from`."""
-    size = len(windows)  # type: ignore[arg-type]
-    for start in range(0, size, batch_size):
-        items = [windows[i] for i in range(start, min(start + batch_size, size))]
-        x = torch.stack([item["x"] for item in items])
-        cond = torch.stack([item["cond"] for item in items]) if "cond" in items[0] else None
-        yield Sample(x, cond)
 
 
 def linear_first_guess(windows: TrajectoryWindows, anomaly: Anomaly | None, *, rank: int | None = None, folds: int = 5) -> LinearFit:
@@ -46,7 +36,7 @@ def linear_first_guess(windows: TrajectoryWindows, anomaly: Anomaly | None, *, r
         raise DataError("linear first guess: expected windows with known frames, got history = 0")
     every = max(1, -(-len(windows) * windows[0]["x"].numel() // _ENTRIES))
     thinned = torch.utils.data.Subset(windows, range(0, len(windows), every))
-    parts = [_anomalies(sample, anomaly) for sample in batches_of(thinned)]
+    parts = [_anomalies(sample, anomaly) for sample in stream(thinned)]
     return fit_linear_forecast(torch.cat(parts), windows.history, rank=rank, folds=folds, weights=windows.spec.grid.weights())
 
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from physdiff.base.errors import InputError
-from physdiff.data.first_guess import GuessedWindows, batches_of
+from physdiff.data.first_guess import GuessedWindows
+from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import Covariance, LowRankCovariance, dense_covariance, low_rank_covariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
-from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
@@ -64,7 +65,7 @@ def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWind
 def _pixels(prior: DiffusionPrior, head: Transform, source: TrajectoryWindows | GuessedWindows) -> Tensor:
     """Normalised windows before the wavelet, (n, C, T, *S)."""
     rows = []
-    for sample in batches_of(source):
+    for sample in stream(source):
         completed = prior.complete(sample.cond)
         x = torch.where(sample.x.isfinite(), sample.x, prior.centre(completed, like=sample.x))
         rows.append(head.encode(x, completed))

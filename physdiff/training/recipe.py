@@ -16,7 +16,8 @@ from torch import nn
 
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
-from physdiff.data.first_guess import GuessedWindows, batches_of, linear_first_guess
+from physdiff.data.first_guess import GuessedWindows, linear_first_guess
+from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -102,7 +103,7 @@ def prepare(
     extras = ("hour_sin", "hour_cos") if by == "hour" else ()
     windows = TrajectoryWindows(train, history=recipe.history, horizon=recipe.horizon, extras=extras)
     checked = None if val is None else TrajectoryWindows(val, history=recipe.history, horizon=recipe.horizon, extras=extras)
-    anomaly = None if by == "none" else Anomaly(by).fitted_from(partial(batches_of, windows), windows.spec, windows.cond_spec)
+    anomaly = None if by == "none" else Anomaly(by).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
     kind = _guess_kind(recipe, windows)
     fit = linear_first_guess(windows, anomaly) if kind == "linear" else None
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)

@@ -8,7 +8,8 @@ import torch
 
 import physdiff.data.first_guess as module
 from physdiff.base.errors import DataError
-from physdiff.data.first_guess import GuessedWindows, batches_of, linear_first_guess
+from physdiff.data.first_guess import GuessedWindows, linear_first_guess
+from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.transforms.anomaly import Anomaly
 from physdiff.transforms.condition import ConditionTransform
@@ -33,24 +34,24 @@ def windows(frames: int = 150, *, hole: bool = False) -> TrajectoryWindows:
 
 
 def anomaly_of(source: TrajectoryWindows) -> Anomaly:
-    return Anomaly("hour").fitted_from(lambda: batches_of(source), source.spec, source.cond_spec)
+    return Anomaly("hour").fitted_from(lambda: stream(source), source.spec, source.cond_spec)
 
 
 def test_batches_hold_all_windows_in_order() -> None:
     source = windows(20)
-    parts = list(batches_of(source, batch_size=7))
+    parts = list(stream(source, batch_size=7))
     assert [len(p.x) for p in parts] == [7, 7, 2]
     x, cond = torch.cat([p.x for p in parts]), torch.cat([p.cond for p in parts])
     for i in range(16):
         assert torch.equal(x[i], source[i]["x"])
         assert torch.equal(cond[i], source[i]["cond"])
-    assert next(batches_of(TrajectoryWindows(box(), history=0, horizon=2))).cond is None
+    assert next(stream(TrajectoryWindows(box(), history=0, horizon=2))).cond is None
 
 
 def test_the_fit_is_that_of_the_anomalies_with_the_weights_of_the_grid() -> None:
     source = windows()
     anomaly = anomaly_of(source)
-    sample = next(batches_of(source, batch_size=len(source)))
+    sample = next(stream(source, batch_size=len(source)))
     expected = fit_linear_forecast(anomaly.encode(sample.x, sample.cond), HISTORY, rank=4, weights=source.spec.grid.weights())
     fit = linear_first_guess(source, anomaly, rank=4)
     torch.testing.assert_close(fit.residuals, expected.residuals)
@@ -94,7 +95,7 @@ def test_training_and_inference_form_the_guess_alike() -> None:
 def test_the_guess_is_better_than_none() -> None:
     source = windows()
     anomaly = anomaly_of(source)
-    sample = next(batches_of(source, batch_size=len(source)))
+    sample = next(stream(source, batch_size=len(source)))
     variance = anomaly.encode(sample.x, sample.cond)[:, :, HISTORY:].square().mean((0, 1, 3, 4))
     error = linear_first_guess(source, anomaly).residuals.square().mean((0, 1, 3, 4))
     assert bool((error < 0.9 * variance).all())

@@ -6,13 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.data.statistics import fitted, mean_std, stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.transforms.anomaly import Anomaly
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.wavelet import WaveletTransform
 from tests.data.files import box, earth, smooth
 
 
@@ -66,3 +67,21 @@ def test_a_long_set_is_sampled_evenly():
     got = torch.cat([s.x for s in stream(windows, most=5, batch_size=2)])
     assert got.shape[0] == 5 and torch.equal(got[0], windows[0]["x"]) and torch.equal(got[-1], windows[23]["x"])
     assert torch.cat([s.x for s in stream(windows, batch_size=5)]).shape[0] == 24
+
+
+def test_a_bare_wavelet_gets_a_normaliser_before_and_one_per_band_after():
+    chain = fitted(WaveletTransform("haar"), earth(30))
+    x = torch.from_numpy(earth(30).t2m.values)[:, None, None].float()
+    z = chain.encode(x)
+    # the mean square of the very windows it was fitted on is one; statistics are kept in float32
+    assert torch.allclose(z.square().mean((0, 2, 3, 4)).sqrt(), torch.ones(4), atol=1e-3)
+    assert torch.allclose(chain.decode(z), x, atol=1e-3)
+    with pytest.raises(InputError, match="channel"):
+        fitted(WaveletTransform("haar", axes=("channel",)), earth(5))
+
+
+def test_an_anomaly_by_hour_brings_the_forcings_it_needs():
+    ds = earth(72)
+    alone = fitted(Anomaly(by="hour"), ds)
+    given_extras = fitted(Anomaly(by="hour"), ds, extras=("hour_sin", "hour_cos"))
+    assert torch.equal(alone.climatology, given_extras.climatology)
