@@ -49,7 +49,7 @@ NOISE = 0.3
 def main() -> None:
     """Run both tasks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default="../shared/data/reanalysis/era5_t2m_uk_hourly_2019-03-01_20.nc", help="the file named above")
     parser.add_argument("--out", default="results")
     parser.add_argument("--seconds", type=float, default=290.0, help="training budget of a forecast prior")
     parser.add_argument("--frame-seconds", type=float, default=90.0, help="training budget of the prior of single frames")

@@ -158,6 +158,9 @@ def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] |
         path: File to write; replaced only when the new one is complete.
         obj: The object.
         card: JSON data kept beside it (how it was made); `read` does not need it.
+
+    Raises:
+        SavedError: If the object cannot be described, or there is no folder to write into.
     """
     tensors: dict[str, Tensor] = {}
     description = describe(obj, tensors)
@@ -165,7 +168,12 @@ def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] |
         tensors.update({f"state.{k}": v.detach().cpu().contiguous().clone() for k, v in obj.state_dict().items()})
     meta = {"physdiff": str(FORMAT), "description": json.dumps(description), "card": json.dumps(dict(card or {}))}
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise SavedError(f"{target}: expected the name of a file to write, got a folder; add a file name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SavedError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         temporary.touch(exist_ok=False)

@@ -17,10 +17,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from physdiff.base.checks import check_positive
+from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.evaluate import baseline_forecasts, joined, show_table, standard_scores
 from physdiff.cli.fit import train_prior
-from physdiff.cli.options import Training
+from physdiff.cli.options import Training, check_at_least, checked_folder
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import to_tensor
 from physdiff.data.generate import generate
@@ -76,6 +78,14 @@ class Size:
     floor: int = 600
     sensors: float = 0.05
 
+    def __post_init__(self) -> None:
+        # windows of two known frames and four to come; forcing and spectra need some waves
+        for what, least in (("points", 16), ("samples", 2), ("frames", max(8, self.lead + 2)), ("cases", 1), ("lead", 1), ("floor", 1)):
+            check_at_least(getattr(self, what), least, f"size.{what}")
+        check_positive(self.seconds, "size.seconds")
+        if not 0 < self.sensors <= 1:
+            raise InputError(f"size.sensors: expected a share above 0, at most 1, got {self.sensors}")
+
 
 @dataclass
 class _Clock:
@@ -99,7 +109,9 @@ def demo(out: str = "demo", *, members: int = 20, seed: int = 0, size: Size = Si
         seed: Seed of everything.
         size: How large it all is.
     """
-    folder, clock = Path(out), _Clock()
+    folder, clock = checked_folder(out), _Clock()
+    check_at_least(members, 1, "members")
+    check_at_least(seed, 0, "seed")
     with clock.stage("generate turbulence"):
         train, test = turbulence(folder, size, seed)
     with clock.stage("train the prior"):

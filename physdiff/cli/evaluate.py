@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import xarray as xr
 from physdiff.base.rng import Rng
 from physdiff.cli.options import Select, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
+from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.write import write_dataset
 from physdiff.evaluation.climatology import climatology
@@ -26,6 +28,8 @@ from physdiff.scores.crps import crps
 from physdiff.scores.pointwise import ensemble_rmse, mae
 from physdiff.scores.reduce import Score
 from physdiff.scores.spread_skill import spread_skill
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Baselines", "baseline_forecasts", "evaluate", "joined", "score_tables", "show_table", "standard_scores"]
 
@@ -71,9 +75,13 @@ def evaluate(
     names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
     target = open_dataset(truth, variables=names)
     train = None if baselines.train is None else opened(baselines.train, Select(names, baselines.start, baselines.stop))
+    if train is not None:
+        grid_of(target[names]).check_same(grid_of(train[names]), "baselines.train")
     members = baselines.members or fc.sizes.get("member", 1)
     forecasts = {"forecast": fc, **baseline_forecasts(target, fc, train=train, members=members, rng=Rng(baselines.seed))}
     tables = score_tables(forecasts, target)
+    if train is not None and fc["init_time"].values.dtype.kind == "M" and train["time"].values.max() > fc["init_time"].values.min():
+        log.warning("the baselines learn from times that are forecast: set baselines.stop to a time before the first start")
     write_dataset(joined(tables), folder / "scores.nc", command=command_line())
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     page = forecast_report(folder, fc, target, tables=tables, facts=facts)

@@ -13,10 +13,11 @@ import xarray as xr
 from torch import nn
 
 from physdiff import __version__
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.saved import describe
-from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
+from physdiff.data.convert import spec_of
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
@@ -80,9 +81,12 @@ def train_prior(
 
     With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from).
     """
+    shape = spec_of(ds, gaps=True).grid.shape  # refuses what cannot be trained on, before anything is read for long
+    if recipe.wavelet != "none" and 2**recipe.levels > min(shape):
+        raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
     prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
     module = DiffusionModule(
-        prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(training.roll or ()), seed=training.seed
+        prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(as_list(training.roll) or ()), seed=training.seed
     )
     parameters = sum(p.numel() for p in prior.parameters())
     print(f"prior    {len(data.train_windows)} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
@@ -113,8 +117,11 @@ def _begin(folder: Path, prior: DiffusionPrior, training: Training, *, source: M
                 f"{folder}: expected to go on with the run that was begun there, got another {' and '.join(changed)}; "
                 "remove the folder to train anew, or choose another out"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: expected to write into this folder, got {error.strerror}; choose another place") from error
 
 
 def _planned_steps(module: DiffusionModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:

@@ -14,7 +14,7 @@ from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
 from physdiff.cli.evaluate import standard_scores
-from physdiff.cli.options import Select, check_at_least, checked_file, opened
+from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
 from physdiff.data.leads import positions_of
@@ -23,7 +23,7 @@ from physdiff.data.timeline import as_times, show_time
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
-from physdiff.evaluation.optimal_interpolation import field_covariance, optimal_interpolation
+from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
 from physdiff.forecast.reconstruct import Readings, read_readings, reconstruct
 from physdiff.inference.guided import Guided
 from physdiff.report.html import run_facts
@@ -79,6 +79,7 @@ def infer(
     """
     begin = time.monotonic()
     target = checked_file(out)
+    folder = checked_folder(f"{out}.report")
     check_one_of(method, METHODS, "infer method")
     check_positive(std, "infer std")
     for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
@@ -86,8 +87,9 @@ def infer(
     model = DiffusionPrior.load(prior)
     readings = read_readings(sensors, model.spec)
     start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))
-    truth = None if against.truth is None else _truth(model, against.truth, None if start is not None and readings.times is None else readings.moments())
-    train = None if against.train is None else opened(against.train, Select(list(model.spec.names), None, against.stop))
+    moments = None if start is not None and readings.times is None else readings.moments()
+    truth = None if against.truth is None else _truth(model, against.truth, moments)
+    law = None if against.train is None or readings.times is None else _law(model, against)
     sampler = METHODS[method](steps=against.steps)
     result = reconstruct(model, readings, sampler, std=std, members=members, rng=Rng(against.seed), initial=start)
     path = write_dataset(result, target, command=command_line())
@@ -95,9 +97,9 @@ def infer(
     print(f"wrote {members} draws at {result.sizes['time']} times from {int(count)} readings to {path} in {time.monotonic() - begin:.0f} s")
     if truth is not None:
         found = {"posterior": result}
-        if train is not None and readings.times is not None:
-            found["optimal interpolation"] = interpolated(train, readings, std=std, members=members, rng=Rng(against.seed).child("oi"))
-        _compare(model, readings, found, truth=truth, out=path)
+        if law is not None:
+            found["optimal interpolation"] = interpolated(law, readings, std=std, members=members, rng=Rng(against.seed).child("oi"))
+        _compare(model, readings, found, truth=truth, folder=folder)
 
 
 def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.Dataset:
@@ -111,7 +113,7 @@ def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.D
     return truth
 
 
-def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, out: Path) -> None:
+def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, folder: Path) -> None:
     names = list(model.spec.names)
     tables = {name: evaluate(ds, truth, standard_scores(ds.sizes["member"]), by=()) for name, ds in found.items()}
     for name, table in tables.items():
@@ -119,15 +121,25 @@ def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Data
             row = table.sel(variable=variable)
             print(f"{name:24} {variable:10} " + "  ".join(f"{k} {float(v):.3g}" for k, v in row.data_vars.items() if v.ndim == 0))
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
-    folder = out.with_name(out.name + ".report")
     values = {name: readings.values[c].numpy() for c, name in enumerate(names)}
     shown = Shown(readings.points.numpy(), values, readings.times)
-    print(f"wrote {posterior_report_page(folder, result, readings=shown, truth=truth, tables=tables, facts=facts)}")
+    print(f"wrote {posterior_report_page(folder, found['posterior'], readings=shown, truth=truth, tables=tables, facts=facts)}")
 
 
-def interpolated(train: xr.Dataset, readings: Readings, *, std: float, members: int, rng: Rng) -> xr.Dataset:
+def _law(model: DiffusionPrior, against: Against) -> FieldCovariance:
+    """The Gaussian law of the training data that optimal interpolation takes."""
+    train = opened(against.train or "", Select(list(model.spec.names), None, against.stop))
+    model.check_grid(spec_of(train, model.spec.names, gaps=True), "against.train")
+    return _covariance(train)
+
+
+def _covariance(train: xr.Dataset) -> FieldCovariance:
+    return field_covariance(train, localisation=4.0 if "latitude" in train.dims else None)
+
+
+def interpolated(train: xr.Dataset | FieldCovariance, readings: Readings, *, std: float, members: int, rng: Rng) -> xr.Dataset:
     """Optimal interpolation of every time's readings, members as the posterior's."""
-    law = field_covariance(train, localisation=4.0 if "latitude" in train.dims else None)
+    law = train if isinstance(train, FieldCovariance) else _covariance(train)
     parts = []
     for k, moment in enumerate(readings.moments()):
         now = readings.at(moment)

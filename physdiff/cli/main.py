@@ -8,6 +8,7 @@ Exit codes: 0 done; 2 the command or its input is wrong (one sentence, no traceb
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ VERBS = {
     "evaluate": "scores of a forecast against truth and baselines, and a report",
     "demo": "the whole chain on generated data, in minutes",
 }
+
+# what a place to write to may lack: space, or leave
+_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +81,11 @@ def _run(verb: str, arguments: list[str]) -> int:
         # the reader (head, less) has gone; nothing more can be printed, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _PLACE:
+            raise
+        print(f"physdiff {verb}: expected to write {error.filename or 'its output'}, got {error.strerror}; choose another place", file=sys.stderr)
+        return 2
     return 0
 
 

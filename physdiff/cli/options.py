@@ -13,7 +13,7 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.data.open import open_dataset
 from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
 
-__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "opened"]
+__all__ = ["Select", "Times", "Training", "as_list", "check_at_least", "checked_file", "checked_folder", "opened"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Select:
         stop: Last time used.
     """
 
-    variables: list[str] | None = None
+    variables: str | list[str] | None = None
     start: str | None = None
     stop: str | None = None
 
@@ -68,7 +68,7 @@ class Training:
     ema: float = 0.99
     batch_size: int = 16
     input_noise: float = 0.05
-    roll: list[str] | None = None
+    roll: str | list[str] | None = None
     save_every: int = 100
     seed: int = 0
 
@@ -84,9 +84,14 @@ class Training:
             raise InputError(f"training.ema: expected a number from 0 to below 1, got {self.ema}")
 
 
+def as_list(given: str | list[str] | None) -> list[str] | None:
+    """One name or several as a list."""
+    return [given] if isinstance(given, str) else given
+
+
 def opened(path: str | list[str], select: Select) -> xr.Dataset:
     """Open files in house conventions and select."""
-    ds = open_dataset(path, variables=select.variables)
+    ds = open_dataset(path, variables=as_list(select.variables))
     if select.start is None and select.stop is None:
         return ds
     if not ds.indexes["time"].is_monotonic_increasing:
@@ -95,11 +100,13 @@ def opened(path: str | list[str], select: Select) -> xr.Dataset:
     try:
         part = slice(*(v if v is None or calendar else float(v) for v in (select.start, select.stop)))
         chosen = ds.sel(time=part)
-    except (ValueError, KeyError) as error:
-        raise DataError(f"select: expected {'dates as 2019-03-15' if calendar else 'numbers'} for start and stop, got {select.start}, {select.stop}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        kind = "dates as 2019-03-15" if calendar else "numbers"
+        raise DataError(f"select: expected {kind} for start and stop, got {select.start} and {select.stop}; inspect shows the times") from error
     if chosen.sizes["time"] == 0:
         first, last = (show_time(ds["time"].values[i]) for i in (0, -1))
-        raise DataError(f"select: expected times within {first} to {last}, got none between {select.start} and {select.stop}; shift start or stop")
+        got = f"none from {select.start or first} to {select.stop or last}"
+        raise DataError(f"select: expected times within {first} to {last}, got {got}; shift start or stop")
     return chosen
 
 

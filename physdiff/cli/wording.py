@@ -103,11 +103,10 @@ def _type(message: str, name: str, function: Callable[..., Any], options: Sequen
         given = re.search(r"Given value: (.*)", message, re.S)
         wanted = [_plain(t) for t in re.split(r", (?![^\[]*\])", subtypes.group(1))]
     else:
-        match = None
-        for match in _WANTED.finditer(message):  # the innermost stands last
-            pass
-        if match is None:
+        matches = list(_WANTED.finditer(message))
+        if not matches:
             return None
+        match = matches[-1]  # the innermost
         wanted, given = [_plain(match.group(1))], match if match.group(2) else None
     got = "" if given is None else " ".join(given.group(given.lastindex or 0).split())
     got = re.sub(r"\. Got value: Namespace.*", "", got)
@@ -119,7 +118,7 @@ def _plain(text: str) -> str:
     words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "", "Tensor": ""}
     match = _TYPE.fullmatch(text.strip())
     inner = match.group(1) if match else text.strip()
-    return words.get(inner, inner)
+    return words.get(inner, "a list as '[a, b]'" if re.match(r"(list|tuple)\b", inner) else inner)
 
 
 def _near(given: str, options: Sequence[str]) -> str:

@@ -56,7 +56,8 @@ class Files:
 
 def _opened(path: str) -> xr.Dataset:
     if os.path.isdir(path):
-        raise DataError(f"{path}: expected a netCDF file, got a folder; give a pattern as in 'folder/*.nc' (a Zarr store has to be written to netCDF first)")
+        remedy = "give a pattern as in 'folder/*.nc'; a Zarr store has to be written to netCDF first"
+        raise DataError(f"{path}: expected a netCDF file, got a folder; {remedy}")
     if not os.path.exists(path):
         raise DataError(f"{path}: expected a netCDF file, found nothing there; check the path")
     try:

@@ -67,7 +67,7 @@ def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
     """Read a CSV table of readings.
 
     Columns: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one column per field, named as the field;
-    a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken.
+    a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken; lines without any are left out.
 
     Args:
         path: The table.
@@ -93,7 +93,9 @@ def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
             values[c, i] = _value(cell, f"{path}, line {i + 2}, column {name!r}")
     if not bool(values.isfinite().any()):
         raise DataError(f"{path}: expected at least one reading of {' or '.join(spec.names)}, got empty cells only; drop the table or fill it")
-    return Readings(points, values, _times(named["time"], f"{path}") if "time" in named else None)
+    times = _times(named["time"], f"{path}") if "time" in named else None
+    taken = values.isfinite().any(0)
+    return Readings(points[taken], values[:, taken], None if times is None else times[taken.numpy()])
 
 
 def _times(cells: list[str], path: str) -> np.ndarray:
@@ -212,7 +214,7 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
     spec = prior.spec
     starts = KnownFrames(initial, history=known, spec=spec.with_frames(known))
     if starts.trajectories > 1:
-        raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write the one meant to a file of its own")
+        raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write one to a file of its own")
     last = len(starts) - 1
     times = starts.times(last, ahead=spec.frames - known)
     y = torch.full((len(spec.names), spec.frames, readings.points.shape[0]), torch.nan)
@@ -220,8 +222,8 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
     if readings.times is not None:
         where = positions_of(readings.times, times)
         if (where < known).any():
-            bad = readings.times[np.flatnonzero(where < known)[0]]
-            raise DataError(f"readings: expected times {show_time(times[known])} to {show_time(times[-1])} (the frames to come), got {show_time(bad)}")
+            bad, coming = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
+            raise DataError(f"readings: expected times of the {spec.frames - known} frames to come, {coming}, got {show_time(bad)}; drop it")
     y[:, torch.from_numpy(where), torch.arange(len(where))] = readings.values
     window = torch.full((1, *spec.shape), torch.nan)
     window[0, :, :known] = starts.frames(0, last)

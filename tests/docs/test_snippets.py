@@ -1,7 +1,7 @@
 """The code printed in the documentation runs: every block of a page is run in a folder with small data.
 
 A block follows a comment that is invisible on the page, `<!-- test: old => new; old => new -->`: the replacements make it small.
-`<!-- not run: reason -->` exempts a block; one without either fails here. Shell blocks run their `physdiff` lines through the command's main function.
+`<!-- not run: reason -->` exempts a block; one without either fails here. Of shell blocks the `physdiff` lines run, by the command's main function.
 """
 
 from __future__ import annotations
