@@ -29,11 +29,23 @@ from physdiff.base.errors import PhysdiffError, SavedError
 __all__ = ["Saved", "build", "describe", "read", "write"]
 
 FORMAT = 1
-_ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "inference")
+_ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "solvers", "inference")
+
+
+class _ConstructorSignature:
+    """What `inspect.signature` shows for a class: its constructor's arguments, which `Saved.__new__` would hide."""
+
+    def __get__(self, instance: object | None, owner: type) -> inspect.Signature | None:
+        if instance is not None:
+            return None
+        signature = inspect.signature(owner.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty)
 
 
 class Saved:
     """Mixin that remembers the bound arguments of the constructor (no ``*args``, no ``**kwargs``)."""
+
+    __signature__ = _ConstructorSignature()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, D102 - it mirrors any constructor
         instance = super().__new__(cls)

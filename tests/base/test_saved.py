@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
+from physdiff.transforms.linear_forecast import LinearForecast
 from physdiff.transforms.normalizer import Normalizer
 
 
@@ -321,3 +323,9 @@ def test_a_file_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     assert stat.S_IMODE(write(tmp_path / "bag", Bag(1)).stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_help_shows_the_arguments_of_the_constructor():
+    names = list(inspect.signature(CartesianGrid).parameters)
+    assert names == ["shape", "extent", "origin", "periodic", "points", "length_unit"]
+    assert list(inspect.signature(LinearForecast).parameters)[:2] == ["patterns", "projection"]
