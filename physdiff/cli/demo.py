@@ -80,7 +80,7 @@ class Size:
 
     def __post_init__(self) -> None:
         # windows of two known frames and four to come; forcing and spectra need some waves
-        for what, least in (("points", 16), ("samples", 2), ("frames", max(8, self.lead + 2)), ("cases", 1), ("lead", 1), ("floor", 1)):
+        for what, least in (("points", 16), ("samples", 2), ("frames", 8), ("cases", 1), ("lead", 1), ("floor", 1)):
             check_at_least(getattr(self, what), least, f"size.{what}")
         check_positive(self.seconds, "size.seconds")
         if not 0 < self.sensors <= 1:
@@ -112,6 +112,7 @@ def demo(out: str = "demo", *, members: int = 20, seed: int = 0, size: Size = Si
     folder, clock = checked_folder(out), _Clock()
     check_at_least(members, 1, "members")
     check_at_least(seed, 0, "seed")
+    check_at_least(size.frames, size.lead + 2, "size.frames")  # two known ones before the first forecast
     with clock.stage("generate turbulence"):
         train, test = turbulence(folder, size, seed)
     with clock.stage("train the prior"):

@@ -89,7 +89,8 @@ def train_prior(
         prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(as_list(training.roll) or ()), seed=training.seed
     )
     parameters = sum(p.numel() for p in prior.parameters())
-    print(f"prior    {len(data.train_windows)} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
+    count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
+    print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
     if folder is not None:
         _begin(folder, prior, training, source=source, resume=resume)
     max_steps = training.max_steps

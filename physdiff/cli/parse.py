@@ -20,6 +20,16 @@ __all__ = ["command_line", "parsed"]
 _POSITIONAL = {"inspect": "path"}
 
 
+class _Parser(ArgumentParser):
+    """A parser whose help is for a terminal: no marks of code, and the verb's first sentence once."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 - as the parent, which differs between versions
+        """The help text."""
+        text: str = super().format_help(*args, **kwargs).replace("``", "")
+        title = (self.description or "").rstrip(".")
+        return text.replace(f"\n{title}:\n", "\narguments:\n")
+
+
 def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The function of a verb and its arguments, built.
 
@@ -27,7 +37,8 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
         InputError: If an option is unknown, missing, or of another type.
     """
     function = getattr(importlib.import_module(f"physdiff.cli.{verb}"), verb)
-    parser = ArgumentParser(prog=f"physdiff {verb}", description=(function.__doc__ or "").split("\n\n")[0], exit_on_error=False)
+    summary = (function.__doc__ or "").split("\n\n")[0].replace("``", "")
+    parser = _Parser(prog=f"physdiff {verb}", description=summary, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options")
     positional = verb in _POSITIONAL
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)

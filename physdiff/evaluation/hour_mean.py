@@ -30,12 +30,13 @@ class HourMean:
     table: Tensor
 
     def slots(self, times: np.ndarray) -> np.ndarray:
-        """Slot of each time, int64."""
+        """Slot of each time, int64; slot k begins at k/slots of the day, as in `Anomaly`, also where the first frame is at 00:30."""
         count = self.table.shape[0]
         if count == 1:
             return np.zeros(times.shape, dtype=np.int64)
         share = (times - times.astype("datetime64[D]")) / np.timedelta64(1, "D")
-        return np.round(share * count).astype(np.int64) % count
+        # the hundredth keeps rounding of the share from the slot before
+        return np.floor(share * count + 0.01).astype(np.int64) % count
 
     def at(self, times: np.ndarray) -> Tensor:
         """Mean fields at the times (T,): (C, T, *S)."""

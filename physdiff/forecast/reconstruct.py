@@ -166,7 +166,9 @@ def reconstruct(
         need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
         raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
     Sensors(prior.spec, readings.points)  # a point outside is refused before any work is done
-    draws, stamps, notes = [], [], []
+    draws: list[Tensor] = []
+    stamps: list[np.ndarray] = []
+    notes: list[dict[str, float]] = []
     jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
     total = 1 if initial is not None else len(readings.moments())
     for times, posterior in tqdm(_posteriors(jobs, std), total=total, desc="infer", unit="time", disable=None):
@@ -210,7 +212,7 @@ def _single_frames(prior: DiffusionPrior, readings: Readings) -> Iterator[_Job]:
 
 
 def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:
-    assert prior.cond_spec is not None
+    assert prior.cond_spec is not None and prior.cond_transform is not None
     spec = prior.spec
     starts = KnownFrames(initial, history=known, spec=spec.with_frames(known))
     if starts.trajectories > 1:
@@ -227,5 +229,5 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
     y[:, torch.from_numpy(where), torch.arange(len(where))] = readings.values
     window = torch.full((1, *spec.shape), torch.nan)
     window[0, :, :known] = starts.frames(0, last)
-    cond = condition(spec, prior.cond_spec.names, window, times=times)
+    cond = condition(spec, prior.cond_spec.names, window, times=times, fill=prior.cond_transform.fill)
     yield times, prior, cond, readings.points, y

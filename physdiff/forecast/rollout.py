@@ -202,11 +202,12 @@ class Rollout:
     def _condition(self, known: KnownFrames, cases: list[tuple[int, int]], *, known_frames: Tensor, block: int) -> Tensor:
         """Condition windows of a block, (rows, C', history + horizon, *S)."""
         prior, horizon = self.prior, self.prior.spec.frames - self.history
-        assert prior.cond_spec is not None
+        assert prior.cond_spec is not None and prior.cond_transform is not None
         unknown = known_frames.new_full((*known_frames.shape[:2], horizon, *known_frames.shape[3:]), torch.nan)
         first = block * horizon
         times = np.stack([known.times(s, ahead=first + horizon)[first:] for _, s in cases]).repeat(self.members, axis=0)
-        return condition(prior.spec, prior.cond_spec.names, torch.cat([known_frames, unknown], dim=2), times=times, statics=known.static_fields)
+        window, fill = torch.cat([known_frames, unknown], dim=2), prior.cond_transform.fill
+        return condition(prior.spec, prior.cond_spec.names, window, times=times, statics=known.static_fields, fill=fill)
 
     def _forecast(self, known: KnownFrames, cases: list[tuple[int, int]], bar: Any) -> Tensor:  # noqa: ANN401 - a tqdm bar
         """Forecasts of a group of starts, (starts, members, C, lead, *S)."""

@@ -20,6 +20,8 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, encode_batch
+from physdiff.transforms.anomaly import Anomaly
+from physdiff.transforms.compose import Compose
 
 __all__ = ["DiffusionModule"]
 
@@ -61,6 +63,10 @@ class DiffusionModule(pl.LightningModule):
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"DiffusionModule roll: expected periodic axes among {dims}, got {roll}")
+        parts = prior.transform if isinstance(prior.transform, Compose) else [prior.transform]
+        if roll and any(isinstance(p, Anomaly) for p in parts):
+            got = f"Anomaly, whose mean field belongs to its place, and roll = {tuple(roll)}"
+            raise InputError(f"DiffusionModule roll: expected a law that does not depend on the place, got {got}; take anomaly 'none' or no roll")
         self.roll_axes = tuple(dims.index(name) - len(dims) for name in roll)
 
     def configure_callbacks(self) -> list[pl.Callback]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from physdiff.base.errors import InputError
 from physdiff.data.first_guess import GuessedWindows
-from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import Covariance, LowRankCovariance, dense_covariance, low_rank_covariance
@@ -31,6 +31,7 @@ __all__ = ["with_gaussian"]
 
 _DENSE = 6000  # entries up to which a covariance is kept whole: its eigenvectors take 144 MB in float32
 _MOST_PATTERNS = 400
+_BATCH = 64
 
 
 def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows) -> DiffusionPrior:
@@ -63,11 +64,12 @@ def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWind
 
 
 def _pixels(prior: DiffusionPrior, head: Transform, source: TrajectoryWindows | GuessedWindows) -> Tensor:
-    """Normalised windows before the wavelet, (n, C, T, *S)."""
+    """Normalised windows before the wavelet, (n, C, T, *S); with a first guess those of the folds, as the network gets them."""
     rows = []
-    for sample in stream(source):
-        completed = prior.complete(sample.cond)
-        x = torch.where(sample.x.isfinite(), sample.x, prior.centre(completed, like=sample.x))
+    for start in range(0, len(source), _BATCH):
+        batch = default_collate([source[i] for i in range(start, min(start + _BATCH, len(source)))])
+        completed = prior.complete(batch.get("cond"), batch.get("guess"))
+        x = torch.where(batch["x"].isfinite(), batch["x"], prior.centre(completed, like=batch["x"]))
         rows.append(head.encode(x, completed))
     return torch.cat(rows)
 

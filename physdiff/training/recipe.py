@@ -16,8 +16,10 @@ from torch import nn
 
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
+from physdiff.data.convert import spec_of
 from physdiff.data.first_guess import GuessedWindows, linear_first_guess
 from physdiff.data.statistics import stream
+from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -46,7 +48,7 @@ class Recipe:
         horizon: Number of frames drawn at once.
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
             time axis allows it.
-        guess: ``"linear"``, ``"increment"`` (the last known frame) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows.
+        guess: ``"linear"``, ``"increment"`` (the last known frame, or its anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the ancestral sampler (DDPM): its fresh noise mends errors of a briefly trained network, at the price of about 16 % of the
@@ -101,9 +103,14 @@ def prepare(
     """
     by = _anomaly_kind(train, recipe)
     extras = ("hour_sin", "hour_cos") if by == "hour" else ()
-    windows = TrajectoryWindows(train, history=recipe.history, horizon=recipe.horizon, extras=extras)
-    checked = None if val is None else TrajectoryWindows(val, history=recipe.history, horizon=recipe.horizon, extras=extras)
+    spec = spec_of(train, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
+    made = partial(TrajectoryWindows, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras)
+    windows = made(train)
     anomaly = None if by == "none" else Anomaly(by).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
+    if anomaly is not None:
+        made = partial(made, fill=anomaly.overall)
+        windows = made(train)
+    checked = None if val is None else made(val)
     kind = _guess_kind(recipe, windows)
     fit = linear_first_guess(windows, anomaly) if kind == "linear" else None
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
@@ -135,7 +142,7 @@ def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:
         return "none"  # simulations: where a law is homogeneous a mean field is only sampling noise
     if "time" not in train.coords or not str(train["time"].dtype).startswith("datetime64"):
         return "all"
-    step = float((train["time"][1] - train["time"][0]).values.astype("timedelta64[s]").astype(float))
+    step = time_axis(as_times(train["time"].values)).dt
     days = step * train.sizes["time"] / 86400
     return "hour" if (86400 / step) % 1 == 0 and days >= 3 else "all"
 
@@ -156,7 +163,7 @@ def _fit_transforms(
     spec, cond_spec, n = source.spec, source.cond_spec, len(source.spec.names)
     stages: list[Transform] = [DropHistory(recipe.history)] if recipe.history else []
     stages += [] if anomaly is None else [anomaly]
-    stages += [SubtractGuess()] if kind == "linear" else [Increment(recipe.history)] if kind == "increment" else []
+    stages += [SubtractGuess()] if kind == "linear" else [Increment(recipe.history, anomaly)] if kind == "increment" else []
     stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=kind == "none" and anomaly is None)]
     stages += [FramesToChannels(recipe.horizon)]
     if recipe.wavelet != "none":

@@ -2,7 +2,7 @@ r"""Departures from what is expected: from a climatology, or from a first guess.
 
 `Anomaly` removes the mean of the training data at the same hour of the day (or over all times); what is left is what has to be learnt.
 On hourly temperature this alone halves the error of a forecast at 6 h. `SubtractGuess` removes a first guess that the condition carries.
-`Increment` removes the last known frame.
+`Increment` removes the last known frame, or its anomaly.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ class Anomaly(Transform):
         self.hour_channels = hour_channels
         self.climatology: Tensor | None
         self.register_buffer("climatology", climatology, persistent=False)
+
+    @property
+    def overall(self) -> Tensor:
+        """The expected field over all times of the day, (C, 1, *S): what stands for a value that is not known."""
+        if self.climatology is None:
+            raise NotFitted("Anomaly: expected a climatology, got none; use fitted(transform, data) first")
+        return self.climatology.mean(0).unsqueeze(1)
 
     def mean_at(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """The expected field at the last frames of the condition window, as many as `like` has: (B or 1, C, T or 1, *S)."""
@@ -151,18 +158,25 @@ class Increment(Transform):
 
     Args:
         history: Number of known frames; the last of them is subtracted.
+        anomaly: The `Anomaly` that stands before it in the chain, if one does: then the anomaly of that frame is subtracted, so that what is
+            left are changes, not the mean field with its sign turned.
     """
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, anomaly: Anomaly | None = None) -> None:
         super().__init__()
         if history < 1:
             raise InputError(f"Increment: expected history >= 1, got {history}")
-        self.history = history
+        self.history, self.anomaly = history, anomaly
 
     def _last(self, cond: Tensor | None, like: Tensor) -> Tensor:
         if cond is None:
             raise InputError("Increment: expected the condition window with the known frames, got none; pass cond")
-        return cond[:, : like.shape[1], self.history - 1 : self.history].to(like)
+        last = slice(self.history - 1, self.history)
+        known = cond[:, : like.shape[1]]
+        if self.anomaly is None:
+            return known[:, :, last].to(like)
+        mean = self.anomaly.mean_at(cond, known).expand_as(known)
+        return (known - mean)[:, :, last].to(like)
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:
         return x - self._last(cond, x)

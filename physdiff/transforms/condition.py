@@ -58,6 +58,11 @@ class ConditionTransform(Saved, nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
+    @property
+    def fill(self) -> Tensor | None:
+        """What `condition` puts where nothing was known, (C, 1, *S): an anomaly near zero; None (mean of the window) without an anomaly."""
+        return None if self.anomaly is None else self.anomaly.overall
+
     def complete(self, cond: Tensor, guess: Tensor | None = None) -> Tensor:
         """Append the first guess (the given one, or the own) to a condition window (B, C', T, *S); unchanged without one."""
         if self.guess is None:

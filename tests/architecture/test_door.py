@@ -88,17 +88,13 @@ def test_import_takes_less_than_a_fifth_of_a_second():
     assert min(cpu_seconds("import physdiff") for _ in range(3)) < 0.2
 
 
-HAS_CLI = (PACKAGE / "cli" / "main.py").exists()
-needs_cli = pytest.mark.skipif(not HAS_CLI, reason="the command line is not written yet")
 MAIN = "import sys; sys.argv[0] = 'physdiff'; from physdiff.cli.main import main; sys.exit(main())"
 
 
-@needs_cli
 def test_help_takes_less_than_one_and_a_half_seconds():
     assert min(cpu_seconds(MAIN, "--help") for _ in range(3)) < 1.5
 
 
-@needs_cli
 def test_the_command_makes_openmp_wait_passively_before_torch_is_loaded():
     """torch reads the policy when it loads: the entry point must set it first, and not load torch itself."""
     code = (

@@ -41,7 +41,8 @@ def test_the_table_itself_points_down():
 
 
 def test_every_folder_is_a_room_of_the_table():
-    unknown = [s for s in sources() if not s.is_door and s not in INNER]
+    entry = "physdiff/__main__.py"  # `python -m physdiff`: it calls the command and defines nothing
+    unknown = [s for s in sources() if not s.is_door and s not in INNER and s.where != entry]
     report([f"{s.where}: room {s.room!r} is not in floors.toml" for s in unknown])
 
 

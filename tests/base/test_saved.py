@@ -329,3 +329,12 @@ def test_help_shows_the_arguments_of_the_constructor():
     names = list(inspect.signature(CartesianGrid).parameters)
     assert names == ["shape", "extent", "origin", "periodic", "points", "length_unit"]
     assert list(inspect.signature(LinearForecast).parameters)[:2] == ["patterns", "projection"]
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SavedError, match="expected the name of a file to write, got a folder"):
+        write(tmp_path, CartesianGrid((4,)))
+    with pytest.raises(SavedError, match="expected a folder to write into, got .*; choose another place"):
+        write(tmp_path / "file" / "a.grid", CartesianGrid((4,)))
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from physdiff.base.errors import DataError
-from physdiff.data.inspect import inspect_file
+from physdiff.data.inspect import inspect_file, inspection
 from tests.data.files import box, earth, save
 
 
@@ -38,6 +38,13 @@ def test_a_bad_time_axis_is_told_not_raised(tmp_path, hours, message):
     text = inspect_file(save(earth(4, hours=np.array(hours)), tmp_path / "a.nc"))
     assert f"warning: time: expected {'increasing times, got ' if 'twice' in message else ''}{message.removeprefix('expected ')}" in text
     assert "physdiff will refuse this" in text
+
+
+def test_the_reason_for_a_refusal_is_told_apart_from_the_text(tmp_path):
+    good, bad = save(earth(), tmp_path / "good.nc"), save(earth(1), tmp_path / "bad.nc")
+    assert inspection(good).refusal == "" and inspection(good).text == inspect_file(good)
+    found = inspection(bad)
+    assert found.refusal.startswith("time: expected at least two time steps, got 1") and f"physdiff will refuse this: {found.refusal}" in found.text
 
 
 def test_samples_and_several_files(tmp_path):

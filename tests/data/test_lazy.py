@@ -102,3 +102,14 @@ def test_what_is_no_netcdf_is_refused(tmp_path):
     for path, message in ((text, "expected a netCDF file"), (tmp_path / "none.nc", "found nothing there"), (tmp_path / "store.zarr", "got a folder")):
         with pytest.raises(DataError, match=message):
             Files().get(str(path))
+
+
+def test_values_that_cannot_be_read_are_a_damaged_file(tmp_path):
+    """The header is whole, so the file opens; its checksums tell that the values are not."""
+    path = save(xr.Dataset({"u": (("time", "x"), smooth(400, 50))}), tmp_path / "a.nc", encoding={"u": {"fletcher32": True, "chunksizes": (100, 50)}})
+    raw = bytearray(path.read_bytes())
+    middle = len(raw) // 2
+    raw[middle : middle + 1000] = bytes(1000)
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match="a.nc: expected to read u, got an error .*; the file is damaged or cut off, fetch it again"):
+        Piece(str(path), "u", ("time", "x"), {}, 400).read(Files(), {"time": np.arange(400), "x": np.arange(50)}, ("time", "x"))

@@ -25,6 +25,19 @@ def test_the_table_is_the_mean_of_each_hour():
     assert abs(float(past.anomalies().mean())) < 1e-4
 
 
+@pytest.mark.parametrize(("step", "offset"), [(1, 30), (6, 180), (6, 350)])
+def test_frames_off_the_hour_get_the_mean_of_their_own_slot(step, offset):
+    ds = hourly(24 * 4).isel(time=slice(None, None, step))
+    ds = ds.assign_coords(time=ds["time"].values + np.timedelta64(offset, "m"))
+    hour = ds["time"].dt.hour.values // step
+    # the same value every day at the same time: nothing is left of it
+    ds["t2m"] = ds["t2m"].copy(data=(280.0 + hour[:, None, None] + 0 * ds["t2m"].values).astype("float32"))
+    past = TrainingFrames(ds, spec_of(ds))
+    assert past.mean.slots(past.times).tolist() == hour.tolist()
+    # float32 of 300 K
+    assert float(past.anomalies().abs().max()) < 1e-4
+
+
 def test_numbers_as_times_have_one_mean_over_all_samples():
     ds = simulations(3, 7)
     past = TrainingFrames(ds, spec_of(ds))

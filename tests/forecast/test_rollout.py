@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from tqdm import tqdm
 
 from physdiff.base.errors import DataError, Diverged, GridMismatch, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
+from physdiff.data.leads import KnownFrames
 from physdiff.data.open import open_forecast
 from physdiff.data.windows import condition_spec
 from physdiff.diffusion.analytic import GaussianDenoiser
@@ -23,10 +25,12 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.forecast.rollout import Rollout, history_of, rollout
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frames import DropHistory, FramesToChannels
 from tests.evaluation.processes import HOUR, ar1, hours, simulations
+from tests.training.problems import calendar, tiny
 
 PHI, HISTORY, HORIZON = 0.8, 2, 3
 
@@ -250,6 +254,24 @@ def test_errors(wrong, error, message):
     arguments = {"ds": data(), "lead": 2, "members": 2, "rng": Rng(0)} | wrong
     with pytest.raises(error, match=message):
         rollout(ar1_prior(), arguments.pop("ds"), **arguments)
+
+
+@pytest.mark.parametrize("anomaly", ["hour", "none"])
+def test_a_forecast_is_told_what_training_was_told_where_values_are_missing(anomaly):
+    ds = calendar(80)
+    values = ds["t2m"].values.copy()
+    values[:, 0, 0], values[20:40, 2, 3], values[31, :, 1] = np.nan, np.nan, np.nan  # land, a station that is out, a lost column
+    ds["t2m"] = ds["t2m"].copy(data=values)
+    prior, windows = prepare(ds, Recipe(history=2, horizon=2, anomaly=anomaly), network=tiny)
+    run, known = Rollout(prior, 2, 1, rng=Rng(0)), KnownFrames(ds, history=2, spec=prior.spec)
+    for k in (0, 25, 30):
+        cond = run._condition(known, [(0, k)], known_frames=run._start(known, [(0, k)]), block=0)
+        assert torch.equal(cond[0], windows.train_windows[k]["cond"])
+        if anomaly == "hour" and k == 25:  # no far field stands for a value that is not known
+            mean = prior.cond_transform.anomaly.climatology[:, 0].mean(0)
+            assert torch.equal(cond[0, 0, :, 2, 3], mean[2, 3].expand(4)) and torch.equal(cond[0, 0, :, 0, 0], mean[0, 0].expand(4))
+    later = run._forecast(known, [(0, 25)], tqdm(disable=True))
+    assert later[..., 0, 0].isnan().all() and later.isnan().sum() == later[..., 0, 0].numel()
 
 
 def test_a_prior_without_known_frames_is_refused():

@@ -211,6 +211,13 @@ def test_shifts_need_periodic_axes() -> None:
             problem(roll=(name,))
 
 
+def test_a_mean_field_that_stays_in_its_place_forbids_shifts() -> None:
+    ds = line().isel(sample=0)  # one trajectory: the recipe takes its mean out
+    with pytest.raises(InputError, match="does not depend on the place.*anomaly 'none'"):
+        problem(ds, Recipe(history=1, horizon=1), roll=("x",))
+    problem(ds, Recipe(history=1, horizon=1, anomaly="none"), roll=("x",))
+
+
 def test_input_noise_is_for_training() -> None:
     quiet, data = problem()
     loud = DiffusionModule(quiet.prior, input_noise=3.0)

@@ -51,6 +51,17 @@ def test_large_windows_get_leading_patterns(monkeypatch) -> None:
     assert prior.denoiser.base.covariance.mean_function(lambda c: c).item() == pytest.approx(z.flatten(1).var(0).mean().item(), rel=1e-4)
 
 
+def test_errors_of_a_first_guess_are_those_of_unseen_windows(monkeypatch) -> None:
+    monkeypatch.setattr(gaussian_base, "_DENSE", 0)  # patterns of the coefficients themselves
+    prior, data = prepare(calendar(80), Recipe(history=2, horizon=2, gaussian="yes"), network=tiny)
+    batch = training_windows(data)
+    honest = prior.encode(batch["x"], prior.complete(batch["cond"], batch["guess"])).double()
+    fitted = prior.encode(batch["x"], prior.complete(batch["cond"])).double()
+    seen, unseen = (z.flatten(1).var(0).mean().item() for z in (fitted, honest))
+    assert seen < 0.95 * unseen
+    assert prior.denoiser.base.covariance.mean_function(lambda c: c).item() == pytest.approx(unseen, rel=1e-4)
+
+
 def test_only_networks_get_one() -> None:
     prior, data = prepare(line(), Recipe(history=0, horizon=1), network=tiny)
     bare = DiffusionPrior(prior.denoiser.base, prior.transform, prior.spec, sampler=prior.sampler)

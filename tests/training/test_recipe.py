@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -62,11 +63,42 @@ def test_the_hour_needs_three_days() -> None:
         prepare(line(), Recipe(history=1, horizon=1, anomaly="hour"), network=tiny)
 
 
+def test_the_step_is_that_of_the_axis_not_of_its_first_frames() -> None:
+    ds = calendar(100).isel(time=[0, *range(7, 100)])  # frames are missing after the first
+    prior, _ = prepare(ds, Recipe(history=0, horizon=1), network=tiny)
+    assert next(p for p in prior.transform if isinstance(p, Anomaly)).by == "hour"
+
+
+@pytest.mark.parametrize("recipe", [Recipe(history=2, horizon=2), Recipe(history=1, horizon=1, guess="increment"), Recipe(history=0, horizon=1)])
+def test_where_data_never_have_values_draws_have_none(recipe) -> None:
+    land = np.zeros((4, 6), dtype=bool)
+    land[1:3, 2:4] = True
+    train, val = (ds.assign(t2m=ds["t2m"].copy(data=np.where(land, np.nan, ds["t2m"].values))) for ds in (calendar(80), calendar(30, key="val")))
+    prior, data = prepare(train, recipe, val=val, network=tiny)
+    assert torch.equal(prior.spec.mask, torch.from_numpy(~land)) and torch.equal(data.val_windows.spec.mask, prior.spec.mask)
+    draws = prior.sample(2, cond=data.train_windows[0]["cond"][None], rng=Rng(0))
+    assert torch.equal(draws.isnan(), torch.from_numpy(land).expand(draws.shape))
+
+
 def test_training_guesses_have_not_seen_their_window() -> None:
     prior, data = prepare(calendar(80), Recipe(history=2, horizon=2), network=tiny)
     item = data.train_windows[10]
     own, honest = prior.complete(item["cond"][None]), prior.complete(item["cond"][None], item["guess"][None])
     assert own.shape == honest.shape and not torch.allclose(own[:, -1, 2:], honest[:, -1, 2:], atol=1e-4)
+
+
+def test_a_station_that_is_out_does_not_mislead_the_first_guess_of_the_others() -> None:
+    ds = calendar(120)
+    north = 10 * (ds["latitude"].values - 53)[:, None]  # far from the mean of the field in most places
+    values = ds["t2m"].values - north
+    errors = {}
+    for out in (False, True):
+        values[40:80, 0, 2:4] = np.nan if out else values[40:80, 0, 2:4]
+        ds["t2m"] = ds["t2m"].copy(data=values.astype("float32"))
+        _, data = prepare(ds, Recipe(history=2, horizon=2), network=tiny)
+        left = [i["x"] - data.train_windows.anomaly.mean_at(i["cond"][None], i["x"][None])[0] - i["guess"] for i in data.train_windows]
+        errors[out] = torch.stack(left)[45:75, :, 2:, 1:].square().mean().sqrt().item()
+    assert errors[True] < 1.05 * errors[False]
 
 
 def test_a_gaussian_with_the_training_covariance_lies_under_a_prior_without_a_past() -> None:

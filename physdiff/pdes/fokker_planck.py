@@ -1,0 +1,127 @@
+r"""Fokker-Planck: how the probability density of a diffusing particle moves.
+
+$$\partial_t p = -\nabla\cdot J - \lambda p + s, \qquad J_i = A_i\,p - \partial_i (D_i\,p)$$
+
+is the density of $dX_i = A_i\,dt + \sqrt{2 D_i}\,dW_i$ in the sense of Ito: D is the coefficient of diffusion, half the square of the noise's
+amplitude, and stands inside both derivatives. (A law written $\nabla\cdot(D\nabla p)$ has the drift $A_i + \partial_i D_i$ here; Stratonovich's
+has $A_i + \tfrac12\partial_i D_i$.)
+
+Without loss and source, between walls that reflect ($J\cdot n = 0$) or on a periodic box, $\int p$ is kept and p stays positive. If
+$A = -\nabla V$ with one constant D, then $p_\infty \propto e^{-V/D}$, and the free energy $\int p \ln(p/p_\infty)$ falls at the rate
+$-D\int p\,|\nabla\ln(p/p_\infty)|^2$. References: Fokker, 1914; Planck, 1917; Risken, The Fokker-Planck Equation, 1996.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from physdiff.base.errors import InputError, ShapeError
+from physdiff.grids.field_spec import Fields
+from physdiff.grids.grid import Grid
+from physdiff.operators.operators import Operators, Vector
+from physdiff.pdes.pde import PDE, Coefficient, check_parameter, space_mean, value_of
+
+__all__ = ["FokkerPlanck"]
+
+
+@dataclass(frozen=True, eq=False)
+class FokkerPlanck(PDE):
+    """A probability `density`, per length, area or volume, that drifts and diffuses.
+
+    The law is the same whatever the ends of the box; a stepper sets them (`ChangCooper`: walls that reflect or absorb, or none). Exact solutions
+    are in physdiff/pdes/exact_diffusion.py.
+
+    Args:
+        drift: A, components x, y, z, length per time: numbers, Tensors () or (B,), or functions of (x, ..., t).
+        diffusion: D, at least zero, length squared per time, half the squared amplitude of the noise: one component for each of the drift, or
+            a single one for all.
+        loss: Rate at least zero at which the density is lost (one over the time of escape), per time.
+        source: Function of (x, ..., t), density per time; None for none.
+
+    Raises:
+        InputError: If the drift is no tuple of components, a number of diffusion or loss is negative, or a parameter is not finite.
+        ShapeError: If there is another number of diffusion coefficients than of drift components.
+    """
+
+    drift: tuple[Coefficient, ...]
+    diffusion: Coefficient | tuple[Coefficient, ...]
+    loss: Coefficient = 0.0
+    source: Callable[..., Tensor] | None = None
+
+    fields: ClassVar[tuple[str, ...]] = ("density",)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.drift, tuple) or not 1 <= len(self.drift) <= 3:
+            raise InputError(f"FokkerPlanck drift: expected a tuple of 1 to 3 components (x, y, z order), got {self.drift!r}")
+        if len(self.diffusions) != len(self.drift):
+            raise ShapeError(
+                f"FokkerPlanck diffusion: expected {len(self.drift)} coefficients, as many as the drift has, got {len(self.diffusions)}; "
+                "give one for each direction (x, y, z order) or a single one for all"
+            )
+        for name, a, d in zip("xyz", self.drift, self.diffusions, strict=False):
+            check_parameter(a, f"FokkerPlanck drift along {name}")
+            check_parameter(d, f"FokkerPlanck diffusion along {name}", sign=-1)
+        check_parameter(self.loss, "FokkerPlanck loss", sign=-1)
+        if self.source is not None and not callable(self.source):
+            raise InputError(f"FokkerPlanck source: expected a function of (x, ..., t) or None, got {self.source!r}")
+
+    @property
+    def diffusions(self) -> tuple[Coefficient, ...]:
+        """D along x, y, z."""
+        return self.diffusion if isinstance(self.diffusion, tuple) else (self.diffusion,) * len(self.drift)
+
+    def stiff(self, u: Fields, D: Operators) -> Fields:
+        """Diffusion along the directions whose coefficient is constant."""
+        p = u["density"]
+        self._check_directions(D)
+        if not isinstance(self.diffusion, tuple) and not _is_function(self.diffusion):
+            return {"density": self.diffusion * D.lap(p)}  # type: ignore[operator]
+        terms = [d * D.partial(p, i, 2) for i, d in enumerate(self.diffusions) if not _is_function(d)]  # type: ignore[operator]
+        return {"density": sum(terms, torch.zeros_like(p))}
+
+    def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
+        """The drift, and diffusion along the directions whose coefficient varies."""
+        p = u["density"]
+        self._check_directions(D)
+        carried = [value_of(a, D, t, like=p) * p for a in self.drift]
+        spread = [D.grad(value_of(d, D, t, like=p) * p)[i] if _is_function(d) else None for i, d in enumerate(self.diffusions)]
+        return {"density": tuple(a if s is None else a - s for a, s in zip(carried, spread, strict=True))}
+
+    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """Minus the divergence of the flux, minus the loss, plus the source."""
+        total = -D.div(self.flux(u, D, t)["density"]) + self._gain(u, D, t)
+        return {"density": total}
+
+    def current(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """The whole probability current J, components x, y, z: zero at equilibrium, circling in a steady state out of it."""
+        law, p = self.bound(u["density"].ndim - 1, like=u["density"]), u["density"]
+        law._check_directions(D)
+        pairs = zip(law.drift, law.diffusions, strict=True)
+        return tuple(value_of(a, D, t, like=p) * p - D.grad(value_of(d, D, t, like=p) * p)[i] for i, (a, d) in enumerate(pairs))
+
+    def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
+        """Mean of the density (`mass`, the probability over the box's volume)."""
+        return {"mass": space_mean(u["density"], grid)}
+
+    def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
+        """Mass <s> - <loss p>, in a box that nothing leaves."""
+        law = self.bound(u["density"].ndim - 1, like=u["density"])
+        return {"mass": space_mean(law._gain(u, D, t), grid)}
+
+    def _gain(self, u: Fields, D: Operators, t: float | Tensor) -> Tensor:
+        p = u["density"]
+        lost = -value_of(self.loss, D, t, like=p) * p
+        return lost if self.source is None else lost + value_of(self.source, D, t, like=p)
+
+    def _check_directions(self, D: Operators) -> None:
+        if len(self.drift) != D.ndim:
+            raise ShapeError(f"FokkerPlanck drift: expected {D.ndim} components for operators in {D.ndim} directions, got {len(self.drift)}")
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, Tensor)

@@ -1,0 +1,121 @@
+"""``physdiff evaluate``: scores beside baselines, the page, and what cannot be compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from physdiff.cli.evaluate import show_table, standard_scores
+from tests.cli.command import physdiff, refuses, untouched, works
+from tests.cli.conftest import weather
+from tests.data.files import save
+
+
+@pytest.fixture(scope="module")
+def forecast(made, era, era_prior):
+    words = "--lead 3 --members 4 --every 5 --select.start 2020-01-05 --select.stop 2020-01-05T21"
+    works("forecast", words, "--prior", era_prior, "--initial", era, "--out", made / "era_forecast.nc")
+    return made / "era_forecast.nc"
+
+
+def test_scores_stand_beside_all_baselines(tmp_path, era, forecast):
+    said = works(
+        "evaluate --baselines.stop 2020-01-04 --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path / "a" / "report"
+    )
+    with xr.open_dataset(tmp_path / "a" / "report" / "scores.nc") as scores:
+        names = scores["forecast"].values.tolist()
+        assert names == ["forecast", "persistence", "dressed persistence", "climatology", "linear inverse model"]
+        assert all(name in said for name in names) and "3 h" in said and "9 h" in said
+        # persistence has one member, whose CRPS is its absolute error: computed here again
+        with xr.open_dataset(forecast) as fc:
+            start = fc["init_time"].values
+        truth = weather()["t2m"]
+        error = [np.abs(truth.sel(time=start + k * np.timedelta64(3, "h")).values - truth.sel(time=start).values) for k in (1, 2, 3)]
+        area = np.cos(np.deg2rad(truth["latitude"].values))[:, None] * np.ones(8)
+        # cells at the edges are as wide as the others: areas from sines of the edges differ from cosines by 1e-3 at most
+        expected = [np.average(e.mean(0), weights=area) for e in error]
+        assert np.allclose(scores["crps"].sel(forecast="persistence", variable="t2m"), expected, rtol=5e-3)
+        assert np.isnan(scores["spread_skill"].sel(forecast="persistence")).all()
+        assert "physdiff" in scores.attrs["history"]
+    assert "linear inverse model" in (tmp_path / "a" / "report" / "index.html").read_text()
+
+
+def test_baselines_that_learn_from_what_is_forecast_are_pointed_out(tmp_path, era, forecast):
+    done = physdiff("evaluate --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
+    assert done.code == 0 and "the baselines learn from times that are forecast" in done.err
+
+
+def test_a_table_does_without_a_linear_model_that_has_too_few_days(tmp_path, era, forecast):
+    done = physdiff("evaluate --baselines.stop 2020-01-02 --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
+    assert done.code == 0 and "no linear inverse model: " in done.err and "climatology" in done.out and "linear inverse model" not in done.out
+
+
+def test_coverage_needs_enough_members():
+    assert list(standard_scores(1)) == ["crps", "ensemble_rmse"]
+    assert "coverage_90" not in standard_scores(18) and "coverage_90" in standard_scores(19)
+
+
+def test_a_table_shows_some_leads_of_many():
+    leads = xr.DataArray(np.arange(1, 101.0), dims="lead_time")
+    table = xr.Dataset({"crps": (("variable", "lead_time"), leads.values[None] / 10)}, coords={"variable": ["u"], "lead_time": leads.values})
+    lines = show_table({"mine": table, "other": table.drop_vars("crps")}, "crps", "u").splitlines()
+    heads, row = lines[0].removeprefix("crps of u").split(), lines[1].removeprefix("mine").split()
+    assert len(lines) == 2 and heads[0] == "1" and heads[-1] == "100" and len(heads) == 8
+    assert [float(h) / 10 for h in heads] == [float(v) for v in row]
+
+
+def test_what_is_no_forecast_or_no_truth_is_refused(tmp_path, era, forecast, burgers, burgers_forecast, era_prior):
+    (tmp_path / "text.nc").write_text("not data")
+    words = ("--truth", era, "--out", tmp_path / "report", "--forecast")
+    with untouched(tmp_path):
+        for path, said in (
+            (tmp_path / "none.nc", "found nothing there; check the path"),
+            (tmp_path / "text.nc", "got something else or a damaged one"),
+            (era_prior, "got something else or a damaged one"),
+            (era, "expected t2m with init_time and lead_time, got time, latitude, longitude"),
+            (burgers_forecast, "expected a variable 'u', got only t2m"),
+        ):
+            assert said in refuses("evaluate", *words, path)
+        for path, said in (
+            (tmp_path / "none.nc", "found nothing there"),
+            (forecast, "expected t2m with time, got init_time, member, lead_time, latitude, longitude"),
+            (burgers, "expected a variable 't2m', got only u"),
+        ):
+            assert said in refuses("evaluate", "--forecast", forecast, "--out", tmp_path / "report", "--truth", path)
+
+
+def test_truth_and_training_data_that_do_not_fit_are_refused(tmp_path, era, forecast):
+    celsius = weather()
+    celsius["t2m"].attrs["units"] = "degC"
+    paths = {
+        name: save(ds, tmp_path / f"{name}.nc")
+        for name, ds in (
+            ("unit", celsius),
+            ("grid", weather().isel(longitude=slice(5))),
+            ("early", weather(20)),
+            ("one", weather(1)),
+            ("short", weather(4)),
+        )
+    }
+    words = ("--forecast", forecast, "--out", tmp_path / "report")
+    with untouched(tmp_path):
+        for name, said in (
+            ("unit", "t2m of the truth: expected the unit 'K', got 'degC'"),
+            ("grid", "expected LatLonGrid with latitude 6 (50 to 40)"),
+            ("early", "got 2020-01-05T03:00, which has not"),
+            ("one", "expected at least two time steps, got 1"),
+        ):
+            assert said in refuses("evaluate", *words, "--truth", paths[name])
+        for name, said in (
+            ("unit", "t2m: expected the unit 'K', got 'degC'"),
+            ("grid", "baselines.train: expected LatLonGrid with latitude 6 (50 to 40)"),
+            ("one", "time of the training part: expected at least two time steps, got 1"),
+            ("short", "climatology: expected training frames at every hour that is forecast, got none at some"),
+        ):
+            assert said in refuses("evaluate", *words, "--truth", era, "--baselines.train", paths[name])
+        assert "got none from 2020-01-01T00:00 to 1990-01-01" in refuses(
+            "evaluate", *words, "--truth", era, "--baselines.train", era, "--baselines.stop 1990-01-01"
+        )
+        assert "baselines.members: expected a whole number, at least 1, got 0" in refuses("evaluate", *words, "--truth", era, "--baselines.members 0")
+        assert "which is none; choose another place" in refuses("evaluate", "--forecast", forecast, "--truth", era, "--out", paths["one"])

@@ -1,0 +1,160 @@
+"""``physdiff infer``: from a table of readings to fields, scores and a page, and what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from physdiff.base.rng import Rng
+from physdiff.cli.infer import interpolated
+from physdiff.data.open import open_dataset
+from physdiff.evaluation.optimal_interpolation import field_covariance, optimal_interpolation
+from physdiff.forecast.reconstruct import Readings
+from tests.cli.command import refuses, untouched, works
+from tests.cli.conftest import weather
+from tests.data.files import earth, save
+
+HEAD = "longitude,latitude,time,t2m [K]\n"
+INSIDE = "2.5,47.2,2020-01-02T09:00,281\n"
+
+
+def table(folder, text: str, name: str = "table.csv"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_fields_at_the_times_that_were_read(tmp_path, frame_prior, sensors):
+    words = ("--prior", frame_prior, "--sensors", sensors, "--members 5 --std 0.3 --against.steps 6 --out", tmp_path / "posterior.nc")
+    said = works("infer", *words)
+    assert "5 draws at 2 times from 3 readings" in said and str(tmp_path / "posterior.nc") in said
+    drawn = open_dataset(tmp_path / "posterior.nc")
+    assert drawn["t2m"].dims == ("member", "time", "latitude", "longitude") and drawn["t2m"].attrs["units"] == "K"
+    assert drawn["time"].values.tolist() == np.array(["2020-01-02T09", "2020-01-03T00"], "datetime64[ns]").tolist()
+    first = drawn["t2m"].values
+    # draws near the second sensor are near what it read: prior spread of some kelvin, noise 0.3 K
+    assert abs(float(drawn["t2m"].sel(latitude=42, longitude=10).isel(time=0).mean()) - 282.5) < 1.5
+    works("infer", *words)
+    assert np.array_equal(open_dataset(tmp_path / "posterior.nc")["t2m"].values, first)
+    works("infer", *words, "--against.seed 1")
+    assert not np.array_equal(open_dataset(tmp_path / "posterior.nc")["t2m"].values, first)
+
+
+def test_scores_and_a_page_beside_optimal_interpolation(tmp_path, era, frame_prior, sensors):
+    words = ("--members 4 --std 0.3 --against.steps 4 --against.stop 2020-01-04 --against.truth", era, "--against.train", era)
+    said = works("infer", "--prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "posterior.nc", *words)
+    assert "posterior" in said and "optimal interpolation" in said and "crps" in said
+    page = tmp_path / "posterior.nc.report" / "index.html"
+    assert str(page) in said and "optimal interpolation" in page.read_text()
+
+
+def test_a_window_after_known_frames(tmp_path, era, era_prior):
+    late = table(tmp_path, HEAD + "2.5,47.2,2020-01-06T12:00,281\n5,44,2020-01-06T18:00,279\n")
+    works("infer --members 3 --std 0.3 --against.steps 4 --prior", era_prior, "--sensors", late, "--initial", era, "--out", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as drawn:
+        # the file ends at 2020-01-06T09:00; three frames are modelled at once
+        assert drawn["time"].values.tolist() == np.array(["2020-01-06T12", "2020-01-06T15", "2020-01-06T18"], "datetime64[ns]").tolist()
+        assert dict(drawn["t2m"].sizes) == {"member": 3, "time": 3, "latitude": 6, "longitude": 8}
+
+
+def test_interpolation_goes_time_by_time():
+    train = weather(40)
+    law = field_covariance(train)
+    times = train["time"].values[[3, 3, 7]]
+    readings = Readings(torch.tensor([[2.5, 48.0], [5.0, 44.0], [5.0, 44.0]]).double(), torch.tensor([[281.0, 282.0, 279.0]]), times)
+    found = interpolated(train, readings, std=0.3, members=3, rng=Rng(0))
+    assert found.sizes["time"] == 2
+    alone = optimal_interpolation(law, readings.points[2:], readings.values[:, 2:], std=0.3, time=times[2], members=3, rng=Rng(0).child(1))
+    assert np.array_equal(found["t2m"].isel(time=1).values, alone.members["t2m"].isel(time=0).values)
+    assert found.equals(interpolated(law, readings, std=0.3, members=3, rng=Rng(0)))
+
+
+TABLES = [
+    ("", "expected a header and at least one station, got an empty table"),
+    (HEAD, "expected a header and at least one station, got an empty table"),
+    (HEAD + INSIDE + "30.5,47.2,2020-01-02T09:00,281\n", "point 1 has longitude 30.5, expected 0 to 17.5; drop it"),
+    (HEAD + "nan,47.2,2020-01-02T09:00,281\n", "expected finite coordinates, got [nan, 47.2] for point 0"),
+    (HEAD.replace("K", "degC") + INSIDE, "column 't2m [degC]': expected the unit 'K', got 'degC'"),
+    (HEAD.replace(" [K]", "") + INSIDE.replace("281", "8"), "expected readings in the prior's units (t2m in K)"),
+    ("longitude,time,t2m\n2.5,2020-01-02,281\n", "expected a column 'latitude', got longitude, time, t2m"),
+    ("longitude,latitude,time\n2.5,47.2,2020-01-02\n", "expected a column for one of the fields t2m, got time"),
+    ("longitude,latitude,t2m\n2.5,47.2,281\n", "expected a column 'time' in the readings, for this prior depends on the time of day"),
+    ("x,u\n0.5,281\n", "expected a column 'longitude', got x, u"),
+    (HEAD + INSIDE.replace("281", "warm"), "line 2, column 't2m': expected a number or an empty cell, got 'warm'"),
+    (HEAD + INSIDE.replace("2.5", "east"), "line 2, column 'longitude': expected a number, got 'east'"),
+    (HEAD + INSIDE.replace("2020-01-02T09:00", "yesterday"), "expected dates in UTC (2019-03-16T05:00) or numbers in the column 'time'"),
+    (HEAD + INSIDE.replace("2020-01-02T09:00", "3.5"), "expected calendar times"),
+    (HEAD + INSIDE.replace("281", ""), "expected at least one reading of t2m, got empty cells only"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), TABLES)
+def test_a_bad_table_is_refused(tmp_path, frame_prior, text, said):
+    path = table(tmp_path, text)
+    with untouched(tmp_path):
+        assert said in refuses("infer", "--std 0.3 --members 2 --prior", frame_prior, "--sensors", path, "--out", tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--std 0", "std: expected a positive finite number, got 0.0"),
+        ("--std -1", "std: expected a positive finite number, got -1.0"),
+        ("--std .nan", "std: expected a positive finite number, got nan"),
+        ("--members 0", "members: expected a whole number, at least 1, got 0"),
+        ("--method TwistedSMC", "method: expected one of Guided; got 'TwistedSMC'"),
+        ("--against.steps 0", "against.steps: expected a whole number, at least 1, got 0"),
+        ("--against.seed -1", "against.seed: expected a whole number, at least 0, got -1"),
+    ],
+)
+def test_nonsense_is_refused(tmp_path, frame_prior, sensors, words, said):
+    with untouched(tmp_path):
+        assert said in refuses("infer", "--std 0.3 --members 2 --prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "a.nc", words)
+
+
+def test_priors_tables_and_places_that_are_none_are_refused(tmp_path, frame_prior, era_prior, burgers_prior, sensors, era):
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    (tmp_path / "cut.prior").write_bytes(frame_prior.read_bytes()[:500])
+    out = ("--std 0.3 --members 2 --out", tmp_path / "a.nc")
+    with untouched(tmp_path):
+        assert "expected a CSV table of stations, found no file" in refuses("infer", *out, "--prior", frame_prior, "--sensors", tmp_path / "none.csv")
+        assert "expected a CSV table of stations, got something else" in refuses(
+            "infer", *out, "--prior", frame_prior, "--sensors", tmp_path / "binary.csv"
+        )
+        assert "got something else or a damaged one" in refuses("infer", *out, "--prior", tmp_path / "cut.prior", "--sensors", sensors)
+        assert "found none; check the path" in refuses("infer", *out, "--prior", tmp_path / "none", "--sensors", sensors)
+        assert "expected a column 'x', got longitude" in refuses("infer", *out, "--prior", burgers_prior, "--sensors", sensors)
+        assert "expected the 2 known frames of this prior" in refuses("infer", *out, "--prior", era_prior, "--sensors", sensors)
+        assert "expected no initial data" in refuses("infer", *out, "--prior", frame_prior, "--sensors", sensors, "--initial", era)
+        assert "got the folder" in refuses("infer", *out, "--prior", frame_prior, "--sensors", sensors, "--out", tmp_path)
+
+
+def test_known_frames_that_do_not_fit_are_refused(tmp_path, era, era_prior, burgers, burgers_prior):
+    out = ("--std 0.3 --members 2 --out", tmp_path / "a.nc", "--prior")
+    paths = {"grid": save(earth(8), tmp_path / "grid.nc"), "step": save(weather().isel(time=slice(None, None, 2)), tmp_path / "step.nc")}
+    good = table(tmp_path, HEAD + INSIDE.replace("2020-01-02T09:00", "2020-01-06T12:00"))
+    late = table(tmp_path, HEAD + INSIDE.replace("2020-01-02T09:00", "2020-01-07T12:00"), "late.csv")
+    places = table(tmp_path, "x,u\n0.5,0.1\n", "places.csv")
+    with untouched(tmp_path):
+        said = refuses("infer", *out, era_prior, "--sensors", late, "--initial", era)
+        assert "expected times of the 3 frames to come, 2020-01-06T12:00 to 2020-01-06T18:00, got 2020-01-07T12:00" in said
+        assert "regrid one of them first" in refuses("infer", *out, era_prior, "--sensors", good, "--initial", paths["grid"])
+        assert "expected a time step of 10800 s, got 21600 s" in refuses("infer", *out, era_prior, "--sensors", good, "--initial", paths["step"])
+        assert "one trajectory, got 4 samples" in refuses("infer", *out, burgers_prior, "--sensors", places, "--initial", burgers)
+
+
+def test_a_comparison_that_cannot_be_made_is_refused_before_the_draws(tmp_path, era, frame_prior, sensors, burgers):
+    celsius = weather()
+    celsius["t2m"].attrs["units"] = "degC"
+    others = (("unit", celsius), ("grid", earth(8)), ("early", weather(3)), ("one", weather(1)))
+    paths = {name: save(ds, tmp_path / f"{name}.nc") for name, ds in others}
+    words = ("--std 0.3 --members 2 --prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "a.nc", "--against.truth")
+    with untouched(tmp_path):
+        assert "against.truth: expected the fields {'t2m': 'K'}, got {'t2m': 'degC'}" in refuses("infer", *words, paths["unit"])
+        assert "against.truth: expected LatLonGrid with latitude 6" in refuses("infer", *words, paths["grid"])
+        assert "against.truth: expected some of the times that were read" in refuses("infer", *words, paths["early"])
+        assert "expected a variable 't2m', got only u" in refuses("infer", *words, burgers)
+        assert "found nothing there" in refuses("infer", *words, era, "--against.train", tmp_path / "none.nc")
+        assert "expected at least two time steps" in refuses("infer", *words, era, "--against.train", paths["one"])
+        assert "against.train: expected LatLonGrid" in refuses("infer", *words, era, "--against.train", paths["grid"])

@@ -1,0 +1,85 @@
+"""``physdiff inspect``: a description, and exit code 2 for what physdiff will refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.cli.command import physdiff, refuses, untouched, works
+from tests.data.files import earth, save
+
+
+def test_one_file_several_and_a_pattern(tmp_path):
+    whole = earth(12)
+    save(whole, tmp_path / "whole.nc")
+    paths = [save(whole.isel(time=slice(i, i + 4)), tmp_path / f"part{i}.nc") for i in (0, 4, 8)]
+    first = works("inspect", tmp_path / "whole.nc")
+    assert "t2m" in first and "12 frames, 2020-01-01T00:00 to 2020-01-01T11:00, step 3600 s (1 h)" in first
+    for text in (works("inspect", *paths), works("inspect", tmp_path / "part*.nc")):
+        assert text.splitlines()[1:] == first.splitlines()[1:]
+
+
+def uneven() -> xr.Dataset:
+    hours = np.arange(10.0)
+    hours[6] += 0.3
+    times = np.datetime64("2020-01-01T00", "ns") + (hours * 3600e9).astype("timedelta64[ns]")
+    return earth(10).assign_coords(time=times)
+
+
+def two_grids() -> xr.Dataset:
+    other = earth(12, nx=5, u10=np.zeros((12, 4, 5), "float32")).rename(longitude="longitude_2", latitude="latitude_2")
+    return xr.merge([earth(12), other])
+
+
+def holes() -> xr.Dataset:
+    return earth(12, t2m=np.ones((12, 4, 6), "float32"), sst=np.full((12, 4, 6), np.nan, "float32"))
+
+
+def repeated() -> xr.Dataset:
+    return earth(hours=np.array([0, 1, 2, 2, 3]))
+
+
+REFUSED = [
+    (lambda: earth().isel(time=0), "expected a time dimension"),
+    (lambda: earth().isel(time=0, drop=True), "expected a time dimension"),
+    (lambda: earth(1), "expected at least two time steps, got 1"),
+    (uneven, "expected a uniform time step, got 4680 between 2020-01-01T05:00 and 2020-01-01T06:18"),
+    (repeated, "expected increasing times, got the same time twice at index 3"),
+    (two_grids, "expected all variables on one grid, got two grids: t2m on"),
+    (holes, "sst: expected values, got an all-NaN field"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), REFUSED, ids=[said[:30] for _, said in REFUSED])
+def test_what_will_be_refused_ends_with_2(tmp_path, make, said):
+    path = save(make(), tmp_path / "a.nc")
+    with untouched(tmp_path):
+        assert said in refuses("inspect", path)
+
+
+def test_the_description_comes_before_the_refusal(tmp_path):
+    done = physdiff("inspect", save(holes(), tmp_path / "a.nc"))
+    assert done.code == 2 and "physdiff will refuse this: sst: expected values" in done.out and "grid    LatLonGrid" in done.out
+
+
+def test_what_is_no_data_ends_with_2(tmp_path):
+    (tmp_path / "text.nc").write_text("not data")
+    (tmp_path / "empty.nc").touch()
+    save(earth(40), tmp_path / "whole.nc")
+    cut = (tmp_path / "whole.nc").read_bytes()
+    (tmp_path / "cut.nc").write_bytes(cut[: len(cut) // 2])
+    with untouched(tmp_path):
+        for name in ("text", "empty", "cut"):
+            assert "expected a netCDF file (classic, 64-bit or netCDF-4), got something else or a damaged one" in refuses(
+                "inspect", tmp_path / f"{name}.nc"
+            )
+        assert "found nothing there; check the path" in refuses("inspect", tmp_path / "none.nc")
+        assert "expected files that match the pattern, found none" in refuses("inspect", tmp_path / "x*.nc")
+        assert "got a folder; give a pattern as in 'folder/*.nc'" in refuses("inspect", tmp_path)
+        assert "expected a local file, got an address" in refuses("inspect", "https://example.org/a.nc")
+
+
+def test_a_gap_in_time_is_told_and_accepted(tmp_path):
+    text = works("inspect", save(earth(hours=np.array([0, 1, 2, 5, 6, 7])), tmp_path / "a.nc"))
+    assert "2 frames missing between 2020-01-01T02:00 and 2020-01-01T05:00" in text and "windows will not cross the gaps" in text

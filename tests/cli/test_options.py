@@ -1,0 +1,88 @@
+"""Selections in time, and places to write to that are looked at before any work is done."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.cli.options import Select, Times, Training, as_list, check_at_least, checked_file, checked_folder, opened
+from tests.cli.command import untouched
+from tests.data.files import box, earth, save
+
+
+def test_dates_select_whole_days_and_numbers_their_range(tmp_path):
+    path = str(save(earth(hours=6 * np.arange(12)), tmp_path / "a.nc"))
+    # a date without an hour means all of that day
+    assert opened(path, Select(start="2020-01-02", stop="2020-01-02")).sizes["time"] == 4
+    assert opened(path, Select(stop="2020-01-01T06")).sizes["time"] == 2
+    assert opened(path, Select("t2m")).sizes["time"] == 12
+    numbers = str(save(box(8), tmp_path / "b.nc"))
+    chosen = opened(numbers, Select(["u"], start="0.5", stop="1.5"))
+    assert chosen["time"].values.tolist() == [0.5, 1.0, 1.5] and list(chosen.data_vars) == ["u"]
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        (Select(start="2030-01-01"), "expected times within 2020-01-01T00:00 to 2020-01-01T11:00, got none from 2030-01-01 to 2020-01-01T11:00"),
+        (Select(start="2020-01-01T08", stop="2020-01-01T03"), "got none from 2020-01-01T08 to 2020-01-01T03"),
+        (Select(start="yesterday"), "expected dates as 2019-03-15 for start and stop, got yesterday and None"),
+        (Select("rain"), "expected a variable 'rain'"),
+    ],
+)
+def test_a_selection_of_nothing_is_refused(tmp_path, select, message):
+    path = str(save(earth(), tmp_path / "a.nc"))
+    with pytest.raises(DataError, match=message):
+        opened(path, select)
+
+
+def test_a_selection_by_the_wrong_kind_of_time_is_refused(tmp_path):
+    path = str(save(box(), tmp_path / "a.nc"))
+    with pytest.raises(DataError, match="expected numbers for start and stop, got monday"):
+        opened(path, Select(start="monday"))
+    mixed = str(save(earth().isel(time=[0, 3, 2, 4]), tmp_path / "mixed.nc"))
+    with pytest.raises(DataError, match="expected increasing times, got a step backwards at index 2"):
+        opened(mixed, Select(start="2020-01-01"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"floor": 0}, {"max_steps": 0}, {"batch_size": 0}, {"save_every": 0}, {"seed": -1}, {"seconds": 0.0}, {"seconds": float("nan")}]
+    + [{"lr": 0.0}, {"ema": 1.0}, {"ema": -0.1}, {"input_noise": -1.0}],
+)
+def test_a_training_plan_that_makes_no_sense_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=rf"training\.{name}: expected"):
+        Training(**wrong)
+
+
+def test_small_checks():
+    assert as_list(None) is None and as_list("a") == ["a"] and as_list(["a", "b"]) == ["a", "b"]
+    assert Times() == Times(None, None)
+    check_at_least(None, 1, "x")
+    check_at_least(1, 1, "x")
+    with pytest.raises(InputError, match="x: expected a whole number, at least 1, got 0"):
+        check_at_least(0, 1, "x")
+
+
+def test_places_to_write_to_are_checked_and_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with untouched(tmp_path):
+        assert checked_file("new.nc").name == "new.nc" and str(checked_file("a/b/new.nc")) == os.path.join("a", "b", "new.nc")
+        assert checked_file("file").name == "file"  # an old file is replaced once the new one is whole
+        assert checked_folder("folder") == checked_folder("folder/") and checked_folder("folder/new/one").name == "one"
+        for path, message in (("folder", "got the folder folder"), ("new/", "got the folder new/"), ("", "got none"), ("file/x.nc", "which is none")):
+            with pytest.raises(DataError, match=message):
+                checked_file(path)
+        for path, message in (("file", "which is none"), ("file/sub", "which is none"), ("", "got none")):
+            with pytest.raises(DataError, match=message):
+                checked_folder(path)
+        # whoever runs the tests may be allowed everything
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(DataError, match="expected a folder that may be written to, got .*, which may not; check its permissions"):
+            checked_file("new.nc")
