@@ -102,10 +102,16 @@ _DOOR: dict[str, str] = {
     "Spectral": "physdiff.operators.spectral",
     "Sphere": "physdiff.operators.sphere",
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
+    "AllenCahn": "physdiff.pdes.allen_cahn",
     "Burgers": "physdiff.pdes.burgers",
+    "FokkerPlanck": "physdiff.pdes.fokker_planck",
+    "KortewegDeVries": "physdiff.pdes.korteweg_de_vries",
+    "KuramotoSivashinsky": "physdiff.pdes.kuramoto_sivashinsky",
     "KolmogorovForcing": "physdiff.pdes.navier_stokes",
     "NavierStokes": "physdiff.pdes.navier_stokes",
     "PDE": "physdiff.pdes.pde",
+    "FitzHughNagumo": "physdiff.pdes.reaction_diffusion",
+    "GrayScott": "physdiff.pdes.reaction_diffusion",
     "coverage_plot": "physdiff.plots.calibration",
     "rank_histogram_plot": "physdiff.plots.calibration",
     "spread_skill_plot": "physdiff.plots.calibration",
@@ -137,6 +143,7 @@ _DOOR: dict[str, str] = {
     "log_spectral_distance": "physdiff.scores.spectrum",
     "spread": "physdiff.scores.spread_skill",
     "spread_skill": "physdiff.scores.spread_skill",
+    "ChangCooper": "physdiff.solvers.chang_cooper",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
     "RandomField": "physdiff.solvers.initial",
@@ -256,10 +263,16 @@ if TYPE_CHECKING:
     from physdiff.operators.spectral import Spectral as Spectral
     from physdiff.operators.sphere import Sphere as Sphere
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
+    from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.burgers import Burgers as Burgers
+    from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
+    from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
+    from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
     from physdiff.pdes.navier_stokes import KolmogorovForcing as KolmogorovForcing
     from physdiff.pdes.navier_stokes import NavierStokes as NavierStokes
     from physdiff.pdes.pde import PDE as PDE
+    from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo
+    from physdiff.pdes.reaction_diffusion import GrayScott as GrayScott
     from physdiff.plots.calibration import coverage_plot as coverage_plot
     from physdiff.plots.calibration import rank_histogram_plot as rank_histogram_plot
     from physdiff.plots.calibration import spread_skill_plot as spread_skill_plot
@@ -291,6 +304,7 @@ if TYPE_CHECKING:
     from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
     from physdiff.scores.spread_skill import spread as spread
     from physdiff.scores.spread_skill import spread_skill as spread_skill
+    from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
     from physdiff.solvers.initial import RandomField as RandomField

@@ -33,7 +33,7 @@ def forecast(
         members: Number of members.
         every: Take every n-th start time.
         seed: Seed of the draws.
-        select: Which times are used as starts; the fields are those of the prior.
+        select: Which times are looked at: the first start is the last of the first known frames within them; the fields are those of the prior.
     """
     begin = time.monotonic()
     target = checked_file(out)

@@ -13,15 +13,19 @@ from physdiff.data.write import write_dataset
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
+from physdiff.pdes.allen_cahn import AllenCahn
 from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.korteweg_de_vries import KortewegDeVries
+from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.pdes.pde import PDE
+from physdiff.pdes.reaction_diffusion import FitzHughNagumo, GrayScott
 from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.initial import RandomField
 
 __all__ = ["LAWS", "Frames", "generate"]
 
-LAWS = (AdvectionDiffusion, Burgers, NavierStokes)
+LAWS = (AdvectionDiffusion, AllenCahn, Burgers, FitzHughNagumo, GrayScott, KortewegDeVries, KuramotoSivashinsky, NavierStokes)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +26,15 @@ from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
-from physdiff.forecast.reconstruct import Readings, read_readings, reconstruct
+from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
 from physdiff.inference.guided import Guided
 from physdiff.report.html import run_facts
 from physdiff.report.posterior_page import Readings as Shown
 from physdiff.report.posterior_page import posterior_report_page
 
 __all__ = ["Against", "infer", "interpolated"]
+
+log = logging.getLogger(__name__)
 
 METHODS = {"Guided": Guided}
 
@@ -59,7 +63,7 @@ def infer(
     sensors: str,
     out: str,
     *,
-    std: float,
+    std: float | list[float],
     method: str = "Guided",
     members: int = 20,
     initial: str | None = None,
@@ -71,7 +75,7 @@ def infer(
         prior: File of the prior: one of single frames (trained with ``--recipe.history 0 --recipe.horizon 1``), or one given known frames.
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``.
         out: netCDF file to write, dims (member, time, space).
-        std: Standard deviation of the noise of the readings, in the field's unit.
+        std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
         method: Posterior sampler; ``Guided``.
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.
@@ -81,24 +85,28 @@ def infer(
     target = checked_file(out)
     folder = checked_folder(f"{out}.report")
     check_one_of(method, METHODS, "infer method")
-    check_positive(std, "infer std")
+    for each in [std] if isinstance(std, float | int) else std:
+        check_positive(each, "std")
     for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
         check_at_least(value, least, what)
     model = DiffusionPrior.load(prior)
     readings = read_readings(sensors, model.spec)
+    noise = noise_of(std, readings, model.spec)
     start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))
     moments = None if start is not None and readings.times is None else readings.moments()
     truth = None if against.truth is None else _truth(model, against.truth, moments)
-    law = None if against.train is None or readings.times is None else _law(model, against)
+    law = None if against.train is None or truth is None or readings.times is None else _law(model, against)
+    if against.train is not None and (truth is None or law is None):
+        log.warning("against.train is not used: optimal interpolation is compared only with against.truth, at readings that have times")
     sampler = METHODS[method](steps=against.steps)
-    result = reconstruct(model, readings, sampler, std=std, members=members, rng=Rng(against.seed), initial=start)
+    result = reconstruct(model, readings, sampler, std=noise, members=members, rng=Rng(against.seed), initial=start)
     path = write_dataset(result, target, command=command_line())
     count = readings.values.isfinite().sum()
     print(f"wrote {members} draws at {result.sizes['time']} times from {int(count)} readings to {path} in {time.monotonic() - begin:.0f} s")
     if truth is not None:
         found = {"posterior": result}
         if law is not None:
-            found["optimal interpolation"] = interpolated(law, readings, std=std, members=members, rng=Rng(against.seed).child("oi"))
+            found["optimal interpolation"] = interpolated(law, readings, std=noise, members=members, rng=Rng(against.seed).child("oi"))
         _compare(model, readings, found, truth=truth, folder=folder)
 
 
@@ -137,7 +145,7 @@ def _covariance(train: xr.Dataset) -> FieldCovariance:
     return field_covariance(train, localisation=4.0 if "latitude" in train.dims else None)
 
 
-def interpolated(train: xr.Dataset | FieldCovariance, readings: Readings, *, std: float, members: int, rng: Rng) -> xr.Dataset:
+def interpolated(train: xr.Dataset | FieldCovariance, readings: Readings, *, std: float | Sequence[float], members: int, rng: Rng) -> xr.Dataset:
     """Optimal interpolation of every time's readings, members as the posterior's."""
     law = train if isinstance(train, FieldCovariance) else _covariance(train)
     parts = []

@@ -23,7 +23,7 @@ class Select:
     Args:
         variables: Names of the fields; all if not given.
         start: First time used (a date, or a number where times are numbers).
-        stop: Last time used.
+        stop: Last time used; a date without a time of day is the whole day.
     """
 
     variables: str | list[str] | None = None
@@ -37,7 +37,7 @@ class Times:
 
     Args:
         start: First time (a date, or a number where times are numbers).
-        stop: Last time.
+        stop: Last time; a date without a time of day is the whole day.
     """
 
     start: str | None = None

@@ -69,7 +69,7 @@ class TrainingFrames:
         extras = ("hour_sin", "hour_cos") if daily else ()
         fields = train[list(spec.names)]
         anomaly = fitted(Anomaly(by="hour" if daily else "all"), fields, horizon=1, extras=extras, most=self.times.size * self.frames.shape[0])
-        assert anomaly.climatology is not None
+        assert isinstance(anomaly, Anomaly) and anomaly.climatology is not None
         self.mean = HourMean(anomaly.climatology)
 
     def anomalies(self) -> Tensor:

@@ -13,6 +13,7 @@ References: Gandin (1963); Gaspari and Cohn (1999), eq. 4.10, for the taper; Jou
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,7 @@ def optimal_interpolation(
     points: Tensor,
     readings: Tensor,
     *,
-    std: float,
+    std: float | Sequence[float],
     time: Any = None,  # noqa: ANN401 - whatever a user has as a time
     members: int = 20,
     rng: Rng,
@@ -119,7 +120,7 @@ def optimal_interpolation(
         field: Law of the field, or the training part (then with the default shrinkage and localisation).
         points: (n, ndim), x, y, z order (longitude, latitude in degrees on the sphere).
         readings: (C, n) in physical units, or (n,) for one field; NaN where nothing was read.
-        std: Standard deviation of the readings' noise.
+        std: Standard deviation of the readings' noise, one for each field, or one for all.
         time: When the frame is; decides the hour-of-day mean.
         members: Number of draws.
         rng: Randomness of the draws.
@@ -130,7 +131,6 @@ def optimal_interpolation(
     """
     law = field if isinstance(field, FieldCovariance) else field_covariance(field)
     spec = law.spec
-    check_positive(std, "std")
     readings = torch.atleast_2d(torch.as_tensor(readings, dtype=torch.float64))
     points = torch.as_tensor(points, dtype=torch.float64)
     if points.ndim != 2 or readings.shape != (len(spec.names), points.shape[0]):
@@ -146,9 +146,10 @@ def optimal_interpolation(
         """(..., C, *S) -> (..., readings there are)."""
         return at(x).flatten(-2)[..., there]
 
+    noise_std = _noise(std, readings)[there]
     size = law.covariance.shape[0]
     cross = look(law.covariance.reshape(size, *mean.shape))  # C H^T
-    inner = look(cross.T.reshape(-1, *mean.shape)) + std**2 * torch.eye(cross.shape[1], dtype=torch.float64)
+    inner = look(cross.T.reshape(-1, *mean.shape)) + torch.diag(noise_std**2)
     factor = torch.linalg.cholesky((inner + inner.T) / 2)
 
     def update(x: Tensor, departure: Tensor) -> Tensor:
@@ -157,10 +158,20 @@ def optimal_interpolation(
 
     y = readings.flatten()[there]
     prior = mean + (rng.child("prior").normal((members, law.root.shape[1]), like=mean) @ law.root.T).reshape(members, *mean.shape)
-    noise = std * rng.child("noise").normal((members, y.numel()), like=mean)
+    noise = noise_std * rng.child("noise").normal((members, y.numel()), like=mean)
     drawn, best = update(prior, y + noise - look(prior)), update(mean[None], (y - look(mean))[None])
     means = to_dataset(best[0][:, None], spec, stamps if time is not None else None)
     return Analysis(means, to_dataset(drawn[:, :, None], spec, stamps if time is not None else None))
+
+
+def _noise(std: float | Sequence[float], readings: Tensor) -> Tensor:
+    """Standard deviation of every reading (C, n), flat."""
+    each = torch.as_tensor(std, dtype=torch.float64).reshape(-1, 1)
+    if each.shape[0] not in (1, readings.shape[0]):
+        raise ShapeError(f"std: expected one, or one for each of {readings.shape[0]} fields, got {each.shape[0]}")
+    for value in each.flatten().tolist():
+        check_positive(value, "std")
+    return each.expand(readings.shape).flatten()
 
 
 def expected_frame(law: FieldCovariance, time: Any) -> Tensor:  # noqa: ANN401

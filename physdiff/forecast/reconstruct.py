@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from physdiff.inference.sensors import Sensors, read_stations
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 
-__all__ = ["Readings", "read_readings", "reconstruct"]
+__all__ = ["Readings", "noise_of", "read_readings", "reconstruct"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ def reconstruct(
     readings: Readings,
     sampler: PosteriorSampler,
     *,
-    std: float,
+    std: float | Sequence[float],
     members: int,
     rng: Rng,
     initial: xr.Dataset | None = None,
@@ -147,7 +147,7 @@ def reconstruct(
         prior: A prior of single frames, or one given known frames.
         readings: What was read.
         sampler: Posterior sampler.
-        std: Standard deviation of the readings' noise, in the fields' unit.
+        std: Standard deviation of the readings' noise, in the fields' unit: one for each field, or one for all.
         members: Number of draws.
         rng: Randomness.
         initial: Data whose last frames are the known ones, for a prior that needs them.
@@ -157,7 +157,7 @@ def reconstruct(
 
     Raises:
         DataError: If readings and window do not fit in time.
-        InputError: If the prior needs known frames and none came, or the other way round.
+        InputError: If the prior needs known frames and none came, or the other way round; if one std came for fields of several units.
     """
     if members < 1:
         raise InputError(f"members: expected at least 1, got {members}")
@@ -165,13 +165,14 @@ def reconstruct(
     if (known > 0) != (initial is not None):
         need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
         raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
+    each = noise_of(std, readings, prior.spec)
     Sensors(prior.spec, readings.points)  # a point outside is refused before any work is done
     draws: list[Tensor] = []
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
     jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
     total = 1 if initial is not None else len(readings.moments())
-    for times, posterior in tqdm(_posteriors(jobs, std), total=total, desc="infer", unit="time", disable=None):
+    for times, posterior in tqdm(_posteriors(jobs, each), total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
         ensemble = sampler.sample(posterior, members, rng=rng.child(tick) if tick >= 0 else rng.child("before", -tick))
         draws.append(ensemble.members[:, :, known:])
@@ -183,6 +184,23 @@ def reconstruct(
     return to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
 
 
+def noise_of(std: float | Sequence[float], readings: Readings, spec: FieldSpec) -> tuple[float, ...]:
+    """Standard deviation of the noise of each field.
+
+    Raises:
+        InputError: If there are not as many as fields, or one came where fields of several units were read.
+    """
+    given = (float(std),) if isinstance(std, int | float) else tuple(float(s) for s in std)
+    read = [f"{n} in {u}" for n, u, v in zip(spec.names, spec.units, readings.values, strict=True) if bool(v.isfinite().any())]
+    units = {r.rsplit(" in ", 1)[1] for r in read}
+    if len(given) == len(spec.names):
+        return given
+    if len(given) > 1 or len(units) > 1:
+        wanted = ", ".join(f"{n} in {u}" for n, u in zip(spec.names, spec.units, strict=True))
+        raise InputError(f"std: expected one for each field ({wanted}), got {', '.join(f'{s:g}' for s in given) or 'none'}; write it as a list")
+    return given * len(spec.names)
+
+
 def _known_frames(prior: DiffusionPrior) -> int:
     parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
     return history_of(prior) if any(isinstance(p, DropHistory) and p.history for p in parts) else 0
@@ -191,9 +209,9 @@ def _known_frames(prior: DiffusionPrior) -> int:
 _Job = tuple[np.ndarray | None, DiffusionPrior, Tensor | None, Tensor, Tensor]
 
 
-def _posteriors(jobs: Iterator[_Job], std: float) -> Iterator[tuple[np.ndarray | None, Posterior]]:
+def _posteriors(jobs: Iterator[_Job], std: tuple[float, ...]) -> Iterator[tuple[np.ndarray | None, Posterior]]:
     for times, prior, cond, points, y in jobs:
-        yield times, Posterior(prior, Observation(Sensors(prior.spec, points), y, std=std), cond)
+        yield times, Posterior(prior, Observation(Sensors(prior.spec, points), y, std=torch.tensor(std, dtype=torch.float64).reshape(-1, 1, 1)), cond)
 
 
 def _single_frames(prior: DiffusionPrior, readings: Readings) -> Iterator[_Job]:

@@ -95,7 +95,8 @@ class OrnsteinUhlenbeck(Saved):
         theta, n = _matrix(self.rates), len(self.diffusion)
         one = torch.eye(n, dtype=torch.float64, device="cpu")
         right = 2 * torch.diag(torch.tensor(self.diffusion, dtype=torch.float64, device="cpu"))
-        return torch.linalg.solve(torch.kron(theta, one) + torch.kron(one, theta), right.reshape(-1)).reshape(n, n)
+        steady: Tensor = torch.linalg.solve(torch.kron(theta, one) + torch.kron(one, theta), right.reshape(-1)).reshape(n, n)
+        return steady
 
     def moments(self, t: float | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (*t, n) and covariance (*t, n, n) at times t, with the dtype and device of `like`."""
@@ -113,7 +114,8 @@ class OrnsteinUhlenbeck(Saved):
         if len(points) != len(self.diffusion) or len(coordinates) != len(points):
             raise ShapeError(f"OrnsteinUhlenbeck.density: expected {len(self.diffusion)} coordinate tensors and the time, got {len(coordinates)}")
         mean, covariance = self.moments(t, points[0])
-        offset = torch.stack(torch.broadcast_tensors(*points), dim=-1) - mean
+        whole = sum((torch.zeros_like(x) for x in points[1:]), torch.zeros_like(points[0]))  # of the shape all points broadcast to
+        offset = torch.stack([x + whole for x in points], dim=-1) - mean
         distance = (offset * torch.linalg.solve(covariance, offset[..., None])[..., 0]).sum(-1)
         return torch.exp(-distance / 2) / torch.sqrt((2 * math.pi) ** len(points) * torch.linalg.det(covariance))
 

@@ -32,7 +32,9 @@ def bistable_front(
     direction: Sequence[float] = (1.0,),
     position: float = 0.0,
 ) -> Tensor:
-    r"""The front $w = w_0 + (w_1 - w_0)/(1 + e^{K(n \cdot x - ct - p)})$, $K = (w_1 - w_0)\sqrt{r/2\kappa}$, $c = \sqrt{r\kappa/2}\,(w_0 + w_1 - 2a)$.
+    r"""The front $w = w_0 + (w_1 - w_0)/(1 + e^{K(n \cdot x - ct - p)})$.
+
+    Here $K = (w_1 - w_0)\sqrt{r/2\kappa}$ and $c = \sqrt{r\kappa/2}\,(w_0 + w_1 - 2a)$.
 
     - `AllenCahn`: roots (-1, 0, 1) is the wall at rest, (0, -1, 1) the invasion of the unstable state; rate and diffusivity of the law.
     - `GrayScott` with equal diffusivities and kill 0: v with rate 1 and roots (0, v-, v+), v-+ = (1 -+ sqrt(1 - 4 feed)) / 2, and u = 1 - v.
@@ -102,8 +104,9 @@ def cnoidal_wave(
     dispersion: float = 1.0,
     position: float = 0.0,
 ) -> Tensor:
-    r"""Solitons a period apart, $\tfrac{3c}{a}\sum_n \operatorname{sech}^2(s\,(x - c't - p - nL))$, $s = \tfrac12\sqrt{c/b}$: exact on the periodic line.
+    r"""Solitons a period apart, $\tfrac{3c}{a}\sum_n \operatorname{sech}^2(s\,(x - c't - p - nL))$, $s = \tfrac12\sqrt{c/b}$.
 
+    An exact solution of `KortewegDeVries` on the periodic line.
     Their sum solves the nonlinear law, since it is Weierstrass' $C - \wp$ times 3c/(a s^2); they slow each other down to
     $c' = 12 b C = c\,\big(1 - 6\sum_{n \ge 1}\sinh^{-2}(nsL)\big)$.
 

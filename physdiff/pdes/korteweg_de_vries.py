@@ -3,9 +3,10 @@ r"""The Korteweg-de Vries equation: waves that steepen and disperse, and the sol
 $$\partial_t u + a\,u\,\partial_x u + b\,\partial_x^3 u = 0$$
 
 On a periodic line $\langle u\rangle$ (mass), $\tfrac12\langle u^2\rangle$ (momentum) and $\langle\tfrac{a}{6}u^3 - \tfrac{b}{2}u_x^2\rangle$ (energy)
-are kept. Solitons are $\tfrac{3c}{a}\operatorname{sech}^2\!\big(\tfrac12\sqrt{c/b}\,(x - ct)\big)$, periodic waves their sums (`exact_waves.korteweg_soliton`,
-`exact_waves.cnoidal_wave`). Usual forms are a = 6, b = 1, and a = 1, b = 0.022^2 from $\cos\pi x$ on [-1, 1] (Zabusky and Kruskal, Interaction of
-"solitons" in a collisionless plasma and the recurrence of initial states, 1965). Korteweg and de Vries, 1895.
+are kept. Solitons are $\tfrac{3c}{a}\operatorname{sech}^2\!\big(\tfrac12\sqrt{c/b}\,(x - ct)\big)$, periodic waves their sums
+(`exact_waves.korteweg_soliton`, `exact_waves.cnoidal_wave`). Usual forms are a = 6, b = 1, and a = 1, b = 0.022^2 from $\cos\pi x$ on
+[-1, 1] (Zabusky and Kruskal, Interaction of "solitons" in a collisionless plasma and the recurrence of initial states, 1965). Korteweg and
+de Vries, 1895.
 """
 
 from __future__ import annotations

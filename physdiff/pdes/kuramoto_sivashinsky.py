@@ -7,8 +7,8 @@ on a line, or for the potential $\phi$ with $u = \partial_x\phi$, in any dimensi
 $$\partial_t\phi + \tfrac{a}{2}|\nabla\phi|^2 + g\,\Delta\phi + d\,\Delta^2\phi = 0.$$
 
 Waves with $0 < k < \sqrt{g/d}$ grow, fastest at $k = \sqrt{g/2d}$ with the rate $g^2/4d$. Budgets on a periodic box: $\langle u\rangle$ is kept,
-$\tfrac{d}{dt}\tfrac12\langle u^2\rangle = g\langle u_x^2\rangle - d\langle u_{xx}^2\rangle$. With a = g = d = 1 on L = 22 the largest Lyapunov exponent
-is 0.047 and the root mean square of u 1.185. A shock that travels is known in closed form (`exact_waves.kuramoto_shock`). Kuramoto, 1978;
+$\tfrac{d}{dt}\tfrac12\langle u^2\rangle = g\langle u_x^2\rangle - d\langle u_{xx}^2\rangle$. With a = g = d = 1 on L = 22 the largest Lyapunov
+exponent is 0.047 and the root mean square of u 1.185. A shock that travels is known in closed form (`exact_waves.kuramoto_shock`). Kuramoto, 1978;
 Sivashinsky, 1977; Kassam and Trefethen, Fourth-order time-stepping for stiff PDEs, 2005.
 """
 

@@ -12,8 +12,8 @@ FitzHugh-Nagumo: u excites itself, v follows at the rate $\varepsilon$ and holds
 
 $$\partial_t u = D_u\Delta u + u - u^3 - v - k, \qquad \partial_t v = D_v\Delta v + \varepsilon\,(u - \gamma v).$$
 
-Nothing is kept; the exchange between both drops out of $\tfrac12\langle\varepsilon u^2 + v^2\rangle$. For $\varepsilon = \gamma = 1$, k = 0.005 it is the
-diffusion-reaction set of PDEBench (there between walls without flux). FitzHugh, 1961; Nagumo, Arimoto and Yoshizawa, 1962; Takamoto et al., 2022.
+Nothing is kept; the exchange between both drops out of $\tfrac12\langle\varepsilon u^2 + v^2\rangle$. For $\varepsilon = \gamma = 1$, k = 0.005 it is
+the diffusion-reaction set of PDEBench (there between walls without flux). FitzHugh, 1961; Nagumo, Arimoto and Yoshizawa, 1962; Takamoto et al., 2022.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class Recipe:
         horizon: Number of frames drawn at once.
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
             time axis allows it.
-        guess: ``"linear"``, ``"increment"`` (the last known frame, or its anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows.
+        guess: ``"linear"``, ``"increment"`` (the last known frame, or its anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are
+            enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the ancestral sampler (DDPM): its fresh noise mends errors of a briefly trained network, at the price of about 16 % of the

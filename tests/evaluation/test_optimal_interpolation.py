@@ -61,6 +61,19 @@ def test_mean_and_members_have_the_exact_posterior():
     assert found.members["c"].dims == ("member", "time", "y", "x") and found.mean["d"].attrs["units"] == "m"
 
 
+def test_each_field_has_its_own_noise():
+    field, (points, y) = law(), readings()
+    one, far = (optimal_interpolation(field, points, y, std=s, members=2, rng=Rng(1)) for s in ((STD, STD), (STD, 1e6)))
+    same = optimal_interpolation(field, points, y, std=STD, members=2, rng=Rng(1))
+    assert one.mean.equals(same.mean) and one.members.equals(same.members)
+    y[1] = math.nan  # readings without any worth are none
+    without = optimal_interpolation(field, points, y, std=STD, members=2, rng=Rng(1))
+    for name in ("c", "d"):
+        np.testing.assert_allclose(far.mean[name].values, without.mean[name].values, rtol=1e-6)
+    with pytest.raises(ShapeError, match="each of 2 fields, got 3"):
+        optimal_interpolation(field, points, y, std=(1, 2, 3), rng=Rng(0))
+
+
 def test_a_reading_that_is_missing_is_no_reading():
     field, (points, y) = law(), readings()
     y[:, 2] = math.nan

@@ -13,7 +13,7 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.forecast.reconstruct import Readings, read_readings, reconstruct
+from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.inference.exact import plain_prior
@@ -48,6 +48,27 @@ def test_a_table_without_times_is_one_moment(tmp_path):
     assert found.times is None and found.moments().shape == (1,) and found.at(0) is found
     numbers = read_readings(table(tmp_path, "longitude,latitude,time,rain\n1,48,2.5,3\n1,48,0.5,3\n"), SPEC)
     assert numbers.moments().tolist() == [0.5, 2.5]
+
+
+def test_fields_of_several_units_have_their_own_noise():
+    both = Readings(PLACES, torch.tensor([[280.0, torch.nan], [1.0, 2.0]]))
+    one = Readings(PLACES, torch.tensor([[280.0, 281.0], [torch.nan, torch.nan]]))
+    assert noise_of((0.3, 2), both, SPEC) == (0.3, 2.0) and noise_of(0.3, one, SPEC) == (0.3, 0.3)
+    for wrong in (0.3, (0.3, 1, 2), ()):
+        with pytest.raises(InputError, match="one for each field .t2m in K, rain in kg m-2."):
+            noise_of(wrong, both, SPEC)
+
+
+def test_the_noise_of_each_field_counts():
+    """Independent normal fields: mean y C / (C + s^2), variance C s^2 / (C + s^2), each with its own s."""
+    shape, std, y = SPEC.shape, (0.5, 2.0), torch.tensor([[1.0], [3.0]])
+    denoiser = GaussianDenoiser(EDMSchedule(), torch.zeros(shape), dense_covariance(torch.eye(24, dtype=torch.float64)))
+    drawn = reconstruct(plain_prior(denoiser, SPEC), Readings(PLACES[:1], y), Guided(steps=40), std=std, members=2000, rng=Rng(0))
+    for name, s, value in zip(SPEC.names, std, (1.0, 3.0), strict=True):
+        here = drawn[name].sel(longitude=1, latitude=48).values
+        # sampling error of 2000 draws; the sampler's steps change a variance by some percent
+        assert abs(here.mean() - value / (1 + s**2)) < 4 * here.std() / 2000**0.5
+        assert abs(here.var() / (s**2 / (1 + s**2)) - 1) < 0.2
 
 
 @pytest.mark.parametrize(

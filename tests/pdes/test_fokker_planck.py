@@ -62,7 +62,8 @@ def test_symbol_of_the_stiff_part():
 
 def test_one_parameter_for_each_sample():
     D, p = Spectral(PLANE), density().expand(2, -1, -1)
-    both = FokkerPlanck((wind, torch.tensor([0.3, -0.4], dtype=torch.float64)), torch.tensor([0.1, 0.2], dtype=torch.float64)).rhs({"density": p}, D, 0.0)
+    speeds, spreads = torch.tensor([[0.3, -0.4], [0.1, 0.2]], dtype=torch.float64)
+    both = FokkerPlanck((wind, speeds), spreads).rhs({"density": p}, D, 0.0)
     for i, (v, d) in enumerate(((0.3, 0.1), (-0.4, 0.2))):
         torch.testing.assert_close(both["density"][i : i + 1], FokkerPlanck((wind, v), d).rhs({"density": p[:1]}, D, 0.0)["density"])
 

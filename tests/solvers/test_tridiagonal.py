@@ -1,5 +1,7 @@
 """Exchange between cells: the dense system's solution, exactly positive, conserving, right to rounding however stiff."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -53,18 +55,33 @@ def test_positive_and_conserving_whatever_the_rates(closed, dtype):
     torch.testing.assert_close(x.sum(-1), b.sum(-1), rtol=50 * torch.finfo(dtype).eps, atol=0)
 
 
-def test_entries_are_right_to_rounding_where_elimination_with_differences_is_not():
-    # rates of 1e15 make 1 + rates round the 1 away; the solution is then the equilibrium, x_i proportional to the product of right / left
-    n = 20
-    ratio = torch.linspace(0.5, 2.0, n - 1, dtype=torch.float64)
-    right = torch.cat([1e15 * ratio, torch.zeros(1, dtype=torch.float64)])
-    left = torch.cat([torch.zeros(1, dtype=torch.float64), torch.full((n - 1,), 1e15, dtype=torch.float64)])
+def test_every_entry_is_right_to_rounding():
+    # rates of 1e15 around a barrier: 1 + rates rounds the 1 away, and the smallest entries are 1e-6 of the largest
+    n = 12
+    right = 1e15 * torch.linspace(0.2, 5.0, n, dtype=torch.float64)
+    left = torch.full((n,), 1e15, dtype=torch.float64)
+    right[-1], left[0] = 0.0, 0.0
     b = torch.zeros(n, dtype=torch.float64)
     b[3] = 1.0
-    x = Exchange(torch.ones(n, dtype=torch.float64), right, left).solve(b)
-    equilibrium = torch.cat([torch.ones(1, dtype=torch.float64), ratio.cumprod(0)])
-    # deviations from equilibrium are of the order of n^2 over the rates, 4e-13
-    torch.testing.assert_close(x, equilibrium / equilibrium.sum(), rtol=2e-12, atol=0)
+    keep = torch.ones(n, dtype=torch.float64)
+    exact = torch.tensor(rational_solution(*([Fraction(float(v)) for v in row] for row in (keep, right, left, b))), dtype=torch.float64)
+    torch.testing.assert_close(Exchange(keep, right, left).solve(b), exact, rtol=1e-14, atol=0)
+    # solving the same numbers by elimination with differences loses most digits
+    assert float((torch.linalg.solve(dense(keep, right, left, closed=False), b) / exact - 1).abs().max()) > 1e-3
+
+
+def rational_solution(keep, right, left, b):
+    """The system solved in exact arithmetic by plain elimination."""
+    n = len(b)
+    diagonal, b = [k + r + l for k, r, l in zip(keep, right, left, strict=True)], list(b)  # noqa: E741 - l as in the formula
+    for i in range(1, n):
+        share = right[i - 1] / diagonal[i - 1]
+        diagonal[i] -= share * left[i]
+        b[i] += share * b[i - 1]
+    x = [b[-1] / diagonal[-1]]
+    for i in range(n - 2, -1, -1):
+        x.append((b[i] + left[i + 1] * x[-1]) / diagonal[i])
+    return [float(v) for v in reversed(x)]
 
 
 def test_gradients_pass():

@@ -55,6 +55,16 @@ def test_the_chain(ds, recipe, expected) -> None:
     assert draws.shape[1:] == prior.spec.shape and bool(draws.isfinite().all())
 
 
+@pytest.mark.parametrize("anomaly", ["hour", "all", "none"])
+def test_increments_are_of_the_size_of_changes(anomaly: str) -> None:
+    """Not of the field: against 280 K a network cannot tell changes of 1 K from nothing."""
+    prior, data = prepare(calendar(80), Recipe(history=2, horizon=2, anomaly=anomaly, guess="increment"), network=tiny)
+    first = next(p for p in prior.transform if isinstance(p, Normalizer))
+    assert float(first.std.max()) < 3.0
+    draws = prior.sample(4, cond=data.train_windows[5]["cond"][None], rng=Rng(0))
+    assert float((draws - data.train_windows[5]["x"]).abs().max()) < 15.0
+
+
 def test_the_hour_needs_three_days() -> None:
     for frames, by in ((71, "all"), (72, "hour")):
         prior, _ = prepare(calendar(frames), Recipe(history=0, horizon=1), network=tiny)

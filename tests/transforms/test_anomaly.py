@@ -185,6 +185,26 @@ def test_increments_are_from_the_last_known_frame(dropped: bool) -> None:
     assert torch.equal(persisted[:, :, 2:], x[:, :, 1:2].expand(3, 2, 3, 4))
 
 
+@pytest.mark.parametrize("by", ["hour", "all"])
+@pytest.mark.parametrize("dropped", [False, True])
+def test_behind_an_anomaly_increments_are_those_of_the_anomaly(by: str, dropped: bool) -> None:
+    sample = windows(6, 8, history=2, dtype=torch.float64)
+    spec, cond_spec = specs(6)
+    anomaly = Anomaly(by).fitted_from(lambda: iter([sample]), spec, cond_spec)
+    x, cond = sample.x, sample.cond.clone()
+    cond[:, :2] = x  # frames to come are never looked at
+    chain = Compose((*((DropHistory(2),) if dropped else ()), anomaly, Increment(2, anomaly)))
+    z = chain.encode(x, cond)
+    departure = x - anomaly.mean_at(cond, x)
+    expected = (departure - departure[:, :, 1:2])[:, :, 2 if dropped else 0 :]
+    # means are kept in float32, 280 K
+    torch.testing.assert_close(z, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(chain.decode(z, cond), x, rtol=0, atol=1e-9)
+    if by == "hour":  # a pure daily cycle: nothing is left of it
+        assert float(z.abs().max()) < 1e-4
+    assert torch.equal(build(describe(chain)).encode(x, cond), z)
+
+
 def test_what_increment_refuses() -> None:
     with pytest.raises(InputError, match="history >= 1"):
         Increment(0)
