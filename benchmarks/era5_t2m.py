@@ -72,8 +72,8 @@ def main() -> None:
 
 def _report(file, **facts) -> None:  # noqa: ANN001, ANN003
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    here = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 2), "commit": commit}
-    line = json.dumps({**facts, **here})
+    here = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": round(os.getloadavg()[0], 2)}
+    line = json.dumps({**facts, **here, "commit": commit})
     print(line, flush=True)
     file.write(line + "\n")
     file.flush()
@@ -118,7 +118,8 @@ def _sensors(report, ds: xr.Dataset, train: xr.Dataset, *, seed: int, seconds: f
     for name, members in found.items():
         table = evaluate(members, truth, standard_scores(MEMBERS), by=())
         scores = {str(k): round(float(v.isel(variable=0)), 4) for k, v in table.data_vars.items()}
-        report(task="sensors", method=name, seed=seed, members=MEMBERS, frames=truth.sizes["time"], sensors=81, **scores, **(facts if name == "diffusion" else {}))
+        extra = facts if name == "diffusion" else {}
+        report(task="sensors", method=name, seed=seed, members=MEMBERS, frames=truth.sizes["time"], sensors=81, **scores, **extra)
 
 
 def _readings(ds: xr.Dataset, seed: int) -> tuple[Readings, xr.Dataset]:

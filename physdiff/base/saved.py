@@ -38,7 +38,7 @@ class _ConstructorSignature:
     def __get__(self, instance: object | None, owner: type) -> inspect.Signature | None:
         if instance is not None:
             return None
-        signature = inspect.signature(owner.__init__)
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
         return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty)
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
-from physdiff.cli.options import Select, check_at_least, checked_folder, opened
+from physdiff.cli.options import Select, as_list, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
@@ -83,6 +83,8 @@ def evaluate(
     tables = score_tables(forecasts, target)
     if train is not None and "sample" not in fc.dims and train["time"].values.max() > fc["init_time"].values.min():
         log.warning("the baselines learn from times that are forecast: set baselines.stop to a time before the first start")
+    if train is not None and "sample" in fc.dims and baselines.train in (as_list(truth) or ()):
+        log.warning("the baselines learn from the samples that are forecast: generate others for baselines.train, with another seed")
     write_dataset(joined(tables), folder / "scores.nc", command=command_line())
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     page = forecast_report(folder, fc, target, tables=tables, facts=facts)

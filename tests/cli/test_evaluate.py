@@ -46,6 +46,11 @@ def test_baselines_that_learn_from_what_is_forecast_are_pointed_out(tmp_path, er
     assert done.code == 0 and "the baselines learn from times that are forecast" in done.err
 
 
+def test_baselines_that_learn_from_the_samples_that_are_forecast_are_pointed_out(tmp_path, burgers, burgers_forecast):
+    done = physdiff("evaluate --forecast", burgers_forecast, "--truth", burgers, "--baselines.train", burgers, "--out", tmp_path)
+    assert done.code == 0 and "the baselines learn from the samples that are forecast" in done.err
+
+
 def test_a_table_does_without_a_linear_model_that_has_too_few_days(tmp_path, era, forecast):
     done = physdiff("evaluate --baselines.stop 2020-01-02 --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
     assert done.code == 0 and "no linear inverse model: " in done.err and "climatology" in done.out and "linear inverse model" not in done.out
