@@ -28,7 +28,8 @@ def climatology(
 ) -> xr.Dataset:
     """Members are the frames of the training part at the hour of the day that is forecast (at any time, if times are plain numbers).
 
-    Member j follows the j-th day, so that it stays a trajectory within a day. Where there are more frames than members, evenly spaced
+    Member j follows the j-th day, so that it stays a trajectory within a day. Frames that lack a field altogether are left out.
+    Where there are more frames than members, evenly spaced
     ones are taken.
 
     Args:
@@ -52,6 +53,7 @@ def climatology(
     slots = past.mean.slots(past.times)
     frames = past.frames.movedim(2, 1)  # (B, T, C, *S)
     pools = [frames[:, torch.from_numpy(np.flatnonzero(slots == k))].movedim(1, 0).flatten(0, 1) for k in range(past.mean.table.shape[0])]
+    pools = [p[p.flatten(2).isfinite().any(2).all(1)] for p in pools]  # a lost frame is no member
     have = min((p.shape[0] for p in pools if p.shape[0]), default=0)
     count = min(have, _MOST) if members is None else members
     if not 1 <= count <= have:

@@ -41,3 +41,12 @@ def test_more_members_than_days_are_refused():
     ds = hourly(24 * 3)
     with pytest.raises(InputError, match="1 to 3 members"):
         climatology(ds, ds, lead=1, members=4)
+
+
+def test_a_lost_frame_is_no_member():
+    ds = hourly(24 * 5)
+    train = ds.isel(time=slice(0, 96)).copy(deep=True)
+    train["t2m"].values[30] = np.nan  # 06 UTC of the second day
+    fc = climatology(train, ds, ds["time"].values[[100]], lead=3)
+    assert fc.sizes["member"] == 3 and not bool(fc["t2m"].isnull().any())
+    assert np.array_equal(fc["t2m"].values[0, :, 1], train["t2m"].values[[6, 54, 78]].astype(np.float32))
