@@ -24,6 +24,7 @@ from physdiff.cli.evaluate import baseline_forecasts, joined, show_table, standa
 from physdiff.cli.fit import train_prior
 from physdiff.cli.options import Training, check_at_least, checked_folder
 from physdiff.cli.parse import command_line
+from physdiff.cli.threads import threads_for
 from physdiff.data.convert import to_tensor
 from physdiff.data.generate import generate
 from physdiff.data.split import split_samples
@@ -140,7 +141,8 @@ def turbulence(folder: Path, size: Size, seed: int) -> tuple[xr.Dataset, xr.Data
     law = NavierStokes(viscosity=3e-3, drag=0.1, forcing=KolmogorovForcing(2.0, 4.0))
     times = [k * _STEP for k in range(size.frames)]
     start = RandomField(length=0.4, std=1.0)
-    ds = generate(ETDRK4(law, Spectral(grid)), start, times, samples=size.samples, rng=Rng(seed), spin_up=10.0, substeps=5)
+    with threads_for(size.points**2):
+        ds = generate(ETDRK4(law, Spectral(grid)), start, times, samples=size.samples, rng=Rng(seed), spin_up=10.0, substeps=5)
     path = write_dataset(ds, folder / "turbulence.nc", command=command_line())
     print(f"   {size.samples} trajectories of {size.frames} frames on {size.points} x {size.points} points in {path}")
     return split_samples(ds, at=size.samples - max(1, min(size.samples // 6, size.cases)))

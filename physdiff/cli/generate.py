@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from physdiff.base.checks import check_positive
 from physdiff.base.rng import Rng
 from physdiff.cli.options import check_at_least, checked_file
 from physdiff.cli.parse import command_line
+from physdiff.cli.threads import threads_for
 from physdiff.data.generate import generate as generate_data
 from physdiff.data.write import write_dataset
 from physdiff.grids.cartesian import CartesianGrid
@@ -78,6 +80,7 @@ def generate(
     stepper = ETDRK4(pde, operators)
     field = initial or RandomField(length=0.1 * min(grid.extent))
     times = [k * frames.dt for k in range(frames.count)]
-    ds = generate_data(stepper, field, times, samples=samples, rng=Rng(seed), spin_up=frames.spin_up, substeps=frames.substeps)
+    with threads_for(math.prod(grid.shape)):
+        ds = generate_data(stepper, field, times, samples=samples, rng=Rng(seed), spin_up=frames.spin_up, substeps=frames.substeps)
     path = write_dataset(ds, target, command=command_line())
     print(f"wrote {samples} trajectories of {frames.count} frames to {path}")
