@@ -27,13 +27,14 @@ from physdiff.base.errors import DataError, InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
 from physdiff.data.timeline import as_times
+from physdiff.diffusion.sample_covariance import gaspari_cohn
 from physdiff.evaluation.hour_mean import HourMean, TrainingFrames
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
 from physdiff.grids.latlon import LatLonGrid
 
-__all__ = ["Analysis", "FieldCovariance", "distances", "expected_frame", "field_covariance", "gaspari_cohn", "optimal_interpolation"]
+__all__ = ["Analysis", "FieldCovariance", "distances", "expected_frame", "field_covariance", "optimal_interpolation"]
 
 _MOST = 12000  # a covariance of 12000 entries is 1.2 GB in float64
 
@@ -213,15 +214,6 @@ def distances(grid: Grid, points: Tensor | None = None) -> Tensor:
             apart = torch.minimum(apart % turn, turn - apart % turn)
         squared = squared + apart**2
     return squared.sqrt()
-
-
-def gaspari_cohn(ratio: Tensor) -> Tensor:
-    """The compact correlation of Gaspari and Cohn at distances in units of its half-width c: 1 at 0, 5/24 at 1, 0 from 2 on."""
-    r = ratio.double()
-    near = 1 - 5 / 3 * r**2 + 5 / 8 * r**3 + r**4 / 2 - r**5 / 4
-    safe = r.clamp_min(1.0)
-    far = 4 - 5 * safe + 5 / 3 * safe**2 + 5 / 8 * safe**3 - safe**4 / 2 + safe**5 / 12 - 2 / (3 * safe)
-    return torch.where(r <= 1, near, torch.where(r < 2, far, torch.zeros_like(far)))
 
 
 def _stationary(blocks: Tensor, far: Tensor) -> Tensor:

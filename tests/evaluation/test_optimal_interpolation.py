@@ -11,8 +11,9 @@ import torch
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
+from physdiff.diffusion.sample_covariance import gaspari_cohn
 from physdiff.evaluation.hour_mean import HourMean
-from physdiff.evaluation.optimal_interpolation import FieldCovariance, distances, field_covariance, gaspari_cohn, optimal_interpolation
+from physdiff.evaluation.optimal_interpolation import FieldCovariance, distances, field_covariance, optimal_interpolation
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.interpolate import interpolation
@@ -112,7 +113,7 @@ def test_full_shrinkage_is_the_mean_along_the_diagonals():
 
 
 def test_the_taper():
-    assert gaspari_cohn(torch.tensor([0.0, 1.0, 2.0, 5.0])).tolist() == pytest.approx([1.0, 5 / 24, 0.0, 0.0], abs=1e-15)
+    assert gaspari_cohn(torch.tensor([0.0, 1.0, 2.0, 5.0], dtype=torch.float64)).tolist() == pytest.approx([1.0, 5 / 24, 0.0, 0.0], abs=1e-15)
     r = torch.linspace(0, 2.5, 2001, dtype=torch.float64)
     values = gaspari_cohn(r)
     assert bool((values.diff() <= 1e-15).all()) and float(values.diff().abs().max()) < 2e-3
