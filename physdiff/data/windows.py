@@ -30,13 +30,16 @@ __all__ = ["TrajectoryWindows", "condition", "condition_spec"]
 _IN_MEMORY = 256 * 2**20
 
 
-def condition_spec(spec: FieldSpec, extras: Sequence[str] = (), statics: Mapping[str, str] | Sequence[str] = ()) -> FieldSpec:
+def condition_spec(
+    spec: FieldSpec, extras: Sequence[str] = (), statics: Mapping[str, str] | Sequence[str] = (), *, history: int = 0
+) -> FieldSpec:
     """What the channels of a condition window of `spec` are: its fields, ``known``, forcings, static fields.
 
     Args:
         spec: The modelled fields.
         extras: Forcings, some of hour_sin, hour_cos, day_sin, day_cos.
         statics: Names of static fields (with units if a mapping).
+        history: Number of known frames at the beginning of a window.
     """
     unknown = [e for e in extras if e not in FORCINGS]
     if unknown:
@@ -44,7 +47,7 @@ def condition_spec(spec: FieldSpec, extras: Sequence[str] = (), statics: Mapping
     fixed = dict(statics) if isinstance(statics, Mapping) else dict.fromkeys(statics, "1")
     names = (*spec.names, "known", *extras, *fixed)
     units = (*spec.units, "1", *("1" for _ in extras), *fixed.values())
-    return FieldSpec(names, units, spec.grid, spec.dt, frames=spec.frames, mask=spec.mask, time_unit=spec.time_unit)
+    return FieldSpec(names, units, spec.grid, spec.dt, frames=spec.frames, mask=spec.mask, time_unit=spec.time_unit, history=history)
 
 
 def condition(
@@ -174,7 +177,7 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         self._fill = fill
         self.static_fields = {n: _static_field(ds, n, self.spec) for n in statics}
         units = {n: str(ds[n].attrs.get("units", "1")) if n in ds else "1" for n in statics}
-        self.cond_spec = condition_spec(self.spec, extras, units) if history or extras or statics else None
+        self.cond_spec = condition_spec(self.spec, extras, units, history=history) if history or extras or statics else None
         if any(e in FORCINGS for e in extras):
             forcing(extras[0], self.times[:1])
 

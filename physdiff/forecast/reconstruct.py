@@ -26,13 +26,11 @@ from physdiff.data.timeline import as_times, show_time
 from physdiff.data.units import check_unit
 from physdiff.data.windows import condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.forecast.rollout import history_of
+from physdiff.forecast.rollout import known_frames
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.inference.sensors import Sensors, read_stations
-from physdiff.transforms.compose import Compose
-from physdiff.transforms.frames import DropHistory
 
 __all__ = ["Readings", "noise_of", "read_readings", "reconstruct"]
 
@@ -161,7 +159,7 @@ def reconstruct(
     """
     if members < 1:
         raise InputError(f"members: expected at least 1, got {members}")
-    known = _known_frames(prior)
+    known = known_frames(prior)
     if (known > 0) != (initial is not None):
         need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
         raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
@@ -199,11 +197,6 @@ def noise_of(std: float | Sequence[float], readings: Readings, spec: FieldSpec) 
         wanted = ", ".join(f"{n} in {u}" for n, u in zip(spec.names, spec.units, strict=True))
         raise InputError(f"std: expected one for each field ({wanted}), got {', '.join(f'{s:g}' for s in given) or 'none'}; write it as a list")
     return given * len(spec.names)
-
-
-def _known_frames(prior: DiffusionPrior) -> int:
-    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
-    return history_of(prior) if any(isinstance(p, DropHistory) and p.history for p in parts) else 0
 
 
 _Job = tuple[np.ndarray | None, DiffusionPrior, Tensor | None, Tensor, Tensor]

@@ -37,7 +37,7 @@ from physdiff.forecast.keyed_rows import KeyedRows
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 
-__all__ = ["Rollout", "history_of", "rollout"]
+__all__ = ["Rollout", "history_of", "known_frames", "rollout"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def rollout(
     """Forecast an ensemble from many start times; `Rollout` is the same with a choice of batch size.
 
     Args:
-        prior: Conditional prior with known frames (`DropHistory` in its transform).
+        prior: Prior given known frames.
         ds: Data to start from, dims (sample?, time, *space), on the prior's grid.
         every: Take every n-th of the possible start times.
         lead: Number of time steps to forecast.
@@ -88,11 +88,18 @@ def history_of(prior: DiffusionPrior) -> int:
     Raises:
         InputError: If the prior is not conditioned on known frames.
     """
-    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
-    found = next((p.history for p in parts if isinstance(p, DropHistory)), 0)
-    if prior.cond_spec is None or found < 1:
-        raise InputError("forecast: expected a prior given known frames, got one without; train it on windows with history >= 1 and DropHistory")
+    found = known_frames(prior)
+    if found < 1:
+        raise InputError("forecast: expected a prior given known frames, got one without; train it on windows with history >= 1")
     return found
+
+
+def known_frames(prior: DiffusionPrior) -> int:
+    """Number of known frames of a prior's windows, 0 if it is not conditioned on any: what `DropHistory` says, else the condition's spec."""
+    if prior.cond_spec is None:
+        return 0
+    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
+    return next((p.history for p in parts if isinstance(p, DropHistory)), prior.cond_spec.history)
 
 
 @dataclass(frozen=True, eq=False)

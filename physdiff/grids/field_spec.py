@@ -33,6 +33,7 @@ class FieldSpec(Saved):
         frames: Number of frames of a window.
         mask: Boolean of the grid's shape, True where values exist (fluid, sea); None if everywhere.
         time_unit: ``"s"`` where the file has CF time, else the file's own unit.
+        history: Number of known frames at the beginning of a window; of condition windows.
 
     Raises:
         InputError: If names and units do not match one to one, dt is not positive, or the mask is not boolean.
@@ -46,14 +47,15 @@ class FieldSpec(Saved):
     frames: int = 1
     mask: Tensor | None = None
     time_unit: str = "s"
+    history: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "units", tuple(self.units))
         if not self.names or len(self.names) != len(self.units) or len(set(self.names)) != len(self.names):
             raise InputError(f"FieldSpec: expected distinct names with one unit each, got names {self.names!r} and units {self.units!r}")
-        if not self.dt > 0 or self.frames < 1:
-            raise InputError(f"FieldSpec: expected dt > 0 and frames >= 1, got dt = {self.dt!r} and frames = {self.frames!r}")
+        if not self.dt > 0 or self.frames < 1 or self.history < 0:
+            raise InputError(f"FieldSpec: expected dt > 0, frames >= 1, history >= 0, got {self.dt!r}, {self.frames!r}, {self.history!r}")
         if self.mask is not None and self.mask.dtype != torch.bool:
             raise InputError(f"FieldSpec mask: expected booleans (True where values exist), got {self.mask.dtype}; compare it with a number first")
         if self.mask is not None and tuple(self.mask.shape) != self.grid.shape:

@@ -180,3 +180,10 @@ def test_condition_spec_has_units_and_the_same_grid():
     cond = condition_spec(spec, ("hour_sin",), {"z": "m2 s-2"})
     assert cond.names == ("t2m", "known", "hour_sin", "z") and cond.units == ("K", "1", "1", "m2 s-2")
     assert cond.grid is spec.grid and cond.frames == 4
+
+
+def test_the_condition_says_how_many_frames_are_known():
+    windows = TrajectoryWindows(earth(30), history=3, horizon=2)
+    assert windows.cond_spec.history == 3
+    known = windows[0]["cond"][1]
+    assert bool((known[:3] == 1).all()) and bool((known[3:] == 0).all())

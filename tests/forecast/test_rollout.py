@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.samplers.ddim import DDPM
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.forecast.rollout import Rollout, history_of, rollout
+from physdiff.forecast.rollout import Rollout, history_of, known_frames, rollout
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.training.recipe import Recipe, prepare
@@ -278,5 +279,14 @@ def test_a_prior_without_known_frames_is_refused():
     prior = ar1_prior()
     assert history_of(prior) == HISTORY
     free = DiffusionPrior(prior.denoiser, FramesToChannels(5), prior.spec, sampler=Heun())
-    with pytest.raises(InputError, match="DropHistory"):
+    with pytest.raises(InputError, match="known frames, got one without"):
         rollout(free, data(), lead=2, members=2, rng=Rng(0))
+
+
+def test_known_frames_come_from_the_condition_where_the_chain_keeps_them():
+    prior = ar1_prior()
+    whole = replace(prior.cond_spec, history=2)
+    chain = Compose(tuple(p for p in prior.transform if not isinstance(p, DropHistory)))
+    kept = DiffusionPrior(prior.denoiser, chain, prior.spec, sampler=Heun(), cond_transform=prior.cond_transform, cond_spec=whole)
+    assert known_frames(kept) == 2
+    assert known_frames(DiffusionPrior(prior.denoiser, chain, prior.spec, sampler=Heun())) == 0
