@@ -10,6 +10,7 @@ $$\partial_t c = -\,\mathtt{D.advect}(v, c) + \kappa\,\mathtt{D.lap}(c).$$
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import final
 
 from torch import Tensor
@@ -48,6 +49,13 @@ class Operators(ABC):
     def coordinates_as(self, like: Tensor) -> tuple[Tensor, ...]:
         """The coordinates with the dtype and the device of `like`."""
         return tuple(c.to(like) for c in self.coordinates)
+
+    def of(self, u: Mapping[str, Tensor], t: float | Tensor) -> Operators:
+        """These operators, told which tensor is which field and what time it is; a law's final methods call it before each evaluation.
+
+        Backends whose boundary conditions differ by field or change in time return a copy that knows; the default has no use for it.
+        """
+        return self
 
     @abstractmethod
     def dt(self, f: Tensor) -> Tensor:

@@ -53,10 +53,14 @@ class Burgers(PDE):
         """Half the square of u, along every direction."""
         return {"u": (0.5 * u["u"] ** 2,) * D.ndim}
 
-    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
-        """Minus the divergence of the flux, plus the forcing."""
-        carried = -D.div(self.flux(u, D, t)["u"])
-        return {"u": carried if self.forcing is None else carried + value_of(self.forcing, D, t, like=u["u"])}
+    def production(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """The forcing."""
+        zero = torch.zeros_like(u["u"])
+        return {"u": zero if self.forcing is None else zero + value_of(self.forcing, D, t, like=zero)}
+
+    def speeds(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """The size of u, along every direction."""
+        return (u["u"].abs(),) * D.ndim
 
     def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
         """Mean of u (`mass`) and of u squared over two (`energy`)."""

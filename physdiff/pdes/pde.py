@@ -65,23 +65,38 @@ class PDE(Saved, ABC):
             return
         if not getattr(cls, "fields", ()):
             raise InputError(f"{cls.__name__}: expected `fields = ('name', ...)` in the class, got none; name the fields that evolve")
-        if cls.stiff is PDE.stiff and cls.nonstiff is PDE.nonstiff and cls.flux is PDE.flux:
-            raise InputError(f"{cls.__name__}: expected a method stiff, nonstiff or flux, got none; write the law in one of them")
+        if all(getattr(cls, part) is getattr(PDE, part) for part in ("stiff", "nonstiff", "flux", "production")):
+            raise InputError(f"{cls.__name__}: expected a method stiff, nonstiff, flux or production, got none; write the law in one of them")
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """The linear part with constant coefficients, without sources and without mixing of fields; default zero."""
         return {name: torch.zeros_like(u[name]) for name in self.fields}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
-        """Everything else; default minus the divergence of `flux` if the law gives one, else zero."""
+        """Everything else; default minus the divergence of `flux` if the law gives one, plus `production`.
+
+        A law with a flux leaves this as it is: finite volumes take flux and production apart.
+        """
+        rest = self.production(u, D, t)
         if type(self).flux is PDE.flux:
-            return {name: torch.zeros_like(u[name]) for name in self.fields}
+            return rest
         flux = self.flux(u, D, t)
-        return {name: -D.div(flux[name]) for name in self.fields}
+        return {name: rest[name] - D.div(flux[name]) for name in self.fields}
 
     def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
-        """Flux of each field, components x, y, z: the conservation form of the nonstiff part. Optional."""
+        """Flux of each field, components x, y, z: the conservation form of the nonstiff part. Optional.
+
+        It depends on the fields, coordinates and time at a point, not on derivatives, so that finite volumes can take it at faces.
+        """
         raise InputError(f"{type(self).__name__} is not written in conservation form; use a solver that needs no flux")
+
+    def production(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """What a law in conservation form has besides `stiff` and the flux: forcing, reactions, viscous terms; default zero."""
+        return {name: torch.zeros_like(u[name]) for name in self.fields}
+
+    def speeds(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """Largest speed, at least zero, at which `flux` carries anything along x, y, z at each point; for upwinding and the step limit."""
+        raise InputError(f"{type(self).__name__} does not say how fast its flux carries things; give it a method speeds(u, D, t)")
 
     def diagnose(self, u: Fields, D: Operators) -> Fields:
         """`u` with the diagnostics filled in, where the grid allows it; default identity."""
@@ -103,13 +118,14 @@ class PDE(Saved, ABC):
     def explicit(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The nonstiff part after diagnosis; the only way solvers call it."""
         law = self._bound_to(self._check(u))
-        return law.nonstiff(law.complete(u, D), D, t)
+        full = law.complete(u, D.of(u, t))
+        return law.nonstiff(full, D.of(full, t), t)
 
     @final
     def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The whole right-hand side, stiff + explicit."""
         law = self._bound_to(self._check(u))
-        linear, rest = law.stiff(u, D), law.explicit(u, D, t)
+        linear, rest = law.stiff(u, D.of(u, t)), law.explicit(u, D, t)
         return {name: linear[name] + rest[name] for name in self.fields}
 
     @final
@@ -124,7 +140,7 @@ class PDE(Saved, ABC):
         law = self._bound_to(self._check(u))
         right = law.rhs(u, D, t)
         left = {name: D.dt(u[name]) - right[name] for name in self.fields}
-        return {**left, **law.constraints(u, D)} if all(name in u for name in self.diagnostics) else left
+        return {**left, **law.constraints(u, D.of(u, t))} if all(name in u for name in self.diagnostics) else left
 
     @final
     def complete(self, u: Fields, D: Operators) -> Fields:

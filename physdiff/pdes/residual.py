@@ -52,7 +52,7 @@ def residual_scale(pde: PDE, u: Fields, operators: Operators, *, times: Tensor |
     t = _clock(pde, u, operators, times)
     first = u[pde.fields[0]]
     law = pde.bound(first.ndim - 1, like=first)
-    parts = {name: operators.dt(u[name]) for name in pde.fields}, law.stiff(u, operators), law.explicit(u, operators, t)
+    parts = {name: operators.dt(u[name]) for name in pde.fields}, law.stiff(u, operators.of(u, t)), law.explicit(u, operators, t)
     return {name: torch.stack([part[name].square().mean().sqrt() for part in parts]).amax() for name in pde.fields}
 
 

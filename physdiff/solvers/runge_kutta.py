@@ -93,7 +93,7 @@ class RungeKutta(Stepper):
         """Right-hand side of the fields (B, *S), dealiased."""
         D, names = self.operators, self.pde.fields
         law = self.pde.bound(D.ndim, like=u[names[0]])
-        linear = law.stiff(u, D)
+        linear = law.stiff(u, D.of(u, t))
         rest = law.explicit({n: D.dealias(u[n]) for n in names}, D, t)
         return {n: linear[n] + D.dealias(rest[n]) for n in names}
 

@@ -18,7 +18,7 @@ from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
 from physdiff.pdes.pde import PDE
 
-__all__ = ["Stepper", "spectral_radius"]
+__all__ = ["EmbeddedStepper", "Stepper", "spectral_radius"]
 
 
 class Stepper(ABC):
@@ -47,6 +47,20 @@ class Stepper(ABC):
     @abstractmethod
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Estimate of the longest stable step from the fields (B, *S), the least over the batch; inf if any step is stable."""
+
+
+class EmbeddedStepper(Stepper):
+    """Abstract stepper that estimates the error of each of its steps, so that `solve` can choose their length.
+
+    Attributes:
+        error_order: Order p of the estimate: it falls like dt^(p + 1).
+    """
+
+    error_order: int
+
+    @abstractmethod
+    def step_with_error(self, u: Fields, t: float, dt: float) -> tuple[Fields, Fields]:
+        """The fields one step later, as `step` gives them, and an estimate of the error made in it, each (B, *S)."""
 
 
 def spectral_radius(rhs: Callable[[Fields], Fields], u: Fields, *, iterations: int = 8) -> float:
