@@ -57,7 +57,7 @@ def test_a_flux_alone_is_a_law():
 
 
 def test_a_law_without_text_or_fields_is_refused_when_it_is_written():
-    with pytest.raises(InputError, match="expected a method stiff, nonstiff, flux or source"):
+    with pytest.raises(InputError, match="expected a method stiff, nonstiff, flux or production"):
         type("Empty", (PDE,), {"fields": ("c",)})
     with pytest.raises(InputError, match="expected `fields"):
         type("Nameless", (PDE,), {"stiff": lambda self, u, D: u})
