@@ -146,6 +146,7 @@ _DOOR: dict[str, str] = {
     "ChangCooper": "physdiff.solvers.chang_cooper",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
+    "InitialField": "physdiff.solvers.initial",
     "RandomField": "physdiff.solvers.initial",
     "RungeKutta": "physdiff.solvers.runge_kutta",
     "Tableau": "physdiff.solvers.runge_kutta",
@@ -307,6 +308,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
+    from physdiff.solvers.initial import InitialField as InitialField
     from physdiff.solvers.initial import RandomField as RandomField
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
     from physdiff.solvers.runge_kutta import Tableau as Tableau

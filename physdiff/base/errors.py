@@ -6,6 +6,9 @@ mistake (exit code 2, one line) from a bug (exit code 1, traceback).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "CollapsedWeights",
     "DataError",
@@ -68,17 +71,24 @@ class UnsupportedOperator(PhysdiffError, TypeError):
 
 
 class Diverged(PhysdiffError, ArithmeticError):
-    """A computation left the finite numbers.
+    """A computation left the finite numbers, or lost its way.
 
     Args:
         field: Name of the first field that is not finite.
         time: Time (or step) at which it was seen.
         remedy: What to try.
+        event: What happened to the field.
+
+    Attributes:
+        last_good: The fields (B, *S) at the last time at which all were finite; None where there are none.
+        last_time: That time.
     """
 
-    def __init__(self, field: str, time: float, remedy: str) -> None:
+    def __init__(self, field: str, time: float, remedy: str, *, event: str = "is not finite") -> None:
         self.field, self.time = field, time
-        super().__init__(f"field `{field}` is not finite at time {time:g}: {remedy}")
+        self.last_good: Mapping[str, Any] | None = None
+        self.last_time: float | None = None
+        super().__init__(f"field `{field}` {event} at time {time:g}: {remedy}")
 
 
 class CollapsedWeights(PhysdiffError, ArithmeticError):

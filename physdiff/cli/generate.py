@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from physdiff.base.checks import check_positive
 from physdiff.base.rng import Rng
 from physdiff.cli.options import check_at_least, checked_file
-from physdiff.cli.parse import command_line
 from physdiff.cli.threads import threads_for
 from physdiff.data.generate import generate as generate_data
-from physdiff.data.write import write_dataset
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
@@ -81,6 +79,5 @@ def generate(
     field = initial or RandomField(length=0.1 * min(grid.extent))
     times = [k * frames.dt for k in range(frames.count)]
     with threads_for(math.prod(grid.shape)):
-        ds = generate_data(stepper, field, times, samples=samples, rng=Rng(seed), spin_up=frames.spin_up, substeps=frames.substeps)
-    path = write_dataset(ds, target, command=command_line())
-    print(f"wrote {samples} trajectories of {frames.count} frames to {path}")
+        generate_data(stepper, field, times, samples=samples, rng=Rng(seed), out=target, spin_up=frames.spin_up, substeps=frames.substeps)
+    print(f"wrote {samples} trajectories of {frames.count} frames to {target}")

@@ -19,6 +19,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from physdiff.base.errors import DataError
+from physdiff.data.join import check_zarr, is_zarr
 
 __all__ = ["EXPVER", "Files", "LazyField", "Piece", "damaged"]
 
@@ -26,7 +27,7 @@ EXPVER = "expver"
 
 
 class Files:
-    """Open netCDF files of this process, by path."""
+    """Open netCDF files and Zarr stores of this process, by path."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -55,15 +56,19 @@ class Files:
 
 
 def _opened(path: str) -> xr.Dataset:
-    if os.path.isdir(path):
-        remedy = "give a pattern as in 'folder/*.nc'; a Zarr store has to be written to netCDF first"
-        raise DataError(f"{path}: expected a netCDF file, got a folder; {remedy}")
+    store = os.path.isdir(path) and is_zarr(path)
+    if os.path.isdir(path) and not store:
+        raise DataError(f"{path}: expected a netCDF file or a Zarr store, got a folder; give a pattern as in 'folder/*.nc'")
+    if store:
+        check_zarr(path)
     if not os.path.exists(path):
         raise DataError(f"{path}: expected a netCDF file, found nothing there; check the path")
     try:
         with warnings.catch_warnings():
             # two different fill values in one variable are both missing values
             warnings.simplefilter("ignore", xr.SerializationWarning)
+            if store:
+                return xr.open_dataset(path, engine="zarr", decode_times=False, cache=False, chunks=None, consolidated=False)
             return xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
     except PermissionError as error:
         raise DataError(f"{path}: expected a readable file, got {error.strerror}; check its permissions") from error

@@ -37,10 +37,10 @@ def open_dataset(
     units: Mapping[str, str] | None = None,
     dtype: str = "float32",
 ) -> xr.Dataset:
-    """Open netCDF files as one lazy data set in house conventions.
+    """Open netCDF files or Zarr stores as one lazy data set in house conventions.
 
     Args:
-        path: A file, a glob pattern, or a list of these; local, netCDF 3 or 4.
+        path: A file or store, a glob pattern, or a list of these; local, netCDF 3 or 4, Zarr 2 or 3.
         variables: Which to take, by any name of the quantity (``"t2m"``, ``"2m_temperature"``, ``"z_500"``; ``"z"`` for all its levels);
             they are then called what was asked for. All of them, under the names of the file, if not given. Fields that do not depend
             on time (masks, topography) can be asked for too.

@@ -1,4 +1,4 @@
-r"""Initial fields drawn at random: homogeneous Gaussian random fields on periodic grids.
+r"""Initial fields drawn at random: the protocol, and homogeneous Gaussian random fields on periodic grids.
 
 $$u = \text{mean} + \text{std}\; \mathcal F^{-1}\big[\sqrt{P(k)}\,\hat w\big] / c, \qquad
 P(k) = e^{-k^2\ell^2/2} \;\text{ or }\; (1 + k^2\ell^2)^{-s/2}$$
@@ -11,6 +11,7 @@ $(-\Delta + \tau^2)^{-\alpha}$ of Li et al., Fourier neural operator, 2021).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,11 +25,30 @@ from physdiff.base.saved import Saved
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 
-__all__ = ["RandomField", "initial_fields"]
+__all__ = ["InitialField", "RandomField", "initial_fields"]
+
+
+class InitialField(Saved, ABC):
+    """Abstract random field: what `generate` draws initial values from."""
+
+    @abstractmethod
+    def sample(self, grid: Grid, n: int, rng: Rng, *, start: int = 0, like: Tensor | None = None) -> Tensor:
+        """Draw samples start, ..., start + n - 1; each depends on `rng` and its own index only.
+
+        Args:
+            grid: Where.
+            n: Number of samples.
+            rng: Source of randomness.
+            start: Index of the first sample, so that a long run can be drawn in parts.
+            like: Gives dtype and device; float32 on the CPU if None.
+
+        Returns:
+            Values (n, *S).
+        """
 
 
 @dataclass(frozen=True)
-class RandomField(Saved):
+class RandomField(InitialField):
     """A Gaussian random field, homogeneous and isotropic, on a uniform periodic grid.
 
     Args:
@@ -99,7 +119,7 @@ class RandomField(Saved):
 
 
 def initial_fields(
-    initial: RandomField | Mapping[str, RandomField],
+    initial: InitialField | Mapping[str, InitialField],
     names: Sequence[str],
     grid: Grid,
     *,
@@ -122,8 +142,8 @@ def initial_fields(
     Raises:
         InputError: If a name has no random field.
     """
-    table = dict.fromkeys(names, initial) if isinstance(initial, RandomField) else initial
+    table = dict.fromkeys(names, initial) if isinstance(initial, InitialField) else initial
     missing = [name for name in names if name not in table]
     if missing:
-        raise InputError(f"initial_fields: expected a RandomField for {', '.join(names)}; missing {', '.join(missing)}")
+        raise InputError(f"initial_fields: expected a random field for {', '.join(names)}; missing {', '.join(missing)}")
     return {name: table[name].sample(grid, n, rng.child(name), start=start, like=like) for name in names}

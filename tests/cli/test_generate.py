@@ -49,12 +49,24 @@ def test_planes_and_other_laws(tmp_path):
         ("--grid.periodic false", "it needs periodic axes"),
         ("--pde NavierStokes --pde.viscosity 0.1", "NavierStokes: expected a plane, got a grid of 1 dimensions"),
         ("--initial RandomField --initial.length 100", "holds no wave of that length; take a shorter one"),
-        ("--initial.length 0.1 --initial.std 1e4 --frames.dt 10 --frames.substeps 1", "is not finite at time"),
     ],
 )
 def test_nonsense_is_refused(tmp_path, words, said):
     with untouched(tmp_path):
         assert said in refuses("generate", BURGERS, words, "--out", tmp_path / "a" / "x.nc")
+
+
+def test_what_diverges_says_where_its_last_state_is(tmp_path):
+    said = refuses("generate", BURGERS, "--initial.length 0.1 --initial.std 1e4 --frames.dt 10 --frames.substeps 1", "--out", tmp_path / "x.nc")
+    assert "is not finite at time" in said and "none was done before" in said and not (tmp_path / "x.nc").exists()
+
+
+def test_a_finished_file_is_kept_and_not_written_over_by_another_run(tmp_path):
+    works("generate", BURGERS, "--out", tmp_path / "x.nc")
+    with untouched(tmp_path):
+        works("generate", BURGERS, "--out", tmp_path / "x.nc")
+        assert "rng was" in refuses("generate", BURGERS, "--seed 1", "--out", tmp_path / "x.nc")
+        assert "expected a file name that ends in .nc" in refuses("generate", BURGERS, "--out", tmp_path / "x.npz")
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
