@@ -147,7 +147,10 @@ _DOOR: dict[str, str] = {
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
     "InitialField": "physdiff.solvers.initial",
+    "DiagonalTableau": "physdiff.solvers.implicit",
+    "ImplicitRungeKutta": "physdiff.solvers.implicit",
     "RandomField": "physdiff.solvers.initial",
+    "Newton": "physdiff.solvers.newton",
     "RungeKutta": "physdiff.solvers.runge_kutta",
     "Tableau": "physdiff.solvers.runge_kutta",
     "solve": "physdiff.solvers.solve",
@@ -309,7 +312,10 @@ if TYPE_CHECKING:
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
     from physdiff.solvers.initial import InitialField as InitialField
+    from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau
+    from physdiff.solvers.implicit import ImplicitRungeKutta as ImplicitRungeKutta
     from physdiff.solvers.initial import RandomField as RandomField
+    from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
     from physdiff.solvers.runge_kutta import Tableau as Tableau
     from physdiff.solvers.solve import solve as solve

@@ -96,7 +96,8 @@ def gmres(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float
     h = b.new_zeros(b.shape[0], max_iter + 1, max_iter)
     rhs = b.new_zeros(b.shape[0], max_iter + 1, 1)
     rhs[:, 0, 0] = beta
-    y = rhs[:, :0]
+    # the left null vector of h, first entry 1: the residual of least squares is beta over its length (one product per iteration)
+    null, length = [torch.ones_like(beta)], torch.ones_like(beta, dtype=torch.float64)
     for k in range(min(max_iter, r.shape[1])):
         w = matvec(basis[k].reshape(shape)).reshape(r.shape)
         for _ in range(2):  # twice: classical Gram-Schmidt loses orthogonality in one pass
@@ -107,10 +108,12 @@ def gmres(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float
         norm = w.norm(dim=1)
         h[:, k + 1, k] = norm
         basis.append(w / norm.clamp_min(tiny)[:, None])
-        block = h[:, : k + 2, : k + 1]
-        y = torch.linalg.pinv(block) @ rhs[:, : k + 2]
-        residual = _norm((block @ y - rhs[:, : k + 2])[..., 0])
-        if bool((residual <= rtol * scale).all()) or bool((norm <= tiny).all()):
+        # a sample whose space is exhausted is solved: its null vector has no end
+        null.append(-torch.einsum("kb,bk->b", torch.stack(null), h[:, : k + 1, k]) / norm.clamp_min(tiny))
+        longer = torch.where(norm > tiny, (length**2 + null[-1].double() ** 2).sqrt(), torch.inf)
+        length = torch.fmax(length, longer)  # it only grows; entries that overflow after that are passed over
+        if bool((beta / length <= rtol * scale).all()):
             break
+    y = torch.linalg.pinv(h[:, : k + 2, : k + 1]) @ rhs[:, : k + 2]
     update = torch.einsum("bkn,bk->bn", torch.stack(basis[: y.shape[1]], dim=1), y[..., 0])
     return x + (update.double() * unit).to(b).reshape(shape)
