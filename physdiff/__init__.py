@@ -146,9 +146,9 @@ _DOOR: dict[str, str] = {
     "ChangCooper": "physdiff.solvers.chang_cooper",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
-    "InitialField": "physdiff.solvers.initial",
     "DiagonalTableau": "physdiff.solvers.implicit",
     "ImplicitRungeKutta": "physdiff.solvers.implicit",
+    "InitialField": "physdiff.solvers.initial",
     "RandomField": "physdiff.solvers.initial",
     "Newton": "physdiff.solvers.newton",
     "RungeKutta": "physdiff.solvers.runge_kutta",
@@ -311,9 +311,9 @@ if TYPE_CHECKING:
     from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
-    from physdiff.solvers.initial import InitialField as InitialField
     from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau
     from physdiff.solvers.implicit import ImplicitRungeKutta as ImplicitRungeKutta
+    from physdiff.solvers.initial import InitialField as InitialField
     from physdiff.solvers.initial import RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
