@@ -104,6 +104,7 @@ _DOOR: dict[str, str] = {
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "AllenCahn": "physdiff.pdes.allen_cahn",
     "Burgers": "physdiff.pdes.burgers",
+    "Darcy": "physdiff.pdes.darcy",
     "FokkerPlanck": "physdiff.pdes.fokker_planck",
     "KortewegDeVries": "physdiff.pdes.korteweg_de_vries",
     "KuramotoSivashinsky": "physdiff.pdes.kuramoto_sivashinsky",
@@ -144,6 +145,7 @@ _DOOR: dict[str, str] = {
     "spread": "physdiff.scores.spread_skill",
     "spread_skill": "physdiff.scores.spread_skill",
     "ChangCooper": "physdiff.solvers.chang_cooper",
+    "solve_darcy": "physdiff.solvers.darcy",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
     "DiagonalTableau": "physdiff.solvers.implicit",
@@ -155,6 +157,7 @@ _DOOR: dict[str, str] = {
     "Tableau": "physdiff.solvers.runge_kutta",
     "solve": "physdiff.solvers.solve",
     "Stepper": "physdiff.solvers.stepper",
+    "TwoPointFlux": "physdiff.solvers.two_point_flux",
     "TrajectoryDataModule": "physdiff.training.datamodule",
     "DiffusionModule": "physdiff.training.diffusion_module",
     "fit": "physdiff.training.fit",
@@ -269,6 +272,7 @@ if TYPE_CHECKING:
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.burgers import Burgers as Burgers
+    from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
     from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
     from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
@@ -309,6 +313,7 @@ if TYPE_CHECKING:
     from physdiff.scores.spread_skill import spread as spread
     from physdiff.scores.spread_skill import spread_skill as spread_skill
     from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
+    from physdiff.solvers.darcy import solve_darcy as solve_darcy
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
     from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau
@@ -320,6 +325,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.runge_kutta import Tableau as Tableau
     from physdiff.solvers.solve import solve as solve
     from physdiff.solvers.stepper import Stepper as Stepper
+    from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
     from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
     from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
     from physdiff.training.fit import fit as fit

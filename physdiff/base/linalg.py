@@ -33,7 +33,9 @@ def _goal(of_b: Tensor, of_residual: Tensor) -> Tensor:
     return torch.where(of_b > 0, of_b, of_residual)
 
 
-def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 1e-8, max_iter: int = 200) -> Tensor:
+def cg(
+    matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 1e-8, max_iter: int = 200, precondition: LinearMap | None = None
+) -> Tensor:
     r"""Solve $A x = b$ for symmetric positive definite $A$, sample by sample.
 
     Args:
@@ -42,6 +44,7 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
         x0: First guess; zero if not given.
         rtol: Stop when $|b - A x| \le$ rtol $|b|$ for every sample (where b = 0: rtol times the first residual).
         max_iter: Largest number of iterations.
+        precondition: An approximate inverse of A, itself symmetric and positive definite; none if not given.
 
     Returns:
         The solution, (B, ...). The last iterate is returned if `max_iter` is reached: it has the smallest error in the norm of A.
@@ -51,7 +54,8 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
     """
     x = torch.zeros_like(b) if x0 is None else x0
     r = b - matvec(x) if x0 is not None else b
-    p, rr = r, _dot(r, r)
+    z = r if precondition is None else precondition(r)
+    p, rr, rz = z, _dot(r, r), _dot(r, z)
     target = rtol**2 * _goal(_dot(b, b), rr)
     for _ in range(max_iter):
         active = rr > target
@@ -61,11 +65,12 @@ def cg(matvec: LinearMap, b: Tensor, *, x0: Tensor | None = None, rtol: float = 
         curvature = _dot(p, ap)
         if bool((active & (curvature <= 0)).any()):
             raise InputError("cg: expected a positive definite map, got p'Ap <= 0; use gmres or check the map's sign")
-        step = torch.where(active, rr / torch.where(active, curvature, torch.ones_like(curvature)), torch.zeros_like(rr))
+        step = torch.where(active, rz / torch.where(active, curvature, torch.ones_like(curvature)), torch.zeros_like(rz))
         x, r = x + step.to(b) * p, r - step.to(b) * ap
-        new = _dot(r, r)
-        p = r + torch.where(active, new / torch.where(active, rr, torch.ones_like(rr)), torch.zeros_like(rr)).to(b) * p
-        rr = new
+        z = r if precondition is None else precondition(r)
+        new, rr = _dot(r, z), _dot(r, r)
+        p = z + torch.where(active, new / torch.where(active, rz, torch.ones_like(rz)), torch.zeros_like(rz)).to(b) * p
+        rz = new
     return x
 
 
