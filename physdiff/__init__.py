@@ -153,6 +153,11 @@ _DOOR: dict[str, str] = {
     "InitialField": "physdiff.solvers.initial",
     "RandomField": "physdiff.solvers.initial",
     "Newton": "physdiff.solvers.newton",
+    "CNAB2": "physdiff.solvers.imex",
+    "ImexRungeKutta": "physdiff.solvers.imex",
+    "ImexTableau": "physdiff.solvers.imex",
+    "EmbeddedPair": "physdiff.solvers.runge_kutta",
+    "EmbeddedRungeKutta": "physdiff.solvers.runge_kutta",
     "RungeKutta": "physdiff.solvers.runge_kutta",
     "Tableau": "physdiff.solvers.runge_kutta",
     "solve": "physdiff.solvers.solve",
@@ -321,6 +326,11 @@ if TYPE_CHECKING:
     from physdiff.solvers.initial import InitialField as InitialField
     from physdiff.solvers.initial import RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
+    from physdiff.solvers.imex import CNAB2 as CNAB2
+    from physdiff.solvers.imex import ImexRungeKutta as ImexRungeKutta
+    from physdiff.solvers.imex import ImexTableau as ImexTableau
+    from physdiff.solvers.runge_kutta import EmbeddedPair as EmbeddedPair
+    from physdiff.solvers.runge_kutta import EmbeddedRungeKutta as EmbeddedRungeKutta
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
     from physdiff.solvers.runge_kutta import Tableau as Tableau
     from physdiff.solvers.solve import solve as solve

@@ -80,13 +80,14 @@ def _march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -
     """Equal steps from one time to the next; looks for infinities every few of them."""
     start, end = span
     dt = (end - start) / steps
+    state = stepper.enter(u)
     for i in range(steps):
-        u = stepper.step(u, start + i * dt, dt)
+        state = stepper.advance(state, start + i * dt, dt)
         if (i + 1) % _CHECK_EVERY == 0 or i + 1 == steps:
-            bad = _broken(u)
+            bad = _broken(state)
             if bad is not None:
                 raise Diverged(bad, start + (i + 1) * dt, _REMEDY)
-    return u
+    return stepper.leave(state)
 
 
 def _stable_steps(stepper: Stepper, u: Fields, span: tuple[float, float], share: float) -> int:

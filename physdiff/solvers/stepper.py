@@ -48,6 +48,18 @@ class Stepper(ABC):
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Estimate of the longest stable step from the fields (B, *S), the least over the batch; inf if any step is stable."""
 
+    def enter(self, u: Fields) -> Fields:
+        """The fields (B, *S) in the form in which `advance` takes and gives them (waves, for example); default as they are."""
+        return u
+
+    def advance(self, state: Fields, t: float, dt: float) -> Fields:
+        """`step` in the stepper's own form."""
+        return self.step(state, t, dt)
+
+    def leave(self, state: Fields) -> Fields:
+        """The fields (B, *S) of a state in the stepper's own form."""
+        return state
+
 
 class EmbeddedStepper(Stepper):
     """Abstract stepper that estimates the error of each of its steps, so that `solve` can choose their length.

@@ -11,6 +11,7 @@ from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.exact import ManufacturedFlow, cole_hopf_waves
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.solvers.etdrk import ETDRK2, ETDRK4
+from physdiff.solvers.imex import ARS222, ARS443, CN_RK4, CNAB2, ImexRungeKutta
 from physdiff.solvers.runge_kutta import EULER, HEUN2, KUTTA3, MIDPOINT, RK4, SSPRK3, RungeKutta
 from physdiff.solvers.solve import solve
 
@@ -37,6 +38,10 @@ def runge_kutta(tableau):
     return lambda pde, ops: RungeKutta(pde, ops, tableau)
 
 
+def imex(tableau):
+    return lambda pde, ops: ImexRungeKutta(pde, ops, tableau)
+
+
 METHODS = {
     "ETDRK4": (ETDRK4, 4),
     "ETDRK2": (ETDRK2, 2),
@@ -46,6 +51,10 @@ METHODS = {
     "HEUN2": (runge_kutta(HEUN2), 2),
     "MIDPOINT": (runge_kutta(MIDPOINT), 2),
     "EULER": (runge_kutta(EULER), 1),
+    "ARS222": (imex(ARS222), 2),
+    "ARS443": (imex(ARS443), 3),
+    "CN_RK4": (imex(CN_RK4), 2),
+    "CNAB2": (CNAB2, 2),
 }
 
 
@@ -55,7 +64,7 @@ def test_order_on_a_flow_without_symmetry(name):
     check(name, order, [(n, flow_error(make, n)) for n in ((64, 128, 256) if order < 3 else (32, 64, 128))])
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ETDRK4", (8, 16, 32)), ("ETDRK2", (8, 16, 32)), ("RK4", (384, 768)), ("SSPRK3", (384, 768))])
+@pytest.mark.parametrize(("name", "steps"), [("ETDRK4", (8, 16, 32)), ("ETDRK2", (8, 16, 32)), ("RK4", (384, 768)), ("SSPRK3", (384, 768)), ("ARS443", (64, 128)), ("CN_RK4", (32, 64)), ("CNAB2", (64, 128))])
 def test_order_on_burgers(name, steps):
     make, order = METHODS[name]
     check(name, order, [(n, burgers_error(make, n)) for n in steps])

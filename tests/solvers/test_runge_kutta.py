@@ -11,31 +11,40 @@ from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
-from physdiff.solvers.runge_kutta import EULER, HEUN2, KUTTA3, MIDPOINT, RK4, SSPRK3, RungeKutta, Tableau
+from physdiff.solvers.runge_kutta import (
+    BOGACKI_SHAMPINE,
+    DORMAND_PRINCE,
+    EULER,
+    HEUN2,
+    KUTTA3,
+    MIDPOINT,
+    RK4,
+    SSPRK3,
+    TSITOURAS,
+    EmbeddedPair,
+    EmbeddedRungeKutta,
+    RungeKutta,
+    Tableau,
+)
+from tests.solvers.trees import order_defects
 
-ALL = (EULER, MIDPOINT, HEUN2, KUTTA3, SSPRK3, RK4)
+PAIRS = (BOGACKI_SHAMPINE, DORMAND_PRINCE, TSITOURAS)
+ALL = (EULER, MIDPOINT, HEUN2, KUTTA3, SSPRK3, RK4, *(pair.tableau for pair in PAIRS))
 
 
 @pytest.mark.parametrize("tableau", ALL, ids=lambda t: t.name)
 def test_order_conditions(tableau):
-    """Trees with up to four leaves (Butcher): each sum must be 1 over the density of its tree, as far as the order goes."""
-    n = len(tableau.b)
-    a = torch.zeros(n, n, dtype=torch.float64)
-    for i, row in enumerate(tableau.a):
-        a[i, :i] = torch.tensor(row, dtype=torch.float64)
-    b, c = torch.tensor(tableau.b, dtype=torch.float64), a.sum(1)
-    one = torch.ones_like(c)
-    trees = {
-        1: [(b @ one, 1)],
-        2: [(b @ c, 2)],
-        3: [(b @ c**2, 3), (b @ a @ c, 6)],
-        4: [(b @ c**3, 4), (b @ (c * (a @ c)), 8), (b @ a @ c**2, 12), (b @ a @ a @ c, 24)],
-    }
-    for order in range(1, tableau.order + 1):
-        for value, density in trees[order]:
-            assert abs(float(value) - 1 / density) < 1e-14  # rounding
-    if tableau.order < 4:
-        assert any(abs(float(v) - 1 / d) > 1e-3 for v, d in trees[tableau.order + 1])
+    """One equation per rooted tree (Butcher) up to the order, and not all of the next one."""
+    defects = order_defects(tableau.a, tableau.b, tableau.order + 1)
+    assert all(d < 2e-14 for order in range(1, tableau.order + 1) for d in defects[order])  # rounding, of the coefficients too
+    assert max(defects[tableau.order + 1]) > 1e-4
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.tableau.name)
+def test_second_weights_are_of_the_lower_order_and_no_better(pair):
+    defects = order_defects(pair.tableau.a, pair.lower, pair.lower_order + 1)
+    assert all(d < 2e-14 for order in range(1, pair.lower_order + 1) for d in defects[order])  # rounding, of the coefficients too
+    assert max(defects[pair.lower_order + 1]) > 1e-4
 
 
 @pytest.mark.parametrize("tableau", ALL, ids=lambda t: t.name)
@@ -92,3 +101,30 @@ def test_products_are_dealiased():
     assert abs(float((cut * rate).mean())) < 1e-14 * float(rate.abs().max())
     raw = Burgers(0.0).rhs({"u": u}, ops, 0.0)["u"]
     assert abs(float((u * raw).mean())) > 1e-3 * float(raw.abs().max())
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: p.tableau.name)
+def test_the_error_estimate_of_a_step_falls_as_it_should_and_covers_the_error(pair):
+    grid = CartesianGrid(32, extent=2.0)
+    (x,) = grid.coordinates()
+    start = {"u": (0.4 + torch.sin(math.pi * x) + 0.5 * torch.cos(2 * math.pi * x))[None]}
+    stepper, sizes = EmbeddedRungeKutta(Burgers(0.1), Spectral(grid), pair), []
+    assert (stepper.order, stepper.error_order) == (pair.lower_order + 1, pair.lower_order)
+    for dt in (4e-3, 2e-3) if pair.tableau.order > 3 else (1e-3, 5e-4):
+        end, error = stepper.step_with_error(start, 0.0, dt)
+        assert torch.equal(end["u"], stepper.step(start, 0.0, dt)["u"])
+        fine = start
+        for i in range(32):
+            fine = stepper.step(fine, i * dt / 32, dt / 32)
+        made = float((end["u"] - fine["u"]).abs().max())
+        sizes.append((float(error["u"].abs().max()), made))
+    # local errors: the estimate is of order p + 1, what goes on is one better and so smaller than the estimate
+    assert abs(math.log2(sizes[0][0] / sizes[1][0]) - (pair.lower_order + 1)) < 0.25, sizes
+    assert math.log2(sizes[0][1] / sizes[1][1]) > pair.lower_order + 2 - 0.25, sizes  # Tsitouras' leading term is small beside the next
+    assert all(made < estimate for estimate, made in sizes)
+
+
+@pytest.mark.parametrize(("lower", "order"), [((0.5, 0.5), 1), ((0.5, 0.4, 0.0, 0.0), 1), ((1.0, 0.0, 0.0, 0.0), 4), ((1.0, 0.0, 0.0, 0.0), 0)])
+def test_bad_pairs_are_refused(lower, order):
+    with pytest.raises(InputError, match="EmbeddedPair RK4: expected"):
+        EmbeddedPair(RK4, lower, order)

@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 
 import torch
 
-__all__ = ["order_defects", "trees"]
+__all__ = ["coupled_defects", "order_defects", "trees"]
 
 
 @cache
@@ -51,3 +51,24 @@ def order_defects(a, b, order):
         return out
 
     return {size: [abs(float(weights @ stages(tree)) - 1 / _density(tree)) for tree in trees(size)] for size in range(1, order + 1)}
+
+
+def coupled_defects(explicit, implicit, order):
+    """The same for a pair that ends in its last stage: every tree with every colouring of its vertices, explicit or implicit."""
+    n = len(explicit)
+    matrices = torch.zeros(2, n, n, dtype=torch.float64)
+    for i in range(n):
+        matrices[0, i, : len(explicit[i])] = torch.tensor(explicit[i], dtype=torch.float64)
+        matrices[1, i, : len(implicit[i])] = torch.tensor(implicit[i], dtype=torch.float64)
+
+    def stages(tree):
+        """One vector of stages per colouring of the vertices above the root."""
+        out = [torch.ones(n, dtype=torch.float64)]
+        for branch in tree:
+            out = [v * (matrix @ w) for v in out for w in stages(branch) for matrix in matrices]
+        return out
+
+    def defects(tree):
+        return [abs(float(matrix[-1] @ v) - 1 / _density(tree)) for v in stages(tree) for matrix in matrices]
+
+    return {size: [d for tree in trees(size) for d in defects(tree)] for size in range(1, order + 1)}
