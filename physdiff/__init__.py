@@ -148,14 +148,14 @@ _DOOR: dict[str, str] = {
     "solve_darcy": "physdiff.solvers.darcy",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
+    "CNAB2": "physdiff.solvers.imex",
+    "ImexRungeKutta": "physdiff.solvers.imex",
+    "ImexTableau": "physdiff.solvers.imex",
     "DiagonalTableau": "physdiff.solvers.implicit",
     "ImplicitRungeKutta": "physdiff.solvers.implicit",
     "InitialField": "physdiff.solvers.initial",
     "RandomField": "physdiff.solvers.initial",
     "Newton": "physdiff.solvers.newton",
-    "CNAB2": "physdiff.solvers.imex",
-    "ImexRungeKutta": "physdiff.solvers.imex",
-    "ImexTableau": "physdiff.solvers.imex",
     "EmbeddedPair": "physdiff.solvers.runge_kutta",
     "EmbeddedRungeKutta": "physdiff.solvers.runge_kutta",
     "RungeKutta": "physdiff.solvers.runge_kutta",
@@ -321,14 +321,14 @@ if TYPE_CHECKING:
     from physdiff.solvers.darcy import solve_darcy as solve_darcy
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
     from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
+    from physdiff.solvers.imex import CNAB2 as CNAB2
+    from physdiff.solvers.imex import ImexRungeKutta as ImexRungeKutta
+    from physdiff.solvers.imex import ImexTableau as ImexTableau
     from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau
     from physdiff.solvers.implicit import ImplicitRungeKutta as ImplicitRungeKutta
     from physdiff.solvers.initial import InitialField as InitialField
     from physdiff.solvers.initial import RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
-    from physdiff.solvers.imex import CNAB2 as CNAB2
-    from physdiff.solvers.imex import ImexRungeKutta as ImexRungeKutta
-    from physdiff.solvers.imex import ImexTableau as ImexTableau
     from physdiff.solvers.runge_kutta import EmbeddedPair as EmbeddedPair
     from physdiff.solvers.runge_kutta import EmbeddedRungeKutta as EmbeddedRungeKutta
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
