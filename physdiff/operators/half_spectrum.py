@@ -129,6 +129,15 @@ class HalfSpectrum:
 
         return self._multiplier(("resolved",), like, make)
 
+    def projection(self, row: int, column: int, like: Tensor) -> Tensor:
+        """Entry of the projection that `project` applies, 1 - k_i k_j / |k|^2 on the diagonal and - k_i k_j / |k|^2 off it."""
+
+        def make() -> Tensor:
+            part = self._wave(row) * self._wave(column) * self._inverse_square()
+            return (1.0 if row == column else 0.0) - part
+
+        return self._multiplier(("projection", row, column), like, make)
+
     def project(self, amplitudes: list[Tensor]) -> list[Tensor]:
         """Amplitudes of a vector (x, y, z order) less their gradient part, v - k (k.v)/|k|^2; the mean stays."""
         like = amplitudes[0]

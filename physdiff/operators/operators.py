@@ -10,7 +10,7 @@ $$\partial_t c = -\,\mathtt{D.advect}(v, c) + \kappa\,\mathtt{D.lap}(c).$$
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 from torch import Tensor
@@ -50,6 +50,10 @@ class Operators(ABC):
         """The coordinates with the dtype and the device of `like`."""
         return tuple(c.to(like) for c in self.coordinates)
 
+    def steady(self, function: Callable[..., Tensor], t: float | Tensor, like: Tensor) -> Tensor:
+        """Values of a function of the coordinates that does not depend on time; backends may keep them."""
+        return function(*self.coordinates_as(like), t)
+
     def of(self, u: Mapping[str, Tensor], t: float | Tensor) -> Operators:
         """These operators, told which tensor is which field and what time it is; a law's final methods call it before each evaluation.
 
@@ -78,6 +82,13 @@ class Operators(ABC):
         """Advection of a scalar, sum over i of v_i (grad f)_i, a plain pointwise product (see `dealias`)."""
         products = [a * b for a, b in zip(self.check_vector(v, "advect"), self.grad(f), strict=True)]
         return sum(products[1:], products[0])
+
+    def advect_vorticity(self, v: Vector, vorticity: Tensor) -> Tensor:
+        """Advection of the vorticity of a plane flow by the flow itself: `advect(v, vorticity)`.
+
+        That v has no divergence and vorticity is its curl allows cheaper forms, which backends may take where they are the same.
+        """
+        return self.advect(v, vorticity)
 
     def partial(self, f: Tensor, direction: int, order: int = 1) -> Tensor:
         """The derivative of given order along one direction (0, 1, 2 for x, y, z), for laws like Korteweg-de Vries.

@@ -27,12 +27,13 @@ from physdiff.grids.field_spec import Fields
 from physdiff.grids.grid import Grid
 from physdiff.operators.operators import Operators, Vector
 from physdiff.pdes.pde import PDE, Parameter, check_parameter, space_mean, value_of
+from physdiff.pdes.steady import SteadyFunction
 
 __all__ = ["KolmogorovForcing", "NavierStokes"]
 
 
 @dataclass(frozen=True, eq=False)
-class KolmogorovForcing(Saved):
+class KolmogorovForcing(SteadyFunction, Saved):
     """Curl of a steady force along x that varies along y: g(x, y, t) = -amplitude cos(wave_number y), per time squared.
 
     Args:
@@ -89,7 +90,7 @@ class NavierStokes(PDE):
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Advection by the flow that the vorticity induces and by the mean flow, and the forcing."""
         omega = u["vorticity"]
-        carried = -D.advect(self.velocity(u, D), omega)
+        carried = -D.advect_vorticity(self.velocity(u, D), omega)
         return {"vorticity": carried if self.forcing is None else carried + value_of(self.forcing, D, t, like=omega)}
 
     def diagnose(self, u: Fields, D: Operators) -> Fields:

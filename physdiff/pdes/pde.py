@@ -36,6 +36,7 @@ from physdiff.base.saved import Saved
 from physdiff.grids.field_spec import Fields
 from physdiff.grids.grid import Grid
 from physdiff.operators.operators import Operators, Vector
+from physdiff.pdes.steady import SteadyFunction
 
 __all__ = ["PDE", "Coefficient", "Parameter", "check_parameter", "space_mean", "value_of"]
 
@@ -209,6 +210,8 @@ def check_parameter(value: object, what: str, *, sign: int = 0) -> None:
 
 def value_of(coefficient: Coefficient, D: Operators, t: float | Tensor, *, like: Tensor) -> float | Tensor:
     """The coefficient itself, or its values at the operators' coordinates if it is a function."""
+    if isinstance(coefficient, SteadyFunction):
+        return D.steady(coefficient, t, like)
     if callable(coefficient) and not isinstance(coefficient, Tensor):
         return coefficient(*D.coordinates_as(like), t)
     return coefficient

@@ -26,6 +26,7 @@ from physdiff.grids.field_spec import Fields
 from physdiff.operators.fourier_symbol import FourierSymbol
 from physdiff.operators.operators import Operators
 from physdiff.operators.spectral import Spectral
+from physdiff.operators.wave_operators import WaveOperators
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.stepper import Stepper, spectral_radius
 
@@ -57,23 +58,34 @@ class ETDRK4(Stepper):
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:
         """One step; see Stepper.step."""
+        return self.leave(self.advance(self.enter(u), t, dt))
+
+    def enter(self, u: Fields) -> Fields:
+        """The waves of the fields; see Stepper.enter."""
+        return self._form.waves(u)
+
+    def leave(self, state: Fields) -> Fields:
+        """The fields of the waves; see Stepper.leave."""
+        return self._form.fields(state)
+
+    def advance(self, state: Fields, t: float, dt: float) -> Fields:
+        """One step of the waves; see Stepper.advance."""
         form = self._form
-        start = form.amplitudes(u)
-        w = form.weights(start, dt)
+        w, start = form.weights(state, dt), form.kept(state)
         n_u = form.explicit(start, t)
         half = {k: w[k]["half"] * v for k, v in start.items()}
         a = {k: torch.addcmul(half[k], w[k]["q"], n_u[k]) for k in start}
         n_a = form.explicit(a, t + dt / 2)
         b = {k: torch.addcmul(half[k], w[k]["q"], n_a[k]) for k in start}
         n_b = form.explicit(b, t + dt / 2)
-        c = {k: w[k]["half"] * a[k] + w[k]["q"] * (2 * n_b[k] - n_u[k]) for k in start}
+        c = {k: torch.addcmul(w[k]["half"] * a[k], w[k]["q"], 2 * n_b[k] - n_u[k]) for k in start}
         n_c = form.explicit(c, t + dt)
         end = {}
-        for k, v in start.items():
-            total = torch.addcmul(w[k]["full"] * v, w[k]["f1"], n_u[k])
-            total = torch.addcmul(total, w[k]["f2"], n_a[k] + n_b[k], value=2)
-            end[k] = torch.addcmul(total, w[k]["f3"], n_c[k])
-        return form.fields(end)
+        for k, v in state.items():
+            end[k] = w[k]["full"] * v
+            kept = form.columns(end[k]).addcmul_(w[k]["f1"], n_u[k])
+            kept.addcmul_(w[k]["f2"], n_a[k] + n_b[k], value=2).addcmul_(w[k]["f3"], n_c[k])
+        return form.tidy(end)
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Reach over the largest eigenvalue of the explicit part; see Stepper.limit."""
@@ -99,13 +111,27 @@ class ETDRK2(Stepper):
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:
         """One step; see Stepper.step."""
+        return self.leave(self.advance(self.enter(u), t, dt))
+
+    def enter(self, u: Fields) -> Fields:
+        """The waves of the fields; see Stepper.enter."""
+        return self._form.waves(u)
+
+    def leave(self, state: Fields) -> Fields:
+        """The fields of the waves; see Stepper.leave."""
+        return self._form.fields(state)
+
+    def advance(self, state: Fields, t: float, dt: float) -> Fields:
+        """One step of the waves; see Stepper.advance."""
         form = self._form
-        start = form.amplitudes(u)
-        w = form.weights(start, dt)
+        w, start = form.weights(state, dt), form.kept(state)
         n_u = form.explicit(start, t)
-        a = {k: torch.addcmul(w[k]["full"] * v, w[k]["phi1"], n_u[k]) for k, v in start.items()}
-        n_a = form.explicit(a, t + dt)
-        return form.fields({k: torch.addcmul(a[k], w[k]["phi2"], n_a[k] - n_u[k]) for k in start})
+        end = {k: w[k]["full"] * v for k, v in state.items()}
+        a = {k: form.columns(v).addcmul_(w[k]["phi1"], n_u[k]) for k, v in end.items()}
+        n_a = form.explicit({k: v.clone() for k, v in a.items()}, t + dt)
+        for k, v in a.items():
+            v.addcmul_(w[k]["phi2"], n_a[k] - n_u[k])
+        return form.tidy(end)
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Reach over the largest eigenvalue of the explicit part; see Stepper.limit."""
@@ -148,33 +174,44 @@ class _FourierForm:
         if not isinstance(operators, Spectral):
             remedy = "it advances Fourier amplitudes; build it with Spectral(grid), or use RungeKutta"
             raise UnsupportedOperator(what, type(operators).__name__, remedy)
-        self._pde, self._operators = pde, operators
+        self._pde, self._operators = pde, WaveOperators(operators)
+        self._block = self._operators.block
         self._law = pde.bound(operators.ndim)
-        self._symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields)
+        symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields)
+        self._symbols = {n: self._block.turned(s) for n, s in symbols.items()}
+        self._grows = any(bool((s.real > 0).any()) for s in symbols.values())
         self._kept: OrderedDict[tuple[object, ...], dict[str, dict[str, Tensor]]] = OrderedDict()
 
-    def amplitudes(self, u: Fields) -> dict[str, Tensor]:
-        return {n: self._operators.to_spectrum(u[n]) for n in self._pde.fields}
+    def waves(self, u: Fields) -> dict[str, Tensor]:
+        return {n: self._block.whole(u[n]) for n in self._pde.fields}
 
-    def fields(self, amplitudes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {n: self._operators.from_spectrum(v) for n, v in amplitudes.items()}
+    def fields(self, state: Fields) -> dict[str, Tensor]:
+        return {n: self._block.fields(v) for n, v in state.items()}
 
-    def explicit(self, amplitudes: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
-        """The transform of the law's explicit part, of and into the waves that do not alias."""
+    def kept(self, state: Fields) -> dict[str, Tensor]:
+        return {n: self._block.kept(v) for n, v in state.items()}
+
+    def columns(self, waves: Tensor) -> Tensor:
+        return self._block.kept(waves)
+
+    def explicit(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
+        """The waves of the law's explicit part, of and into those that do not alias."""
         D = self._operators
-        if not D.cuts:
-            return self.amplitudes(self._law.explicit(self.fields(amplitudes), D, t))
-        cut = {n: D.spectrum.resolved(v) * v for n, v in amplitudes.items()}
-        found = self.amplitudes(self._law.explicit(self.fields(cut), D, t))
-        return {n: D.spectrum.resolved(v) * v for n, v in found.items()}
+        return D.end(self._law.explicit(D.begin(kept), D, t))
 
-    def weights(self, amplitudes: Mapping[str, Tensor], dt: float) -> dict[str, dict[str, Tensor]]:
-        """The weights of a step for each field, in the amplitudes' precision and on their device."""
-        like = next(iter(amplitudes.values()))
+    def tidy(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state less what no real field has, where growth would raise it from rounding."""
+        return {n: self._block.symmetric(v) for n, v in state.items()} if self._grows else state
+
+    def weights(self, state: Fields, dt: float) -> dict[str, dict[str, Tensor]]:
+        """The weights of a step for each field, in the waves' precision and on their device."""
+        like = next(iter(state.values()))
         key = (dt, like.dtype, like.device)
         if key in self._kept:
             return self._kept[key]
-        made = {n: {k: w.to(like) for k, w in etd_weights(s, dt).items()} for n, s in self._symbols.items()}
+        made = {}
+        for n, s in self._symbols.items():
+            made[n] = {k: (w if k == "full" else self._block.kept(w)).to(like) for k, w in etd_weights(s, dt).items()}
         # weights that carry gradients belong to one backward pass only
         if not any(s.requires_grad for s in self._symbols.values()):
             self._kept[key] = made
@@ -183,5 +220,10 @@ class _FourierForm:
         return made
 
     def limit(self, u: Fields, t: float, reach: float) -> float:
-        radius = spectral_radius(lambda v: self.fields(self.explicit(self.amplitudes(v), t)), {n: u[n] for n in self._pde.fields})
+        def rhs(v: Fields) -> Fields:
+            state = self.waves(v)
+            found = self.explicit(self.kept(state), t)
+            return {n: self._block.inverse(found[n].expand(self._block.kept(w).shape)) for n, w in state.items()}
+
+        radius = spectral_radius(rhs, {n: u[n] for n in self._pde.fields})
         return reach / radius if radius > 0 else float("inf")
