@@ -102,7 +102,7 @@ class WaveField(Tensor):
     _seen: Tensor | None
 
     @classmethod
-    def make(cls, on: Transforms, terms: tuple[Term, ...], parts: tuple[Part, ...], blank: Tensor) -> WaveField:
+    def make(cls, on: Transforms, terms: tuple[Term, ...], parts: tuple[Part, ...], *, blank: Tensor) -> WaveField:
         """A field from its terms and its parts on the grid."""
         field: WaveField = torch.Tensor._make_subclass(cls, blank)
         field._on, field._terms, field._parts, field._group, field._seen = on, terms, parts, (), None
@@ -152,17 +152,17 @@ class WaveField(Tensor):
     def scaled(self, number: float) -> WaveField:
         """The field times a number."""
         terms = tuple((number * c, s, w) for c, s, w in self._terms)
-        return WaveField.make(self._on, terms, tuple((number * c, f) for c, f in self._parts), self._blank)
+        return WaveField.make(self._on, terms, tuple((number * c, f) for c, f in self._parts), blank=self._blank)
 
     def plus(self, other: object, sign: float) -> WaveField | Tensor:
         """The sum with a field, a constant in space or a number."""
         if isinstance(other, WaveField):
             terms = (*self._terms, *((sign * c, s, w) for c, s, w in other._terms))
             parts = (*self._parts, *((sign * c, f) for c, f in other._parts))
-            return WaveField.make(self._on, terms, parts, self._blank if self.ndim >= other.ndim else other._blank)
+            return WaveField.make(self._on, terms, parts, blank=self._blank if self.ndim >= other.ndim else other._blank)
         if isinstance(other, Tensor) and other.shape[-self._on.block.ndim :] == self._on.block.grid.shape:
             blank = self._blank if self.ndim >= other.ndim else self._on.blank(tuple(other.shape[: -self._on.block.ndim]), other)
-            return WaveField.make(self._on, self._terms, (*self._parts, (sign, other)), blank)
+            return WaveField.make(self._on, self._terms, (*self._parts, (sign, other)), blank=blank)
         if not isinstance(other, Tensor) and other == 0:
             return self
         total: Tensor = self.values() + sign * other  # type: ignore[operator]
@@ -188,7 +188,7 @@ class WaveField(Tensor):
             return self.scaled(float(other))
         if isinstance(other, Tensor) and not isinstance(other, WaveField) and self._constant(other):
             terms = tuple((c, s, w * other) for c, s, w in self._terms)
-            return WaveField.make(self._on, terms, tuple((c, f * other) for c, f in self._parts), self._blank)
+            return WaveField.make(self._on, terms, tuple((c, f * other) for c, f in self._parts), blank=self._blank)
         return self.values() * plain(other)
 
     __rmul__ = __mul__
@@ -208,7 +208,7 @@ class WaveField(Tensor):
         cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # noqa: ANN401 - any function of torch
         if func is torch.zeros_like and not kwargs and isinstance(args[0], WaveField):
-            return WaveField.make(args[0]._on, (), (), args[0]._blank)
+            return WaveField.make(args[0]._on, (), (), blank=args[0]._blank)
         return func(*plain(args), **plain(kwargs or {}))
 
 
@@ -263,7 +263,7 @@ def _stack(fields: Sequence[Tensor]) -> Tensor:
 
 def _summed(f: WaveField) -> Tensor:
     """Waves of the terms alone."""
-    return WaveField.make(f._on, f._terms, (), f._blank).waves()
+    return WaveField.make(f._on, f._terms, (), blank=f._blank).waves()
 
 
 def _times(number: float, f: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class WaveOperators(PoissonOperators):
         made = {}
         for name, w in waves.items():
             blank = self._on.blank(tuple(w.shape[: -self.ndim]), w)
-            made[name] = WaveField.make(self._on, ((1.0, self.block.root, w),), (), blank)
+            made[name] = WaveField.make(self._on, ((1.0, self.block.root, w),), (), blank=blank)
         joined(tuple(made.values()))
         return dict(made)
 
@@ -134,14 +134,14 @@ class WaveOperators(PoissonOperators):
         first, second = self._on.block.forward(_flow_products(*(plain(c) for c in self.check_vector(v, "advect_vorticity")))).unbind(0)
         root = self.block.root
         terms = ((1.0, root.then("saddle"), first), (1.0, root.then("derivative", 0, 1).then("derivative", 1, 1), second))
-        return WaveField.make(self._on, terms, (), self._on.blank(tuple(first.shape[: -self.ndim]), first))
+        return WaveField.make(self._on, terms, (), blank=self._on.blank(tuple(first.shape[: -self.ndim]), first))
 
     def dealias(self, f: Tensor) -> Tensor:
         """Cut the waves that make products alias; f itself if the operators leave them."""
         if not self.block.cut:
             return f
         wave = self._waves(f)
-        return WaveField.make(self._on, wave.terms(), (), wave._blank)
+        return WaveField.make(self._on, wave.terms(), (), blank=wave._blank)
 
     def _waves(self, f: Tensor) -> WaveField:
         if isinstance(f, WaveField):
@@ -152,12 +152,12 @@ class WaveOperators(PoissonOperators):
         values = [f for f in fields if not isinstance(f, WaveField)]
         for f, w in zip(values, self._on.waves(*values), strict=True):
             blank = self._on.blank(tuple(w.shape[: -self.ndim]), w)
-            made = WaveField.make(self._on, ((1.0, self.block.root, w),), (), blank)
+            made = WaveField.make(self._on, ((1.0, self.block.root, w),), (), blank=blank)
             fields = tuple(made if g is f else g for g in fields)
         return list(fields)  # type: ignore[arg-type]
 
     def _made(self, f: WaveField, name: str, i: int = 0, j: int = 0) -> WaveField:
-        return WaveField.make(self._on, tuple((c, s.then(name, i, j), w) for c, s, w in f.terms()), (), f._blank)
+        return WaveField.make(self._on, tuple((c, s.then(name, i, j), w) for c, s, w in f.terms()), (), blank=f._blank)
 
 
 def _flow_products(x: Tensor, y: Tensor) -> Tensor:

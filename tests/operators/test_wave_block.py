@@ -49,7 +49,9 @@ def test_symbols_are_products_and_are_made_once():
     assert slope.like(waves) is slope.like(waves)
     product = b.root.then("derivative", 0, 1).then("derivative", 0, 1).like(waves) + b.root.then("derivative", 1, 2).like(waves)
     torch.testing.assert_close(product, b.root.then("laplacian").like(waves))
-    torch.testing.assert_close(b.root.then("laplacian").then("inverse_laplacian").like(waves), b.root.like(waves) * (b.root.then("laplacian").like(waves) != 0))
+    torch.testing.assert_close(
+        b.root.then("laplacian").then("inverse_laplacian").like(waves), b.root.like(waves) * (b.root.then("laplacian").like(waves) != 0)
+    )
     torch.testing.assert_close(slope.like(waves, -1.0), -slope.like(waves))
     assert slope.like(waves.to(torch.complex64)).dtype is torch.complex64
 

@@ -23,7 +23,6 @@ def test_a_steady_force_is_the_same_function_that_ignores_the_time():
         torch.testing.assert_close(one, Burgers(0.1, forcing=lambda x, y, t: force(x, y)).rhs(u, D, 0.5)["u"])
     times = torch.tensor([0.0, 0.1], dtype=torch.float64)
     one, other = (
-        solve(ETDRK4(Burgers(0.1, forcing=f), Spectral(grid)), u, times, substeps=8)["u"]
-        for f in (Steady(force), lambda x, y, t: force(x, y))
+        solve(ETDRK4(Burgers(0.1, forcing=f), Spectral(grid)), u, times, substeps=8)["u"] for f in (Steady(force), lambda x, y, t: force(x, y))
     )
     torch.testing.assert_close(one, other)
