@@ -103,6 +103,7 @@ _DOOR: dict[str, str] = {
     "Sphere": "physdiff.operators.sphere",
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "AllenCahn": "physdiff.pdes.allen_cahn",
+    "trajectory_residual": "physdiff.pdes.along_trajectories",
     "Burgers": "physdiff.pdes.burgers",
     "Darcy": "physdiff.pdes.darcy",
     "FokkerPlanck": "physdiff.pdes.fokker_planck",
@@ -161,6 +162,7 @@ _DOOR: dict[str, str] = {
     "EmbeddedRungeKutta": "physdiff.solvers.runge_kutta",
     "RungeKutta": "physdiff.solvers.runge_kutta",
     "Tableau": "physdiff.solvers.runge_kutta",
+    "SemiLagrangian": "physdiff.solvers.semi_lagrangian",
     "solve": "physdiff.solvers.solve",
     "Stepper": "physdiff.solvers.stepper",
     "TwoPointFlux": "physdiff.solvers.two_point_flux",
@@ -277,6 +279,7 @@ if TYPE_CHECKING:
     from physdiff.operators.sphere import Sphere as Sphere
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
+    from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
     from physdiff.pdes.burgers import Burgers as Burgers
     from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
@@ -335,6 +338,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.runge_kutta import EmbeddedRungeKutta as EmbeddedRungeKutta
     from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
     from physdiff.solvers.runge_kutta import Tableau as Tableau
+    from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
     from physdiff.solvers.solve import solve as solve
     from physdiff.solvers.stepper import Stepper as Stepper
     from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
