@@ -22,7 +22,7 @@ from physdiff.operators.operators import Vector
 __all__ = ["trajectory_residual"]
 
 
-def trajectory_residual(q: Tensor, wind: Vector, grid: Grid, dt: float, *, cubic: bool = True, iterations: int = 2) -> Tensor:
+def trajectory_residual(q: Tensor, wind: Vector, grid: Grid, *, dt: float, cubic: bool = True, iterations: int = 2) -> Tensor:
     """What is left of dq/dt = 0 along the trajectories that end at each point in each frame but the first.
 
     Args:

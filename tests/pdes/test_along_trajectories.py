@@ -46,17 +46,17 @@ def test_what_is_carried_exactly_has_no_residual_where_the_eulerian_one_fails():
     equator = wind[0][0, 0, n // 2].abs().max()
     assert float(courant_number(grid, tuple(w[0, 0] for w in wind), dt)[n // 2].max()) > 8 * float(equator)
     change = rms((q[:, 1:] - q[:, :-1]) / dt, grid)
-    left = rms(trajectory_residual(q, wind, grid, dt, iterations=6), grid)
+    left = rms(trajectory_residual(q, wind, grid, dt=dt, iterations=6), grid)
     law = AdvectionDiffusion(0.0, ("u", "v"))
     eulerian = window_residual(law, {"c": q, "u": wind[0], "v": wind[1]}, Sphere(grid, dt=dt))["c"]
     assert left < 0.03 * change and rms(eulerian, grid) > 3 * left
-    wrong = rms(trajectory_residual(q, (wind[0], -wind[1]), grid, dt), grid)
+    wrong = rms(trajectory_residual(q, (wind[0], -wind[1]), grid, dt=dt), grid)
     assert wrong > 0.4 * change
 
 
 def test_order_in_the_step():
     # interpolation at 96 rows is beyond notice
-    left = [rms(trajectory_residual(*_case(96, dt), dt, iterations=6), _case(96, dt)[2]) for dt in (0.4, 0.2)]
+    left = [rms(trajectory_residual(*_case(96, dt), dt=dt, iterations=6), _case(96, dt)[2]) for dt in (0.4, 0.2)]
     assert abs(math.log2(left[0] / left[1]) - 2) < 0.25, left
 
 
@@ -73,7 +73,7 @@ def test_sources_are_what_is_left_on_the_plane():
     speed = (2.0, -1.1)
     q = torch.sin(math.pi / 2 * (x - speed[0] * t)) * torch.cos(2 * math.pi / 3 * (y - speed[1] * t)) + rate * t
     wind = tuple(torch.full_like(q, s) for s in speed)
-    left = trajectory_residual(q, wind, grid, dt)
+    left = trajectory_residual(q, wind, grid, dt=dt)
     assert left.shape == (2, 2, 24, 32)
     # cubic interpolation, 3 h^4 k^4 / 128 per axis over the step: 2 * 0.023 * 0.004 / 1.7
     assert float((left - rate).abs().max()) < 2e-4
@@ -83,20 +83,20 @@ def test_air_from_outside_is_unknown_and_gradients_flow():
     grid = CartesianGrid((6, 8), extent=(6.0, 8.0), periodic=False)
     q = torch.randn(1, 2, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     wind = (torch.full_like(q, 2.0), torch.zeros_like(q))
-    left = trajectory_residual(q, wind, grid, 1.0)
+    left = trajectory_residual(q, wind, grid, dt=1.0)
     # the walls stand half a cell before the first point: only two columns came from beyond
     assert bool(left[..., :2].isnan().all()) and bool(left[..., 2:].isfinite().all())
     periodic = CartesianGrid((6, 8), extent=(6.0, 8.0))
     small = tuple((0.3 * w + 0.1).requires_grad_() for w in wind)
-    assert torch.autograd.gradcheck(lambda q, u, v: trajectory_residual(q, (u, v), periodic, 1.0), (q.requires_grad_(), *small), fast_mode=True)
+    assert torch.autograd.gradcheck(lambda q, u, v: trajectory_residual(q, (u, v), periodic, dt=1.0), (q.requires_grad_(), *small), fast_mode=True)
 
 
 def test_refusals():
     grid = CartesianGrid((6, 8))
     q = torch.zeros(1, 2, 6, 8)
     with pytest.raises(ShapeError, match="two or more frames"):
-        trajectory_residual(q[:, :1], (q, q), grid, 1.0)
+        trajectory_residual(q[:, :1], (q, q), grid, dt=1.0)
     with pytest.raises(ShapeError, match="2 components"):
-        trajectory_residual(q, (q,), grid, 1.0)
+        trajectory_residual(q, (q,), grid, dt=1.0)
     with pytest.raises(InputError, match="dt > 0"):
-        trajectory_residual(q, (q, q), grid, 0.0)
+        trajectory_residual(q, (q, q), grid, dt=0.0)
