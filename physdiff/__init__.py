@@ -97,24 +97,34 @@ _DOOR: dict[str, str] = {
     "Autograd": "physdiff.operators.autograd",
     "FiniteDifference": "physdiff.operators.finite_difference",
     "FourierSymbol": "physdiff.operators.fourier_symbol",
+    "Lattice": "physdiff.operators.lattice",
     "Operators": "physdiff.operators.operators",
     "PoissonOperators": "physdiff.operators.operators",
     "Spectral": "physdiff.operators.spectral",
     "Sphere": "physdiff.operators.sphere",
+    "AdvectionAdsorption": "physdiff.pdes.adsorption",
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "AllenCahn": "physdiff.pdes.allen_cahn",
     "trajectory_residual": "physdiff.pdes.along_trajectories",
     "Burgers": "physdiff.pdes.burgers",
     "Darcy": "physdiff.pdes.darcy",
+    "VectorBurgers": "physdiff.pdes.burgers",
+    "DiffusionSorption": "physdiff.pdes.diffusion_sorption",
+    "FisherKPP": "physdiff.pdes.fisher_kpp",
     "FokkerPlanck": "physdiff.pdes.fokker_planck",
     "KortewegDeVries": "physdiff.pdes.korteweg_de_vries",
     "KuramotoSivashinsky": "physdiff.pdes.kuramoto_sivashinsky",
+    "Lorenz63": "physdiff.pdes.lorenz",
+    "Lorenz96": "physdiff.pdes.lorenz",
+    "MassAction": "physdiff.pdes.mass_action",
+    "DiagonalForcing": "physdiff.pdes.navier_stokes",
     "KolmogorovForcing": "physdiff.pdes.navier_stokes",
     "NavierStokes": "physdiff.pdes.navier_stokes",
     "PDE": "physdiff.pdes.pde",
     "FitzHughNagumo": "physdiff.pdes.reaction_diffusion",
     "GrayScott": "physdiff.pdes.reaction_diffusion",
     "Steady": "physdiff.pdes.steady",
+    "NonlinearSchroedinger": "physdiff.pdes.schroedinger",
     "coverage_plot": "physdiff.plots.calibration",
     "rank_histogram_plot": "physdiff.plots.calibration",
     "spread_skill_plot": "physdiff.plots.calibration",
@@ -273,24 +283,34 @@ if TYPE_CHECKING:
     from physdiff.operators.autograd import Autograd as Autograd
     from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
     from physdiff.operators.fourier_symbol import FourierSymbol as FourierSymbol
+    from physdiff.operators.lattice import Lattice as Lattice
     from physdiff.operators.operators import Operators as Operators
     from physdiff.operators.operators import PoissonOperators as PoissonOperators
     from physdiff.operators.spectral import Spectral as Spectral
     from physdiff.operators.sphere import Sphere as Sphere
+    from physdiff.pdes.adsorption import AdvectionAdsorption as AdvectionAdsorption
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
     from physdiff.pdes.burgers import Burgers as Burgers
     from physdiff.pdes.darcy import Darcy as Darcy
+    from physdiff.pdes.burgers import VectorBurgers as VectorBurgers
+    from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
+    from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
     from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
     from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
+    from physdiff.pdes.lorenz import Lorenz63 as Lorenz63
+    from physdiff.pdes.lorenz import Lorenz96 as Lorenz96
+    from physdiff.pdes.mass_action import MassAction as MassAction
+    from physdiff.pdes.navier_stokes import DiagonalForcing as DiagonalForcing
     from physdiff.pdes.navier_stokes import KolmogorovForcing as KolmogorovForcing
     from physdiff.pdes.navier_stokes import NavierStokes as NavierStokes
     from physdiff.pdes.pde import PDE as PDE
     from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo
     from physdiff.pdes.reaction_diffusion import GrayScott as GrayScott
     from physdiff.pdes.steady import Steady as Steady
+    from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
     from physdiff.plots.calibration import coverage_plot as coverage_plot
     from physdiff.plots.calibration import rank_histogram_plot as rank_histogram_plot
     from physdiff.plots.calibration import spread_skill_plot as spread_skill_plot

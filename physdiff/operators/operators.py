@@ -98,6 +98,14 @@ class Operators(ABC):
         """
         raise UnsupportedOperator("partial", type(self).__name__, "write the law with grad, div and lap")
 
+    def shift(self, f: Tensor, cells: int) -> Tensor:
+        """The field whose value at site i is that of f at site i + cells; only `Lattice` has it, for laws whose places are sites.
+
+        Raises:
+            UnsupportedOperator: If the backend has derivatives instead.
+        """
+        raise UnsupportedOperator("shift", type(self).__name__, "use Lattice on a periodic CartesianGrid with one point for each site")
+
     def inv_lap(self, f: Tensor) -> Tensor:
         """The g of zero mean with lap g = f - mean(f); only PoissonOperators have it.
 

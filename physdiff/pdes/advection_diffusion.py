@@ -1,13 +1,22 @@
-r"""Advection, diffusion and first-order reaction of one scalar, in one to three dimensions.
+r"""Advection, diffusion and reaction of one scalar, in one to three dimensions.
 
-$$\partial_t c + v\cdot\nabla c = \nabla\cdot(\kappa\nabla c) + r\,c + s$$
+$$\partial_t c + v\cdot\nabla c = \nabla\cdot(K\nabla c) + R(c) + s$$
 
 or, in conservation form, $\nabla\cdot(v c)$ in place of $v\cdot\nabla c$ (they differ by $c\,\nabla\cdot v$). A Fourier mode of wave vector
-$k$ obeys $\hat c(t) = \hat c(0)\,e^{(-\kappa k^2 - i k\cdot v + r)t}$ where the coefficients are constant.
+$k$ obeys $\hat c(t) = \hat c(0)\,e^{(-k\cdot Kk - i k\cdot v + r)t}$ where the coefficients are constant and $R = rc$.
+
+Numbers: Peclet $UL/K$ (of a cell $|v|h/K$: centred differences are monotone below 2), Damkohler $kL/U$, Courant $|v|\Delta t/h$. On a periodic box
+$\tfrac{d}{dt}\langle c\rangle = \langle R + s\rangle$ and $\tfrac{d}{dt}\tfrac12\langle c^2\rangle = -\langle\nabla c\cdot K\nabla c\rangle +
+\langle c(R + s)\rangle$ if $\nabla\cdot v = 0$; without R and s values keep within their first bounds.
+
+Ends that belong to it: a given inflow is `Dirichlet`, at the outlet `Neumann(0)` or `Outflow`; walls that let nothing through are `Neumann(0)`.
+An inlet that feeds $v c_{in}$ (Danckwerts, 1953: $v c - K\partial_x c = v c_{in}$) is `Robin(v, K, v * c_in)` at the lower end of x, since the
+outward derivative is $-\partial_x$ there. Exact solutions: `exact.plane_wave`, `exact.gaussian_puff` and exact_advection.py.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,10 +24,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import InputError, ShapeError
 from physdiff.grids.field_spec import Fields
 from physdiff.grids.grid import Grid
-from physdiff.operators.operators import Operators
+from physdiff.operators.operators import Operators, Vector
+from physdiff.pdes.diffusivity import Diffusivity, check_diffusivity, constant_spread, gradient_flux, is_function, varying_spread
 from physdiff.pdes.pde import PDE, Coefficient, Parameter, check_parameter, space_mean, value_of
 
 __all__ = ["AdvectionDiffusion"]
@@ -29,20 +39,23 @@ class AdvectionDiffusion(PDE):
     """A scalar `c` carried, spread and made or lost.
 
     Args:
-        diffusivity: At least zero, length squared per time; a number, Tensor () or (B,), or a function of (x, ..., t).
+        diffusivity: K, at least zero, length squared per time: a number, a Tensor () or (B,) or a function of (x, ..., t); a tuple of such, one for
+            each direction x, y, z; or a symmetric matrix without negative eigenvalues as a tuple of rows.
         velocity: Components x, y, z, length per time: numbers, Tensors () or (B,), functions of (x, ..., t), or names of further fields in
             the data that hold the wind.
-        reaction: Rate of growth r per time; negative for decay.
+        reaction: Rate of growth r per time, negative for decay; or a function R(c) of the scalar alone, amount per time.
         source: Function of (x, ..., t), amount per time; None for none.
-        conservative: Whether advection is div(v c) instead of v . grad c.
+        conservative: Whether advection is div(v c) instead of v . grad c. It is then the law's `flux`, a uniform wind's too, so that finite
+            volumes can take it; if not, exponential integrators treat a uniform wind exactly.
 
     Raises:
-        InputError: If the diffusivity is negative or a parameter is not finite.
+        InputError: If the diffusivity is negative, a parameter is not finite, or the reaction is a function of something else.
+        ShapeError: If the diffusivity has another number of directions than the velocity.
     """
 
-    diffusivity: Coefficient
+    diffusivity: Diffusivity
     velocity: tuple[Coefficient | str, ...]
-    reaction: Parameter = 0.0
+    reaction: Parameter | Callable[[Tensor], Tensor] = 0.0
     source: Callable[..., Tensor] | None = None
     conservative: bool = False
 
@@ -51,8 +64,10 @@ class AdvectionDiffusion(PDE):
     def __post_init__(self) -> None:
         if not isinstance(self.velocity, tuple) or not 1 <= len(self.velocity) <= 3:
             raise InputError(f"AdvectionDiffusion velocity: expected a tuple of 1 to 3 components (x, y, z order), got {self.velocity!r}")
-        check_parameter(self.diffusivity, "AdvectionDiffusion diffusivity", sign=-1)
+        check_diffusivity(self.diffusivity, len(self.velocity), "AdvectionDiffusion diffusivity")
         check_parameter(self.reaction, "AdvectionDiffusion reaction")
+        if is_function(self.reaction) and not _takes_one(self.reaction):  # type: ignore[arg-type]
+            raise InputError("AdvectionDiffusion reaction: expected a rate or a function of c alone; what depends on place and time is a `source`")
         for name, v in zip("xyz", self.velocity, strict=False):
             if not isinstance(v, str):
                 check_parameter(v, f"AdvectionDiffusion velocity along {name}")
@@ -62,43 +77,76 @@ class AdvectionDiffusion(PDE):
         return all(isinstance(v, int | float | Tensor) for v in self.velocity)
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
-        """The terms with constant coefficients: diffusion, uniform advection and reaction."""
+        """The terms with constant coefficients: diffusion, uniform advection (unless conservative) and a reaction of first order."""
         c = u["c"]
-        total = self.reaction * c
-        if not _is_function(self.diffusivity):
-            total = total + self.diffusivity * D.lap(c)  # type: ignore[operator]
-        if self._steady_wind:
+        if len(self.velocity) != D.ndim:
+            raise ShapeError(f"AdvectionDiffusion velocity: expected {D.ndim} components, as many as there are directions, got {len(self.velocity)}")
+        total = constant_spread(self.diffusivity, c, D)
+        if not is_function(self.reaction):
+            total = total + self.reaction * c  # type: ignore[operator]
+        if self._steady_wind and not self.conservative:
             total = total - D.advect(self.velocity, c)  # type: ignore[arg-type]
         return {"c": total}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
-        """Advection by a wind that varies, diffusion with a diffusivity that varies, and the source."""
+        """`production`, and the advection that is not stiff in the form chosen."""
+        total = self.production(u, D, t)["c"]
+        if self.conservative:
+            total = total - D.div(self.flux(u, D, t)["c"])
+        elif not self._steady_wind:
+            total = total - D.advect(self._wind(u, D, t), u["c"])
+        return {"c": total}
+
+    def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
+        """The wind times c.
+
+        Raises:
+            InputError: If the law is not in conservation form.
+        """
+        if not self.conservative:
+            raise InputError("AdvectionDiffusion: expected a law in conservation form, got advection as v . grad c; take conservative=True")
+        return {"c": tuple(v * u["c"] for v in self._wind(u, D, t))}
+
+    def production(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """Diffusion with a diffusivity that varies, a reaction that is not of first order, and the source."""
         c = u["c"]
-        total = torch.zeros_like(c)
-        if not self._steady_wind:
-            wind = tuple(_given(u, v) if isinstance(v, str) else torch.zeros_like(c) + value_of(v, D, t, like=c) for v in self.velocity)
-            total = total - (D.div(tuple(v * c for v in wind)) if self.conservative else D.advect(wind, c))
-        if _is_function(self.diffusivity):
-            kappa = value_of(self.diffusivity, D, t, like=c)
-            total = total + D.div(tuple(kappa * slope for slope in D.grad(c)))
+        spread = varying_spread(self.diffusivity, c, D, t=t)
+        total = torch.zeros_like(c) if spread is None else spread
+        if is_function(self.reaction):
+            total = total + self.reaction(c)  # type: ignore[operator]
         if self.source is not None:
             total = total + value_of(self.source, D, t, like=c)
         return {"c": total}
+
+    def speeds(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """The size of the wind along each direction."""
+        return tuple(v.abs() for v in self._wind(u, D, t))
 
     def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
         """Mean of c (`mass`) and of c squared over two (`variance`, the mean included)."""
         return {"mass": space_mean(u["c"], grid), "variance": space_mean(u["c"] ** 2 / 2, grid)}
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
-        """Reaction, source and dissipation, for a wind without divergence: mass r<c> + <s>, variance -<kappa |grad c|^2> + r<c^2> + <c s>."""
+        """Mass <R + s>, variance -<grad c . K grad c> + <c (R + s)>; a wind with divergence adds <c div v> and <c^2 div v>/2 to them.
+
+        In conservation form it adds nothing to the mass and -<c^2 div v>/2 to the variance.
+        """
         law = self.bound(u["c"].ndim - 1, like=u["c"])
         c = u["c"]
-        gain = law.reaction * c
+        gain = law.reaction(c) if is_function(law.reaction) else law.reaction * c  # type: ignore[operator]
         if law.source is not None:
             gain = gain + value_of(law.source, D, t, like=c)
-        kappa = value_of(law.diffusivity, D, t, like=c)
-        loss = kappa * sum((slope**2 for slope in D.grad(c)), torch.zeros_like(c))
-        return {"mass": space_mean(gain, grid), "variance": space_mean(gain * c - loss, grid)}
+        slopes = D.grad(c)
+        loss = sum((a * b for a, b in zip(slopes, gradient_flux(law.diffusivity, slopes, D, t=t), strict=True)), torch.zeros_like(c))
+        made = torch.zeros_like(c) if law._steady_wind else D.div(law._wind(u, D, t))
+        mass = gain if law.conservative else gain + c * made
+        work = (-1 if law.conservative else 1) * c**2 * made / 2
+        return {"mass": space_mean(mass, grid), "variance": space_mean(gain * c - loss + work, grid)}
+
+    def _wind(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """The velocity at every point, of the shape of c."""
+        c = u["c"]
+        return tuple(_given(u, v) if isinstance(v, str) else torch.zeros_like(c) + value_of(v, D, t, like=c) for v in self.velocity)
 
 
 def _given(u: Fields, name: str) -> Tensor:
@@ -110,5 +158,11 @@ def _given(u: Fields, name: str) -> Tensor:
     return u[name]
 
 
-def _is_function(value: object) -> bool:
-    return callable(value) and not isinstance(value, Tensor)
+def _takes_one(function: Callable[..., Tensor]) -> bool:
+    try:
+        inspect.signature(function).bind(0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not tell its signature
+        return True
+    return True

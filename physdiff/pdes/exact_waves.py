@@ -6,6 +6,8 @@ Each is plain tensor algebra, differentiable, for coordinates of any shape and a
   of `AllenCahn`, `GrayScott` and `FitzHughNagumo`.
 - `korteweg_soliton`, `cnoidal_wave`: of `KortewegDeVries`, alone and periodic (Korteweg and de Vries, 1895).
 - `kuramoto_shock`: of `KuramotoSivashinsky` (Kuramoto and Tsuzuki, 1976).
+- `fisher_front`: of `FisherKPP` (Ablowitz and Zeppetella, 1979), and `logistic`, its growth where nothing varies in space.
+- `schroedinger_soliton`, `schroedinger_breather`: of `NonlinearSchroedinger` (Zakharov and Shabat, 1972; Satsuma and Yajima, 1974).
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from torch import Tensor
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError
 
-__all__ = ["bistable_front", "cnoidal_wave", "korteweg_soliton", "kuramoto_shock"]
+__all__ = [
+    "bistable_front",
+    "cnoidal_wave",
+    "fisher_front",
+    "korteweg_soliton",
+    "kuramoto_shock",
+    "logistic",
+    "schroedinger_breather",
+    "schroedinger_soliton",
+]
 
 
 def bistable_front(
@@ -173,6 +184,95 @@ def kuramoto_shock(
     root = math.sqrt(11 / 19)
     slope = torch.tanh(0.5 * root * ratio * (x - speed * t - position))
     return speed / nonlinearity + growth * ratio / nonlinearity * 15 / 19 * root * (11 * slope**3 - 9 * slope)
+
+
+def fisher_front(x: Tensor, t: float | Tensor, *, diffusivity: float, rate: float, position: float = 0.0) -> Tensor:
+    r"""The front $u = [1 + e^{\sqrt{r/6\kappa}\,(x - ct - p)}]^{-2}$ of `FisherKPP`, of speed $c = 5\sqrt{r\kappa/6}$, on the infinite line.
+
+    Args:
+        x: Coordinates; turn their sign for a front that runs the other way.
+        t: Time.
+        diffusivity: kappa, above zero.
+        rate: r, above zero.
+        position: p, of the front (u = 1/4) at t = 0.
+
+    Returns:
+        u, of the shape of x broadcast with t.
+    """
+    kappa, r = check_positive(diffusivity, "fisher_front diffusivity"), check_positive(rate, "fisher_front rate")
+    return torch.sigmoid(-math.sqrt(r / (6 * kappa)) * (x - 5 * math.sqrt(r * kappa / 6) * t - position)) ** 2
+
+
+def logistic(start: Tensor, t: float | Tensor, *, rate: float | Tensor) -> Tensor:
+    r"""$u = u_0 e^{rt}/(1 + u_0(e^{rt} - 1))$, the growth of `FisherKPP` without diffusion: exact for steps of any length.
+
+    Args:
+        start: u_0, at least zero.
+        t: Time, at least zero.
+        rate: r.
+
+    Returns:
+        u, of the shape of u_0 broadcast with t and r.
+    """
+    time = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=start.dtype, device=start.device)
+    # divided by exp(rt) above and below, which could overflow
+    left = torch.exp(-rate * time)
+    return start / (left + start * (1 - left))
+
+
+def schroedinger_soliton(
+    x: Tensor,
+    t: float | Tensor,
+    *,
+    steepness: float,
+    speed: float = 0.0,
+    dispersion: float = 0.5,
+    nonlinearity: float = 1.0,
+    position: float = 0.0,
+) -> dict[str, Tensor]:
+    r"""The soliton $h = s\sqrt{2d/g}\,\operatorname{sech}(s(x - ct - p))\,e^{i\varphi}$ of `NonlinearSchroedinger` on the infinite line.
+
+    Its phase is $\varphi = \frac{c(x - p)}{2d} + \big(ds^2 - \frac{c^2}{4d}\big)t$.
+
+    Args:
+        x: Coordinates.
+        t: Time.
+        steepness: s, above zero; height and width follow from it.
+        speed: c.
+        dispersion: d, above zero.
+        nonlinearity: g, above zero (focusing).
+        position: p, of the crest at t = 0.
+
+    Returns:
+        `real` and `imaginary`, of the shape of x broadcast with t.
+    """
+    s, d = check_positive(steepness, "schroedinger_soliton steepness"), check_positive(dispersion, "schroedinger_soliton dispersion")
+    height = s * math.sqrt(2 * d / check_positive(nonlinearity, "schroedinger_soliton nonlinearity"))
+    envelope = height / torch.cosh(s * (x - speed * t - position))
+    phase = speed * (x - position) / (2 * d) + (d * s * s - speed * speed / (4 * d)) * t
+    return {"real": envelope * torch.cos(phase), "imaginary": envelope * torch.sin(phase)}
+
+
+def schroedinger_breather(x: Tensor, t: float | Tensor) -> dict[str, Tensor]:
+    r"""The two solitons that start as $h = 2\operatorname{sech}x$ with d = 1/2, g = 1, and breathe with the period $\pi/2$.
+
+    $$h = \frac{4\,e^{it/2}\,(\cosh 3x + 3e^{4it}\cosh x)}{\cosh 4x + 4\cosh 2x + 3\cos 4t}$$
+
+    Args:
+        x: Coordinates.
+        t: Time.
+
+    Returns:
+        `real` and `imaginary` of `NonlinearSchroedinger(0.5, 1.0)`, of the shape of x broadcast with t.
+    """
+    time = t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=x.dtype, device=x.device)
+    # every term divided by exp(4 |x|) / 2, which would overflow far away
+    a = x.abs()
+    wide, narrow = torch.exp(-a) + torch.exp(-7 * a), torch.exp(-3 * a) + torch.exp(-5 * a)
+    below = 1 + torch.exp(-8 * a) + 4 * (torch.exp(-2 * a) + torch.exp(-6 * a)) + 6 * torch.exp(-4 * a) * torch.cos(4 * time)
+    real = wide * torch.cos(time / 2) + 3 * narrow * torch.cos(4.5 * time)
+    imaginary = wide * torch.sin(time / 2) + 3 * narrow * torch.sin(4.5 * time)
+    return {"real": 4 * real / below, "imaginary": 4 * imaginary / below}
 
 
 def _steepness(speed: float, nonlinearity: float, dispersion: float) -> float:

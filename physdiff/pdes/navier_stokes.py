@@ -8,12 +8,18 @@ solve for it, points carry it as a second unknown and $\Delta\psi + \omega$ as a
 with $E = \tfrac12\langle|u|^2\rangle$, $Z = \tfrac12\langle\omega^2\rangle$, $P = \tfrac12\langle|\nabla\omega|^2\rangle$:
 $\dot E = -2\nu Z - 2\mu E + \langle\psi g\rangle$ and $\dot Z = -2\nu P - 2\mu Z + \langle\omega g\rangle$.
 
-Kolmogorov's flow: a force $F\sin(ky)$ along x, of curl $-kF\cos(ky)$, stirs a flow whose statistics do not depend on x (Meshalkin and Sinai,
-1961); its laminar form loses stability to long waves.
+Advection changes neither E nor Z, on a dealiased spectral grid to rounding. The law is for a periodic box (or for points); its flows go from
+large eddies to small ones in Z, as $E(k) \sim k^{-3}$, and back in E, as $k^{-5/3}$ (Kraichnan, 1967; `scores.spectrum.isotropic_spectrum`).
+
+Kolmogorov's flow: a force $F\sin(ky)$ along x, of curl $-kF\cos(ky)$, stirs a flow whose statistics do not depend on x. Its laminar form
+$u = U\sin ky$, $U = F/(\nu k^2 + \mu)$ (`exact_vortices.kolmogorov_laminar`), loses stability to long waves along x if $U/\nu k > \sqrt 2$ without
+drag (Meshalkin and Sinai, 1961). The diagonal forcing $A[\sin k(x + y) + \cos k(x + y)]$ with A = 0.1, $k = 2\pi$ on the unit square is that of the
+data sets of Li et al. (Fourier neural operator, 2021).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +35,7 @@ from physdiff.operators.operators import Operators, Vector
 from physdiff.pdes.pde import PDE, Parameter, check_parameter, space_mean, value_of
 from physdiff.pdes.steady import SteadyFunction
 
-__all__ = ["KolmogorovForcing", "NavierStokes"]
+__all__ = ["DiagonalForcing", "KolmogorovForcing", "NavierStokes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,30 @@ class KolmogorovForcing(SteadyFunction, Saved):
     def __call__(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
         """Values at the points."""
         return -self.amplitude * torch.cos(self.wave_number * y)
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalForcing(Saved):
+    """Curl of a steady force along the diagonal: g(x, y, t) = amplitude (sin k(x + y) + cos k(x + y)), per time squared.
+
+    The defaults are those of the Fourier neural operator's data on the unit square.
+
+    Args:
+        amplitude: A number or a Tensor () or (B,).
+        wave_number: k, per length; on a periodic box a multiple of 2 pi over its extents along x and along y.
+    """
+
+    amplitude: Parameter = 0.1
+    wave_number: float = 2 * math.pi
+
+    def __post_init__(self) -> None:
+        check_parameter(self.amplitude, "DiagonalForcing amplitude")
+        check_parameter(self.wave_number, "DiagonalForcing wave_number", sign=1)
+
+    def __call__(self, x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
+        """Values at the points."""
+        angle = self.wave_number * (x + y)
+        return self.amplitude * (torch.sin(angle) + torch.cos(angle))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""One text of a law, every use, for the laws of waves and patterns: right-hand side, residual of gridded data, residual by autograd, solver.
+"""One text of a law, every use, for waves, patterns and what else has no exact solution at hand: right-hand side, residuals, solver.
 
 Exact waves where they are periodic to rounding; else a manufactured field on a plane with two sizes and two extents, without symmetry, under the
 source that sustains it. The source is found by autograd from the law's own text; that the text is the equation is shown in tests/pdes.
@@ -15,12 +15,18 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.autograd import Autograd
 from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.operators.spectral import Spectral
+from physdiff.pdes.adsorption import AdvectionAdsorption
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.allen_cahn import AllenCahn
+from physdiff.pdes.burgers import Burgers, VectorBurgers
+from physdiff.pdes.diffusion_sorption import DiffusionSorption
 from physdiff.pdes.exact_waves import bistable_front, cnoidal_wave
 from physdiff.pdes.korteweg_de_vries import KortewegDeVries
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
+from physdiff.pdes.mass_action import MassAction
 from physdiff.pdes.reaction_diffusion import FitzHughNagumo, GrayScott
 from physdiff.pdes.residual import window_residual
+from physdiff.pdes.schroedinger import NonlinearSchroedinger
 from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.solve import solve
 from tests.cli.command import works
@@ -71,6 +77,27 @@ def first(x, y, t):
     return {"u": waves(x, y, t)["u"]}
 
 
+def named(exact, *names):
+    """The same waves under other names."""
+    return lambda x, y, t: dict(zip(names, exact(x, y, t).values(), strict=False))
+
+
+def dissolved(x, y, t):
+    return {"u": 2 + first(x, y, t)["u"]}
+
+
+def varied(x, y, t):
+    return 0.02 + 0.008 * torch.cos(KX * x + KY * y) * (1 + 0.2 * t)
+
+
+def leaning(x, y, t):
+    return 0.004 * torch.sin(KX * x)
+
+
+WIND = (lambda x, y, t: 0.5 + 0.3 * torch.sin(KX * x + KY * y), lambda x, y, t: 0.4 * torch.cos(2 * KX * x) * t)
+ANISOTROPIC = AdvectionDiffusion(((varied, leaning), (leaning, varied)), WIND, lambda c: 0.7 * c * (1 - c), conservative=True)
+
+
 def sustained(law, exact):
     """The law with the source under which `exact` solves it."""
 
@@ -99,6 +126,14 @@ CASES = {
     "FitzHughNagumo": (FitzHughNagumo((0.01, 0.01), MIDDLE - MIDDLE**3 - 0.1, 0.0), (640,), (10.0,), excited),
     "FitzHughNagumo, plane": made(FitzHughNagumo((0.02, 0.05), 0.1, 0.7, 1.3), waves),
     "KortewegDeVries": (KortewegDeVries(2.0, 0.02), (120,), (3.0,), trains),
+    "AdvectionDiffusion, tensor that varies": made(ANISOTROPIC, named(waves, "c")),
+    "AdvectionDiffusion, one direction varies": made(AdvectionDiffusion((varied, 0.01), WIND, -0.4), named(waves, "c")),
+    "AdvectionAdsorption": made(AdvectionAdsorption(WIND, 1.5, 0.8, 0.6, 0.02, capacity=2.0), named(waves, "c", "q")),
+    "Burgers, plane": made(Burgers(0.02), first),
+    "VectorBurgers": made(VectorBurgers(0.02), named(waves, "velocity_x", "velocity_y")),
+    "DiffusionSorption": made(DiffusionSorption(0.02, 0.4, 2.0, 0.7, 0.6), dissolved, (36, 60)),
+    "MassAction": made(MassAction((0.02, 0.01), 0.8, 2), named(waves, "a", "b")),
+    "NonlinearSchroedinger, plane": made(NonlinearSchroedinger(0.005, 1.5), named(waves, "real", "imaginary")),
     "KuramotoSivashinsky": made(KuramotoSivashinsky(1.5, 0.1, 0.002), bumps, (40,), (2.0,)),
     "KuramotoSivashinsky, plane": made(KuramotoSivashinsky(0.5, 0.02, 0.0005, potential=True), first),
 }
