@@ -3,8 +3,9 @@ r"""Lorenz's models of weather: sites on a circle of latitude (1996), and three 
 $$\dot x_i = (x_{i+1} - x_{i-2})\,x_{i-1} - x_i + F \qquad\qquad
 \dot x = \sigma(y - x),\quad \dot y = x(\rho - z) - y,\quad \dot z = xy - \beta z$$
 
-Both live on a `Lattice`: `Lorenz96` has one field `x` on n sites (n = 40, a step of 0.05 standing for six hours), `Lorenz63` three fields on a
-grid of one point. Advection does no work: $\tfrac{d}{dt}\tfrac12\langle x^2\rangle = -\langle x^2\rangle + F\langle x\rangle$, so that
+Both live on a `Lattice`: `Lorenz96` has one field `state` on n sites (n = 40, a step of 0.05 standing for six hours), `Lorenz63` three fields on
+a grid of one point: x the `motion`, y the `contrast` of rising and sinking air, z the `distortion` of the profile. (Not `x`: that is a coordinate in
+files.) Advection does no work: $\tfrac{d}{dt}\tfrac12\langle x^2\rangle = -\langle x^2\rangle + F\langle x\rangle$, so that
 $\langle x^2\rangle = F\langle x\rangle$ on average over time. With F = 8, n = 40 errors grow at the rate 1.69, with $\sigma = 10$, $\rho = 28$,
 $\beta = 8/3$ at 0.906 per unit time; $\dot x$ of 1963 contracts volumes at $\sigma + 1 + \beta$.
 
@@ -32,7 +33,7 @@ __all__ = ["Lorenz63", "Lorenz96"]
 
 @dataclass(frozen=True, eq=False)
 class Lorenz96(PDE):
-    """Weather `x` at sites on a circle of latitude; for `Lattice(CartesianGrid(n, extent=n))` with n of at least 4.
+    """Weather, the `state` at sites on a circle of latitude; for `Lattice(CartesianGrid(n, extent=n))` with n of at least 4.
 
     Args:
         forcing: F; chaos from about 4 on, 8 as a rule; a number or a Tensor () or (B,).
@@ -45,32 +46,33 @@ class Lorenz96(PDE):
     forcing: Parameter = 8.0
     mirrored: bool = False
 
-    fields: ClassVar[tuple[str, ...]] = ("x",)
+    fields: ClassVar[tuple[str, ...]] = ("state",)
 
     def __post_init__(self) -> None:
         check_parameter(self.forcing, "Lorenz96 forcing")
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Advection, damping and forcing."""
-        x = u["x"]
+        x = u["state"]
         if x.shape[-1] < 4:
             raise InputError(f"Lorenz96: expected at least 4 sites, whose neighbours differ, got {x.shape[-1]}")
         way = -1 if self.mirrored else 1
-        return {"x": (D.shift(x, way) - D.shift(x, -2 * way)) * D.shift(x, -way) - x + self.forcing}
+        return {"state": (D.shift(x, way) - D.shift(x, -2 * way)) * D.shift(x, -way) - x + self.forcing}
 
     def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
         """Mean of half of x squared (`energy`)."""
-        return {"energy": space_mean(u["x"] ** 2 / 2, grid)}
+        return {"energy": space_mean(u["state"] ** 2 / 2, grid)}
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """Energy F <x> - <x^2>."""
-        law = self.bound(u["x"].ndim - 1, like=u["x"])
-        return {"energy": space_mean(law.forcing * u["x"] - u["x"] ** 2, grid)}
+        x = u["state"]
+        law = self.bound(x.ndim - 1, like=x)
+        return {"energy": space_mean(law.forcing * x - x**2, grid)}
 
 
 @dataclass(frozen=True, eq=False)
 class Lorenz63(PDE):
-    r"""Three modes of convection, `x` (overturning), `y` and `z` (temperature); for a grid of one point, ``CartesianGrid(1)``.
+    r"""Three modes of convection, `motion`, `contrast` and `distortion` (x, y, z of the formula); for a grid of one point, ``CartesianGrid(1)``.
 
     On a grid of more points each point has a system of its own.
 
@@ -87,7 +89,7 @@ class Lorenz63(PDE):
     rayleigh: Parameter = 28.0
     aspect: Parameter = 8 / 3
 
-    fields: ClassVar[tuple[str, ...]] = ("x", "y", "z")
+    fields: ClassVar[tuple[str, ...]] = ("motion", "contrast", "distortion")
 
     def __post_init__(self) -> None:
         check_parameter(self.prandtl, "Lorenz63 prandtl", sign=1)
@@ -96,17 +98,18 @@ class Lorenz63(PDE):
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """All of it."""
-        x, y, z = u["x"], u["y"], u["z"]
-        return {"x": self.prandtl * (y - x), "y": x * (self.rayleigh - z) - y, "z": x * y - self.aspect * z}
+        x, y, z = (u[name] for name in self.fields)
+        return {"motion": self.prandtl * (y - x), "contrast": x * (self.rayleigh - z) - y, "distortion": x * y - self.aspect * z}
 
     def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
         """Mean of half of x^2 + y^2 + (z - rho)^2 (`energy`), which stays bounded (Lorenz, 1963, with the z axis moved)."""
-        law = self.bound(u["x"].ndim - 1, like=u["x"])
-        return {"energy": space_mean((u["x"] ** 2 + u["y"] ** 2 + (u["z"] - law.rayleigh) ** 2) / 2, grid)}
+        x, y, z = (u[name] for name in self.fields)
+        law = self.bound(x.ndim - 1, like=x)
+        return {"energy": space_mean((x**2 + y**2 + (z - law.rayleigh) ** 2) / 2, grid)}
 
     def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
         """Energy <sigma x (y - x) - y^2 - beta z (z - rho)>: the products of three drop out."""
-        x, y, z = u["x"], u["y"], u["z"]
+        x, y, z = (u[name] for name in self.fields)
         law = self.bound(x.ndim - 1, like=x)
         rate = law.prandtl * x * (y - x) - y**2 - law.aspect * z * (z - law.rayleigh)
         return {"energy": space_mean(rate + torch.zeros_like(x), grid)}

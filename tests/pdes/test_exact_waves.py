@@ -10,10 +10,22 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.autograd import Autograd
 from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.pdes.allen_cahn import AllenCahn
-from physdiff.pdes.exact_waves import bistable_front, cnoidal_wave, korteweg_soliton, kuramoto_shock
+from physdiff.pdes.exact_waves import (
+    bistable_front,
+    cnoidal_wave,
+    fisher_front,
+    korteweg_soliton,
+    kuramoto_shock,
+    logistic,
+    schroedinger_breather,
+    schroedinger_soliton,
+)
+from physdiff.pdes.fisher_kpp import FisherKPP
 from physdiff.pdes.korteweg_de_vries import KortewegDeVries
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from physdiff.pdes.reaction_diffusion import FitzHughNagumo, GrayScott
+from physdiff.pdes.schroedinger import NonlinearSchroedinger
+from tests.pdes.budget import residual_at_points
 
 LOW, HIGH = 0.5 * (1 - math.sqrt(0.6)), 0.5 * (1 + math.sqrt(0.6))
 LEFT, RIGHT = (0.5 * (-0.2 + sign * math.sqrt(4 - 3 * 0.04)) for sign in (-1, 1))
@@ -125,3 +137,38 @@ def test_front_joins_its_states_and_a_wall_between_equal_phases_rests():
 def test_what_is_no_wave_is_refused(call, words):
     with pytest.raises(InputError, match=words):
         call(torch.zeros(3, dtype=torch.float64))
+
+
+def test_fisher_front_solves_its_law_and_runs_at_its_speed():
+    law = FisherKPP(0.05, 2.0)
+    residual, scale = residual_at_points(law, lambda x, t: {"u": fisher_front(x, t, diffusivity=0.05, rate=2.0, position=0.2)}, (-1, 2), (0, 1))
+    assert residual["u"] < 1e-12 * max(1.0, scale)
+    middle = torch.tensor([0.2 + 5 * math.sqrt(2.0 * 0.05 / 6) * 0.7], dtype=torch.float64)
+    assert abs(float(fisher_front(middle, 0.7, diffusivity=0.05, rate=2.0, position=0.2)) - 0.25) < 1e-14
+
+
+def test_logistic_growth_solves_the_law_without_diffusion():
+    law = FisherKPP(0.05, 2.0)
+    residual, scale = residual_at_points(law, lambda x, t: {"u": logistic(0.1 + 0 * x, t, rate=2.0)}, (0, 1), (0, 3))
+    assert residual["u"] < 1e-13 and scale > 0.1
+
+
+def test_schroedinger_soliton_and_breather_solve_their_laws():
+    soliton = {"steepness": 1.3, "speed": -0.8, "dispersion": 0.4, "nonlinearity": 1.5, "position": 0.3}
+    cases = {
+        "soliton": (NonlinearSchroedinger(0.4, 1.5), lambda x, t: schroedinger_soliton(x, t, **soliton)),
+        "breather": (NonlinearSchroedinger(0.5, 1.0), schroedinger_breather),
+    }
+    for law, exact in cases.values():
+        residual, scale = residual_at_points(law, exact, (-3, 3), (0, 2))
+        assert max(residual.values()) < 1e-12 * max(1.0, 10 * scale)
+        assert scale > 0.5
+
+
+def test_the_breather_starts_as_twice_a_soliton_and_returns():
+    x = torch.linspace(-30, 30, 61, dtype=torch.float64)
+    start, later = schroedinger_breather(x, 0.0), schroedinger_breather(x, math.pi / 2)
+    torch.testing.assert_close(start["real"], 2 / torch.cosh(x))
+    sizes = [torch.hypot(u["real"], u["imaginary"]) for u in (start, later, schroedinger_breather(x, math.pi / 4))]
+    torch.testing.assert_close(sizes[0], sizes[1])
+    assert abs(float(sizes[2].max()) - 4) < 1e-12
