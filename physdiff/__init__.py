@@ -107,8 +107,8 @@ _DOOR: dict[str, str] = {
     "AllenCahn": "physdiff.pdes.allen_cahn",
     "trajectory_residual": "physdiff.pdes.along_trajectories",
     "Burgers": "physdiff.pdes.burgers",
-    "Darcy": "physdiff.pdes.darcy",
     "VectorBurgers": "physdiff.pdes.burgers",
+    "Darcy": "physdiff.pdes.darcy",
     "DiffusionSorption": "physdiff.pdes.diffusion_sorption",
     "FisherKPP": "physdiff.pdes.fisher_kpp",
     "FokkerPlanck": "physdiff.pdes.fokker_planck",
@@ -293,8 +293,8 @@ if TYPE_CHECKING:
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
     from physdiff.pdes.burgers import Burgers as Burgers
-    from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.burgers import VectorBurgers as VectorBurgers
+    from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
     from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck

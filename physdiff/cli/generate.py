@@ -14,18 +14,36 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.allen_cahn import AllenCahn
-from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.burgers import Burgers, VectorBurgers
+from physdiff.pdes.diffusion_sorption import DiffusionSorption
+from physdiff.pdes.fisher_kpp import FisherKPP
 from physdiff.pdes.korteweg_de_vries import KortewegDeVries
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
+from physdiff.pdes.mass_action import MassAction
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.pdes.pde import PDE
 from physdiff.pdes.reaction_diffusion import FitzHughNagumo, GrayScott
+from physdiff.pdes.schroedinger import NonlinearSchroedinger
 from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.initial import RandomField
 
 __all__ = ["LAWS", "Frames", "generate"]
 
-LAWS = (AdvectionDiffusion, AllenCahn, Burgers, FitzHughNagumo, GrayScott, KortewegDeVries, KuramotoSivashinsky, NavierStokes)
+LAWS = (
+    AdvectionDiffusion,
+    AllenCahn,
+    Burgers,
+    DiffusionSorption,
+    FisherKPP,
+    FitzHughNagumo,
+    GrayScott,
+    KortewegDeVries,
+    KuramotoSivashinsky,
+    MassAction,
+    NavierStokes,
+    NonlinearSchroedinger,
+    VectorBurgers,
+)
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,11 @@ def test_the_command_makes_chaos(tmp_path):
         "AllenCahn --pde.diffusivity 0.01 --pde.rate 2 --grid.shape [24,40] --grid.extent [1.5,2]",
         "GrayScott --pde.diffusivity [2e-3,1e-3] --grid.shape [24,40] --grid.extent [1.5,2] --initial.length 0.2 --initial.mean 0.4",
         "FitzHughNagumo --pde.decay 2 --grid.shape [24,40] --grid.extent [1.5,2]",
+        "FisherKPP --pde.diffusivity 0.01 --grid.shape [24,40] --grid.extent [1.5,2] --initial.length 0.2 --initial.mean 0.5 --initial.std 0.1",
+        "MassAction --grid.shape 64 --initial.length 0.2 --initial.mean 1 --initial.std 0.2",
+        "DiffusionSorption --grid.shape 64 --initial.length 0.2 --initial.mean 0.5 --initial.std 0.1",
+        "NonlinearSchroedinger --grid.shape 64 --grid.extent 20",
+        "VectorBurgers --pde.viscosity 0.05 --grid.shape [24,40] --grid.extent [1.5,2]",
     ],
 )
 def test_the_command_takes_the_other_laws(tmp_path, words):

@@ -23,7 +23,7 @@ def field(*shape, seed=0):
 
 
 @dataclass(frozen=True, eq=False)
-class FisherKPP(PDE):
+class Spreading(PDE):
     diffusivity: float
     rate: float
     fields = ("c",)
@@ -46,7 +46,7 @@ class Transport(PDE):
 
 def test_right_hand_side_is_the_sum_of_both_parts():
     D, c = Spectral(GRID), field(2, 6, 10)
-    law = FisherKPP(0.1, 2.0)
+    law = Spreading(0.1, 2.0)
     torch.testing.assert_close(law.rhs({"c": c}, D, 0.0)["c"], 0.1 * D.lap(c) + 2 * c * (1 - c))
     torch.testing.assert_close(law.explicit({"c": c}, D, 0.0)["c"], 2 * c * (1 - c))
 
