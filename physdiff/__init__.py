@@ -123,8 +123,8 @@ _DOOR: dict[str, str] = {
     "PDE": "physdiff.pdes.pde",
     "FitzHughNagumo": "physdiff.pdes.reaction_diffusion",
     "GrayScott": "physdiff.pdes.reaction_diffusion",
-    "Steady": "physdiff.pdes.steady",
     "NonlinearSchroedinger": "physdiff.pdes.schroedinger",
+    "Steady": "physdiff.pdes.steady",
     "coverage_plot": "physdiff.plots.calibration",
     "rank_histogram_plot": "physdiff.plots.calibration",
     "spread_skill_plot": "physdiff.plots.calibration",
@@ -309,8 +309,8 @@ if TYPE_CHECKING:
     from physdiff.pdes.pde import PDE as PDE
     from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo
     from physdiff.pdes.reaction_diffusion import GrayScott as GrayScott
-    from physdiff.pdes.steady import Steady as Steady
     from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
+    from physdiff.pdes.steady import Steady as Steady
     from physdiff.plots.calibration import coverage_plot as coverage_plot
     from physdiff.plots.calibration import rank_histogram_plot as rank_histogram_plot
     from physdiff.plots.calibration import spread_skill_plot as spread_skill_plot
