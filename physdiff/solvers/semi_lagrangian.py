@@ -24,6 +24,7 @@ from physdiff.grids.resample import Resampling
 from physdiff.grids.trajectory import Wind, departure_points
 from physdiff.operators.operators import Operators, Vector
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
+from physdiff.pdes.diffusivity import constant_spread, is_function, varying_spread
 from physdiff.pdes.pde import Coefficient, space_mean, value_of
 from physdiff.solvers.stepper import Stepper, spectral_radius
 
@@ -43,7 +44,7 @@ class SemiLagrangian(Stepper):
         iterations: Of the middle of the trajectory.
 
     Raises:
-        InputError: If the law is in conservation form, its wind is a field of the data, or the method is unknown.
+        InputError: If the law is in conservation form, its wind is a field of the data, its reaction a function of c, or the method is unknown.
         UnsupportedOperator: If the law is no AdvectionDiffusion, or the operators have no grid.
     """
 
@@ -57,6 +58,8 @@ class SemiLagrangian(Stepper):
             raise InputError("SemiLagrangian: expected the advective form, got conservative=True; add -c div v to the law or use RungeKutta")
         if any(isinstance(v, str) for v in pde.velocity):
             raise InputError("SemiLagrangian: expected a wind given by numbers or functions, got the name of a field; give a function of (x, ..., t)")
+        if is_function(pde.reaction):
+            raise InputError("SemiLagrangian: expected a reaction of first order, a rate; got a function of c; use RungeKutta or an ETDRK")
         if len(pde.velocity) != grid.ndim:
             raise InputError(f"SemiLagrangian: expected a wind of {grid.ndim} components for {grid.summary()}, got {len(pde.velocity)}")
         self.pde: AdvectionDiffusion = pde
@@ -70,7 +73,7 @@ class SemiLagrangian(Stepper):
         c = self._spread(law, c, t, dt / 2)
         if law.source is not None:
             c = c + dt / 2 * value_of(law.source, self.operators, t, like=c)
-        c = self._carried(law, c, t, dt) * torch.exp(torch.as_tensor(law.reaction * dt).to(c))
+        c = self._carried(law, c, t, dt) * torch.exp(torch.as_tensor(law.reaction * dt).to(c))  # type: ignore[operator]
         if law.source is not None:
             c = c + dt / 2 * value_of(law.source, self.operators, t + dt, like=c)
         return {**u, "c": self._spread(law, c, t + dt / 2, dt / 2)}
@@ -105,10 +108,8 @@ class SemiLagrangian(Stepper):
         return Resampling(self.grid, points, cubic=self.method == "cubic")
 
     def _diffusion(self, law: AdvectionDiffusion, c: Tensor, t: float) -> Tensor:
-        kappa = value_of(law.diffusivity, self.operators, t, like=c)
-        if not callable(law.diffusivity) or isinstance(law.diffusivity, Tensor):
-            return kappa * self.operators.lap(c)
-        return self.operators.div(tuple(kappa * slope for slope in self.operators.grad(c)))
+        constant, varying = constant_spread(law.diffusivity, c, self.operators), varying_spread(law.diffusivity, c, self.operators, t=t)
+        return constant if varying is None else constant + varying
 
     def _spread(self, law: AdvectionDiffusion, c: Tensor, t: float, dt: float) -> Tensor:
         """Diffusion over dt by Heun's method."""

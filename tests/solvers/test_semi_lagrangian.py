@@ -184,3 +184,15 @@ def test_refusals():
         SemiLagrangian(Burgers(0.1), plane)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedOperator, match="on a grid"):
         SemiLagrangian(AdvectionDiffusion(0.0, (1.0, 1.0)), Autograd(tuple(torch.zeros(3, requires_grad=True) for _ in range(2))))
+
+
+def test_diffusion_by_direction_is_spread_as_the_law_says():
+    grid = CartesianGrid((24, 40), extent=(1.5, 2.0))
+    kind = {"wave_vector": (math.pi, 4 * math.pi / 1.5), "velocity": (0.0, 0.0), "diffusivity": 0.0}
+    start = plane_wave(grid.coordinates(), 0.0, **kind)[None]
+    out = solve(SemiLagrangian(AdvectionDiffusion((0.1, 0.02), (0.0, 0.0)), Spectral(grid)), {"c": start}, torch.tensor([0.0, 0.2]), substeps=40)
+    decay = math.exp(-0.2 * (0.1 * math.pi**2 + 0.02 * (4 * math.pi / 1.5) ** 2))
+    # second order: (rate dt)^2 of 5e-5
+    torch.testing.assert_close(out["c"][:, -1], decay * start, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="first order"):
+        SemiLagrangian(AdvectionDiffusion(0.1, (0.0, 0.0), lambda c: c * (1 - c)), Spectral(grid))
