@@ -17,10 +17,12 @@ from torch import Tensor
 
 from physdiff.base.errors import ShapeError, UnsupportedOperator
 
-__all__ = ["Operators", "PoissonOperators", "Vector"]
+__all__ = ["Flux", "Operators", "PoissonOperators", "Vector"]
 
 Vector = tuple[Tensor, ...]
 """Components in the order x, y, z (sphere: east, north), each of the fields' shape."""
+Flux = Callable[[Mapping[str, Tensor], "Operators"], Mapping[str, Vector]]
+"""Flux of each field from the fields at the operators' points."""
 
 
 _NONLOCAL = "use Spectral on a periodic CartesianGrid, or let the law state it as one of its `constraints`"
@@ -76,6 +78,10 @@ class Operators(ABC):
     @abstractmethod
     def lap(self, f: Tensor) -> Tensor:
         """Laplacian of a scalar."""
+
+    def div_flux(self, flux: Flux, u: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Divergence of the flux of each field; backends with walls take the flux at the walls too, from the fields there."""
+        return {name: self.div(v) for name, v in flux(u, self).items()}
 
     @final
     def advect(self, v: Vector, f: Tensor) -> Tensor:

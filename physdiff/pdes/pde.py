@@ -81,13 +81,13 @@ class PDE(Saved, ABC):
         rest = self.production(u, D, t)
         if type(self).flux is PDE.flux:
             return rest
-        flux = self.flux(u, D, t)
-        return {name: rest[name] - D.div(flux[name]) for name in self.fields}
+        spread = D.div_flux(lambda v, points: self.flux(v, points, t), u)
+        return {name: rest[name] - spread[name] for name in self.fields}
 
     def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
         """Flux of each field, components x, y, z: the conservation form of the nonstiff part. Optional.
 
-        It depends on the fields, coordinates and time at a point, not on derivatives, so that finite volumes can take it at faces.
+        It depends on the fields, coordinates and time at a point, not on derivatives: finite volumes take it at faces, differences at walls.
         """
         raise InputError(f"{type(self).__name__} is not written in conservation form; use a solver that needs no flux")
 
