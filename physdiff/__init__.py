@@ -67,6 +67,11 @@ _DOOR: dict[str, str] = {
     "reconstruct": "physdiff.forecast.reconstruct",
     "rollout": "physdiff.forecast.rollout",
     "Rollout": "physdiff.forecast.rollout",
+    "Dirichlet": "physdiff.grids.boundary",
+    "Neumann": "physdiff.grids.boundary",
+    "Outflow": "physdiff.grids.boundary",
+    "Reflecting": "physdiff.grids.boundary",
+    "Robin": "physdiff.grids.boundary",
     "CartesianGrid": "physdiff.grids.cartesian",
     "Fields": "physdiff.grids.field_spec",
     "FieldSpec": "physdiff.grids.field_spec",
@@ -253,6 +258,11 @@ if TYPE_CHECKING:
     from physdiff.forecast.reconstruct import reconstruct as reconstruct
     from physdiff.forecast.rollout import Rollout as Rollout
     from physdiff.forecast.rollout import rollout as rollout
+    from physdiff.grids.boundary import Dirichlet as Dirichlet
+    from physdiff.grids.boundary import Neumann as Neumann
+    from physdiff.grids.boundary import Outflow as Outflow
+    from physdiff.grids.boundary import Reflecting as Reflecting
+    from physdiff.grids.boundary import Robin as Robin
     from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
     from physdiff.grids.field_spec import Fields as Fields
     from physdiff.grids.field_spec import FieldSpec as FieldSpec

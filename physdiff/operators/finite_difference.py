@@ -129,7 +129,7 @@ class FiniteDifference(Operators):
         h = self.grid.spacing[axis] ** order
         if self.grid.periodic[axis]:
             return stencil.periodic(f, along) / h
-        ghosts = None if self._walls is None else self._walls.extended(f, direction, stencil.reach, order + self.order - 1)
+        ghosts = None if self._walls is None else self._walls.extended(f, direction, reach=stencil.reach, points=order + self.order - 1)
         return (stencil.open(f, along) if ghosts is None else stencil.inner(ghosts, along)) / h
 
     def div_flux(self, flux: Flux, u: Fields) -> dict[str, Tensor]:
@@ -146,10 +146,12 @@ class FiniteDifference(Operators):
         walls = self._walls
         if walls is None or not walls.bounds(u, i):
             return {name: self.partial(f, i) for name, f in inside.items()}
-        at_walls = [flux(fields, points) if fields else None for fields, points in (walls.fields_at_wall(u, i, side, self.order) for side in (0, 1))]
+        met = [walls.fields_at_wall(u, i, side, points=self.order) for side in (0, 1)]
+        at_walls = [flux(fields, points) if fields else None for fields, points in met]
         stencil, h = self._stencils[1], self.grid.spacing[self.grid.ndim - 1 - i]
         out = {}
         for name, f in inside.items():
             ends = [None if found is None else found[name][i] for found in at_walls]
-            out[name] = stencil.inner(walls.extended_flux(f, i, stencil.reach, self.order, (ends[0], ends[1])), f.ndim - 1 - i) / h
+            wide = walls.extended_flux(f, i, (ends[0], ends[1]), reach=stencil.reach, points=self.order)
+            out[name] = stencil.inner(wide, f.ndim - 1 - i) / h
         return out

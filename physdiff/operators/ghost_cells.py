@@ -27,7 +27,7 @@ Weights = tuple[tuple[float, ...], float]
 
 
 @lru_cache(maxsize=256)
-def wall_weights(points: int, at: Fraction, a: float | None, b: float = 0.0) -> Weights:
+def wall_weights(points: int, at: Fraction, a: float | None, *, b: float = 0.0) -> Weights:
     """Weights w_j and c of f(at) = sum of w_j f_j + c g, for the condition a f + b df/dn = g at the wall.
 
     Args:
@@ -55,7 +55,7 @@ def wall_weights(points: int, at: Fraction, a: float | None, b: float = 0.0) -> 
     return weights, float(beyond)
 
 
-def extended(f: Tensor, axis: int, ghosts: Sequence[Sequence[Weights]], values: Sequence[Tensor | float]) -> Tensor:
+def extended(f: Tensor, axis: int, ghosts: Sequence[Sequence[Weights]], *, values: Sequence[Tensor | float]) -> Tensor:
     """F with ghost cells beyond both ends of an axis.
 
     Args:
@@ -64,12 +64,12 @@ def extended(f: Tensor, axis: int, ghosts: Sequence[Sequence[Weights]], values: 
         ghosts: Weights of the ghosts at the lower and at the upper end, the nearest first, each from `wall_weights`.
         values: g at the lower and at the upper end: numbers, or tensors that broadcast with f where the axis has size 1.
     """
-    lower = [extrapolated(f, axis, 0, w, values[0]) for w in ghosts[0]]
-    upper = [extrapolated(f, axis, 1, w, values[1]) for w in ghosts[1]]
+    lower = [extrapolated(f, axis, 0, weights=w, value=values[0]) for w in ghosts[0]]
+    upper = [extrapolated(f, axis, 1, weights=w, value=values[1]) for w in ghosts[1]]
     return torch.cat([*reversed(lower), f, *upper], dim=axis)
 
 
-def extrapolated(f: Tensor, axis: int, side: int, weights: Weights, value: Tensor | float) -> Tensor:
+def extrapolated(f: Tensor, axis: int, side: int, *, weights: Weights, value: Tensor | float) -> Tensor:
     """The value at one place near one end (0 lower, 1 upper) of an axis, which then has size 1."""
     of_points, of_value = weights
     n = f.shape[axis]

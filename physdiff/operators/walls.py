@@ -77,7 +77,7 @@ class Walls:
         made._fields, made._t = tuple((f, name) for name, f in u.items()), t
         return made
 
-    def extended(self, f: Tensor, direction: int, reach: int, points: int) -> Tensor | None:
+    def extended(self, f: Tensor, direction: int, *, reach: int, points: int) -> Tensor | None:
         """F with `reach` ghost cells at both ends along a direction (x, y, z), from polynomials through `points` points.
 
         None where nothing is known about f: a derived tensor, or an axis without conditions.
@@ -86,19 +86,19 @@ class Walls:
         ends = self._imposed(name, direction) if known else None
         if ends is None:
             return None
-        values = [self._value(end.value, direction, side, f) for side, end in enumerate(ends)]
-        return self._with_ghosts(f, direction, reach, points, ends, values)
+        values = [self._value(end.value, direction, side, f=f) for side, end in enumerate(ends)]
+        return self._with_ghosts(f, direction, ends, reach=reach, points=points, values=values)
 
-    def extended_flux(self, f: Tensor, direction: int, reach: int, points: int, at_walls: tuple[Tensor | None, Tensor | None]) -> Tensor:
+    def extended_flux(self, f: Tensor, direction: int, at_walls: tuple[Tensor | None, Tensor | None], *, reach: int, points: int) -> Tensor:
         """A flux with ghost cells, from its values at both walls; None: it goes on as it is inside."""
         ends = tuple(_Imposed(None if w is None else 1.0, 0.0, 0.0) for w in at_walls)
-        return self._with_ghosts(f, direction, reach, points, (ends[0], ends[1]), [0.0 if w is None else w for w in at_walls])
+        return self._with_ghosts(f, direction, (ends[0], ends[1]), reach=reach, points=points, values=[0.0 if w is None else w for w in at_walls])
 
     def bounds(self, u: Mapping[str, Tensor], direction: int) -> bool:
         """Whether a field has conditions at the ends of a direction."""
         return any("xyz"[direction] in self._of_field(name) for name in u)
 
-    def fields_at_wall(self, u: Mapping[str, Tensor], direction: int, side: int, points: int) -> tuple[dict[str, Tensor], Operators]:
+    def fields_at_wall(self, u: Mapping[str, Tensor], direction: int, side: int, *, points: int) -> tuple[dict[str, Tensor], Operators]:
         """All fields on one wall, where the axis has size 1, none if no field has a condition there but to go on; and the wall's points."""
         place = _WallPoints(self._coordinates(direction, side))
         if all(self._free(name, direction, side) for name in u):
@@ -107,8 +107,8 @@ class Walls:
         for name, f in u.items():
             ends = self._imposed(name, direction)
             end = _Imposed(None, 0.0, 0.0) if ends is None else ends[side]
-            weights = wall_weights(_OUTFLOW_POINTS if end.a is None else points, Fraction(0), end.a, self._per_spacing(end.b, direction))
-            out[name] = extrapolated(f, f.ndim - 1 - direction, side, weights, self._value(end.value, direction, side, f))
+            weights = wall_weights(_OUTFLOW_POINTS if end.a is None else points, Fraction(0), end.a, b=self._per_spacing(end.b, direction))
+            out[name] = extrapolated(f, f.ndim - 1 - direction, side, weights=weights, value=self._value(end.value, direction, side, f=f))
         return out, place
 
     def _coordinates(self, direction: int, side: int) -> tuple[Tensor, ...]:
@@ -120,13 +120,13 @@ class Walls:
         return tuple(reversed(torch.meshgrid(*lines, indexing="ij")))
 
     def _with_ghosts(
-        self, f: Tensor, direction: int, reach: int, points: int, ends: tuple[_Imposed, _Imposed], values: list[Tensor | float]
+        self, f: Tensor, direction: int, ends: tuple[_Imposed, _Imposed], *, reach: int, points: int, values: list[Tensor | float]
     ) -> Tensor:
         ghosts = []
         for end in ends:
             used, b = _OUTFLOW_POINTS if end.a is None else points, self._per_spacing(end.b, direction)
-            ghosts.append([wall_weights(used, Fraction(-2 * k - 1, 2), end.a, b) for k in range(reach)])
-        return extended(f, f.ndim - 1 - direction, ghosts, values)
+            ghosts.append([wall_weights(used, Fraction(-2 * k - 1, 2), end.a, b=b) for k in range(reach)])
+        return extended(f, f.ndim - 1 - direction, ghosts, values=values)
 
     def _per_spacing(self, b: float, direction: int) -> float:
         return b / self.grid.spacing[self.grid.ndim - 1 - direction]
@@ -161,7 +161,7 @@ class Walls:
         low, high = (_as_robin(_named(end, axis, name)) for end in ends)
         return low, high
 
-    def _value(self, value: BoundaryValue, direction: int, side: int, f: Tensor) -> Tensor | float:
+    def _value(self, value: BoundaryValue, direction: int, side: int, *, f: Tensor) -> Tensor | float:
         if isinstance(value, Tensor):
             if value.ndim == 0:
                 return value.to(f)

@@ -190,7 +190,7 @@ def test_a_flux_sees_the_field_at_the_wall_and_not_beyond():
         (x,) = grid.coordinates()
         c = 2 + torch.sin(3 * x)[None]
         ops = FiniteDifference(grid, order=4, boundary=Dirichlet(lambda x, t: 2 + torch.sin(3 * x))).of({"c": c}, 0.0)
-        flux = ops.div_flux(lambda u, D: {"c": (D.coordinates_as(c)[0] ** 4.5 * u["c"] ** 2,)}, {"c": c})["c"]
+        flux = ops.div_flux(lambda u, D: {"c": (D.coordinates_as(u["c"])[0] ** 4.5 * u["c"] ** 2,)}, {"c": c})["c"]
         wanted = 4.5 * x**3.5 * c**2 + x**4.5 * 2 * c * 3 * torch.cos(3 * x)
         errors.append(float((flux - wanted).abs().max()))
     assert order_of(errors, 2)[-1] > 3.75, errors

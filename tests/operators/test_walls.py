@@ -16,7 +16,7 @@ FIELD = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0), dtype=t
 def ghost(walls, f, direction, side):
     """The first ghost with the textbook's one-point formula."""
     axis = f.ndim - 1 - direction
-    return walls.extended(f, direction, 1, 1).select(axis, -side)
+    return walls.extended(f, direction, reach=1, points=1).select(axis, -side)
 
 
 def test_numbers_batches_and_functions():
@@ -42,14 +42,14 @@ def test_a_field_is_known_by_identity():
     walls = Walls(BOX, boundary, "FD").told({"c": FIELD, "v": other}, 0.0)
     assert torch.allclose(ghost(walls, FIELD, 0, 0), 2 - FIELD[..., 0])
     assert torch.allclose(ghost(walls, other, 1, 0), other[:, 0])
-    assert walls.extended(other, 0, 1, 1) is None  # nothing said about v along x
-    assert walls.extended(derived, 0, 1, 1) is None  # no field
+    assert walls.extended(other, 0, reach=1, points=1) is None  # nothing said about v along x
+    assert walls.extended(derived, 0, reach=1, points=1) is None  # no field
     with pytest.raises(InputError, match=r"expected conditions for each field.*missing w"):
         Walls(BOX, boundary, "FD").told({"c": FIELD, "w": other}, 0.0)
     with pytest.raises(InputError, match="c and v are one tensor"):
         Walls(BOX, boundary, "FD").told({"c": FIELD, "v": FIELD}, 0.0)
     with pytest.raises(InputError, match=r"say which tensor is which, with D\.of"):
-        Walls(BOX, boundary, "FD").extended(FIELD, 0, 1, 1)
+        Walls(BOX, boundary, "FD").extended(FIELD, 0, reach=1, points=1)
 
 
 def test_a_slip_wall_turns_the_component_across_it():
@@ -59,7 +59,7 @@ def test_a_slip_wall_turns_the_component_across_it():
     assert torch.allclose(ghost(walls, u, 1, 0), u[:, 0])
     assert torch.allclose(ghost(walls, v, 1, 1), -v[:, -1])
     with pytest.raises(InputError, match="Reflecting turns the component"):
-        Walls(BOX, Reflecting(), "FD").extended(u, 0, 1, 1)
+        Walls(BOX, Reflecting(), "FD").extended(u, 0, reach=1, points=1)
     with pytest.raises(InputError, match="one tensor"):
         Walls(BOX, Reflecting(), "FD").told({"velocity_x": u, "velocity_y": u}, 0.0)
 
@@ -67,12 +67,12 @@ def test_a_slip_wall_turns_the_component_across_it():
 def test_fields_at_a_wall():
     x = BOX.coordinates()[0].expand(1, 5, 7)
     walls = Walls(BOX, {"x": (Robin(1.0, 2.0, 3.0), Outflow())}, "FD").told({"c": x**2}, 0.0)
-    fields, points = walls.fields_at_wall({"c": x**2}, 0, 0, 2)
+    fields, points = walls.fields_at_wall({"c": x**2}, 0, 0, points=2)
     # the parabola x^2 + C (x - h/2)(x - 3h/2) with f - 2 f' = 3 at 0, h = 0.3
     c = 3 / (0.75 * 0.09 + 2 * 2 * 0.3)
     assert fields["c"].shape == (1, 5, 1) and torch.allclose(fields["c"], torch.tensor(c * 0.75 * 0.09).double())
     assert torch.equal(points.coordinates[0], torch.zeros(5, 1, dtype=torch.float64))
-    assert walls.fields_at_wall({"c": x**2}, 0, 1, 2)[0] == {}  # it goes on as it is
+    assert walls.fields_at_wall({"c": x**2}, 0, 1, points=2)[0] == {}  # it goes on as it is
     with pytest.raises(UnsupportedOperator, match="put terms with derivatives into `production`"):
         points.grad(x)
 
@@ -83,8 +83,8 @@ def test_refusals():
     with pytest.raises(InputError, match="'x', a periodic axis"):
         Walls(CHANNEL, {"x": Dirichlet()}, "FD")
     with pytest.raises(ShapeError, match="what varies along the wall is a function"):
-        Walls(CHANNEL, Dirichlet(torch.zeros(3)), "FD").extended(FIELD, 1, 1, 1)
+        Walls(CHANNEL, Dirichlet(torch.zeros(3)), "FD").extended(FIELD, 1, reach=1, points=1)
     with pytest.raises(ShapeError, match="what varies along the wall"):
-        Walls(CHANNEL, Dirichlet(torch.zeros(5, 7)), "FD").extended(FIELD, 1, 1, 1)
+        Walls(CHANNEL, Dirichlet(torch.zeros(5, 7)), "FD").extended(FIELD, 1, reach=1, points=1)
     with pytest.raises(InputError, match="function of time; say the time"):
-        Walls(CHANNEL, Dirichlet(lambda x, y, t: x), "FD").extended(FIELD, 1, 1, 1)
+        Walls(CHANNEL, Dirichlet(lambda x, y, t: x), "FD").extended(FIELD, 1, reach=1, points=1)
