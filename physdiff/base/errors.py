@@ -90,6 +90,12 @@ class Diverged(PhysdiffError, ArithmeticError):
         self.last_time: float | None = None
         super().__init__(f"field `{field}` {event} at time {time:g}: {remedy}")
 
+    def keep(self, fields: Mapping[str, Any], time: float) -> Diverged:
+        """This error, which holds the last good fields and their time from now on, unless it holds some already."""
+        if self.last_good is None:
+            self.last_good, self.last_time = fields, time
+        return self
+
 
 class CollapsedWeights(PhysdiffError, ArithmeticError):
     """All particles of a weighted ensemble have weight zero (log-weights -inf or NaN)."""

@@ -219,7 +219,9 @@ class _Linear:
     """The function's value at a point and its derivative there, both ways, from one differentiation."""
 
     def __init__(self, slope: TensorMap, point: Tensor) -> None:
-        with torch.inference_mode(False), torch.enable_grad():
+        # nobody else's hooks: inside a checkpoint they would compute the march again for each product
+        own = torch.autograd.graph.saved_tensors_hooks(_same, _same)
+        with torch.inference_mode(False), torch.enable_grad(), own:
             self.point = point.detach().clone().requires_grad_()
             value = slope(self.point)
             self._value = value
@@ -241,6 +243,10 @@ class _Linear:
             return torch.zeros_like(point)
         (found,) = torch.autograd.grad(value, point, weight, create_graph=create, retain_graph=True, allow_unused=True)
         return torch.zeros_like(point) if found is None else found
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _size(f: Tensor) -> Tensor:

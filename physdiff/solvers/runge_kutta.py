@@ -207,8 +207,15 @@ class RungeKutta(Stepper):
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """`careful` of the tableau over the largest eigenvalue met; see Stepper.limit."""
+        return self._over_radius(self.tableau.careful(), u, t)
+
+    def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
+        """The larger reach over the largest eigenvalue met; see Stepper.unstable_beyond."""
+        return self._over_radius(max(self.tableau.reach()), u, t)
+
+    def _over_radius(self, reach: float, u: Fields, t: float) -> float:
         radius = spectral_radius(lambda v: self.rhs(v, t), {n: u[n] for n in self.pde.fields})
-        return self.tableau.careful() / radius if radius > 0 else float("inf")
+        return reach / radius if radius > 0 else float("inf")
 
 
 class EmbeddedRungeKutta(EmbeddedStepper):
@@ -239,6 +246,10 @@ class EmbeddedRungeKutta(EmbeddedStepper):
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Reach of the method over the largest eigenvalue met; see Stepper.limit."""
         return self._method.limit(u, t)
+
+    def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
+        """See Stepper.unstable_beyond."""
+        return self._method.unstable_beyond(u, t)
 
 
 def _moved(u: Fields, dt: float, weights: tuple[float, ...], slopes: list[Fields]) -> Fields:

@@ -16,14 +16,14 @@ from torch import Tensor
 from physdiff.base.checks import check_finite, check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.grids.field_spec import Fields
+from physdiff.solvers.march import march
 from physdiff.solvers.stepper import Stepper
 
 __all__ = ["solve"]
 
 Progress = Callable[[int, int], None]
-_CHECK_EVERY = 5
 _MOST_SUBSTEPS = 1 << 14
-_REMEDY = "take shorter steps (more substeps, or a smaller cfl), a finer grid or more viscosity"
+_MARGIN = 1.2  # an unstable step may still do for a few steps of a state that calms down
 
 
 def solve(
@@ -34,6 +34,7 @@ def solve(
     substeps: int | None = None,
     cfl: float | None = None,
     tol: float | None = None,
+    checkpoint: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """Advance a batch of initial fields through all times.
@@ -45,49 +46,47 @@ def solve(
         substeps: Steps between neighbouring times.
         cfl: Share of the stepper's stable limit, above 0; 0.5 if none of the three is given.
         tol: Largest error of an interval, as a share of the root mean square of each field of each sample.
+        checkpoint: For gradients in bounded memory: keep the state every so many steps and compute the steps between again in the backward pass; the
+            square root of the number of steps between two times needs least memory. None keeps everything. Not with `tol`.
         progress: Called with (frames done, frames in all) after each frame.
 
     Returns:
         Each field (B, T, *S); the first frame is the initial one.
 
     Raises:
-        InputError: If a field is missing or not finite, the times do not increase, or two of the three are given.
+        InputError: If a field is missing or not finite, the times do not increase, two of the three are given, or `substeps` gives steps that
+            are unstable from the first one on (explicit steppers); the message says how many would do.
         ShapeError: If the fields are not (B, *S) of the grid, or the law's parameters are for another number of samples.
-        Diverged: If a field stops being finite; names the field and the time.
+        Diverged: If a field stops being finite; names the field and the time, and holds the last good fields (`last_good`, `last_time`).
     """
     u: Fields = _check_initial(stepper, initial)
     moments = _check_times(times)
     given = [name for name, value in (("substeps", substeps), ("cfl", cfl), ("tol", tol)) if value is not None]
     if len(given) > 1:
         raise InputError(f"solve: expected one of substeps, cfl and tol, got {' and '.join(given)}; leave the others out")
-    if substeps is not None and (isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1):
-        raise InputError(f"solve substeps: expected a whole number above 0, got {substeps!r}")
+    for name, count in (("substeps", substeps), ("checkpoint", checkpoint)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise InputError(f"solve {name}: expected a whole number above 0, got {count!r}")
+    if checkpoint is not None and tol is not None:
+        raise InputError("solve: expected checkpoint with substeps or cfl, got it with tol; leave one of both out")
+    if substeps is not None:
+        _check_stable(stepper, u, moments, substeps)
     share = check_positive(0.5 if cfl is None else cfl, "solve cfl")
     frames, guess = [u], 1
     for i, (t, end) in enumerate(zip(moments, moments[1:], strict=False)):
-        if tol is not None:
-            u, guess = _within(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
-        else:
-            n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
-            u = _march(stepper, u, (t, end), n)
+        try:
+            if tol is not None:
+                u, guess = _within(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
+            else:
+                n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
+                u = march(stepper, u, (t, end), n, checkpoint=checkpoint)
+        except Diverged as error:
+            error.keep({name: v.detach() for name, v in u.items()}, t)
+            raise
         frames.append(u)
         if progress is not None:
             progress(i + 2, len(moments))
     return {name: torch.stack([frame[name] for frame in frames], dim=1) for name in stepper.pde.fields}
-
-
-def _march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields:
-    """Equal steps from one time to the next; looks for infinities every few of them."""
-    start, end = span
-    dt = (end - start) / steps
-    state = stepper.enter(u)
-    for i in range(steps):
-        state = stepper.advance(state, start + i * dt, dt)
-        if (i + 1) % _CHECK_EVERY == 0 or i + 1 == steps:
-            bad = _broken(state)
-            if bad is not None:
-                raise Diverged(bad, start + (i + 1) * dt, _REMEDY)
-    return stepper.leave(state)
 
 
 def _stable_steps(stepper: Stepper, u: Fields, span: tuple[float, float], share: float) -> int:
@@ -97,6 +96,20 @@ def _stable_steps(stepper: Stepper, u: Fields, span: tuple[float, float], share:
     if not steps <= _MOST_SUBSTEPS:
         raise Diverged(next(iter(u)), span[0], f"the stable step has shrunk to {limit:.3g}; the law may be ill-posed, or give substeps yourself")
     return max(steps, 1)
+
+
+def _check_stable(stepper: Stepper, u: Fields, moments: list[float], substeps: int) -> None:
+    """Refuse steps that are unstable at the initial fields already; what is measured there errs on the side of longer steps."""
+    longest = max((b - a for a, b in zip(moments, moments[1:], strict=False)), default=0.0)
+    with torch.no_grad():
+        bound = stepper.unstable_beyond(u, moments[0])
+        if longest <= _MARGIN * bound * substeps:
+            return
+        enough = math.ceil(longest / (0.8 * stepper.limit(u, moments[0])))
+    raise InputError(
+        f"solve substeps: expected steps of at most {bound:.3g} for {type(stepper).__name__} to be stable from the initial fields on, "
+        f"got {longest / substeps:.3g}; take substeps={enough}, or cfl=0.5"
+    )
 
 
 def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: float, guess: int) -> tuple[Fields, int]:
@@ -115,7 +128,7 @@ def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: floa
 
 def _try(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields | None:
     try:
-        return _march(stepper, u, span, steps)
+        return march(stepper, u, span, steps)
     except Diverged:
         return None
 
@@ -125,14 +138,6 @@ def _difference(a: Tensor, b: Tensor) -> float:
     axes = tuple(range(1, a.ndim))
     change, size = (a - b).detach().square().mean(axes).sqrt(), b.detach().square().mean(axes).sqrt()
     return float((change / size.clamp_min(torch.finfo(b.dtype).tiny)).max())
-
-
-def _broken(u: Fields) -> str | None:
-    """Name of the first field with an entry that is not finite. A sum is read first: it is not finite if an entry is not."""
-    for name, v in u.items():
-        if not bool(v.detach().sum().isfinite()) and not bool(v.detach().isfinite().all()):
-            return name
-    return None
 
 
 def _check_initial(stepper: Stepper, initial: Fields) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ limit needs no formula per law.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -47,6 +48,10 @@ class Stepper(ABC):
     @abstractmethod
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Estimate of the longest stable step from the fields (B, *S), the least over the batch; inf if any step is stable."""
+
+    def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
+        """The step beyond which some wave of the fields (B, *S) is sure to grow; inf (default) where longer steps are only less accurate."""
+        return math.inf
 
     def enter(self, u: Fields) -> Fields:
         """The fields (B, *S) in the form in which `advance` takes and gives them (waves, for example); default as they are."""
