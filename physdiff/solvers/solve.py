@@ -46,16 +46,15 @@ def solve(
         substeps: Steps between neighbouring times.
         cfl: Share of the stepper's stable limit, above 0; 0.5 if none of the three is given.
         tol: Largest error of an interval, as a share of the root mean square of each field of each sample.
-        checkpoint: For gradients in bounded memory: keep the state every so many steps and compute the steps between again in the backward pass; the
-            square root of the number of steps between two times needs least memory. None keeps everything. Not with `tol`.
+        checkpoint: Steps between the states that are kept for a backward pass, see `march`; None keeps everything. Not with `tol`.
         progress: Called with (frames done, frames in all) after each frame.
 
     Returns:
         Each field (B, T, *S); the first frame is the initial one.
 
     Raises:
-        InputError: If a field is missing or not finite, the times do not increase, two of the three are given, or `substeps` gives steps that
-            are unstable from the first one on (explicit steppers); the message says how many would do.
+        InputError: If a field is missing or not finite, the times do not increase, two of the three are given, or steps are unstable from the start
+            on (explicit steppers); the message says how many substeps would do.
         ShapeError: If the fields are not (B, *S) of the grid, or the law's parameters are for another number of samples.
         Diverged: If a field stops being finite; names the field and the time, and holds the last good fields (`last_good`, `last_time`).
     """
