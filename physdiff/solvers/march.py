@@ -39,7 +39,7 @@ def march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int, *,
     state = stepper.enter(u)
     every = steps if checkpoint is None else checkpoint
     for first in range(0, steps, every):
-        segment = _Segment(stepper, span[0], dt, range(first, min(first + every, steps)))
+        segment = _Segment(stepper, range(first, min(first + every, steps)), start=span[0], dt=dt)
         if checkpoint is not None and torch.is_grad_enabled():
             state = recomputed(segment, state, use_reentrant=False, preserve_rng_state=False)
         else:
@@ -50,7 +50,7 @@ def march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int, *,
 class _Segment:
     """Some steps of a march, as a function of the state."""
 
-    def __init__(self, stepper: Stepper, start: float, dt: float, steps: range) -> None:
+    def __init__(self, stepper: Stepper, steps: range, *, start: float, dt: float) -> None:
         self._stepper, self._start, self._dt, self._steps = stepper, start, dt, steps
 
     def __call__(self, state: Fields) -> Fields:
