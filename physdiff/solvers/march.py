@@ -22,7 +22,7 @@ _CHECK_EVERY = 5
 _REMEDY = "take shorter steps (more substeps, or a smaller cfl), a finer grid or more viscosity"
 
 
-def march(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int, *, checkpoint: int | None = None) -> Fields:
+def march(stepper: Stepper, u: Fields, span: tuple[float, float], *, steps: int, checkpoint: int | None = None) -> Fields:
     """Equal steps from one time to the other; looks for infinities every few of them.
 
     Args:

@@ -78,7 +78,7 @@ def solve(
                 u, guess = _within(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
             else:
                 n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
-                u = march(stepper, u, (t, end), n, checkpoint=checkpoint)
+                u = march(stepper, u, (t, end), steps=n, checkpoint=checkpoint)
         except Diverged as error:
             error.keep({name: v.detach() for name, v in u.items()}, t)
             raise
@@ -127,7 +127,7 @@ def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: floa
 
 def _try(stepper: Stepper, u: Fields, span: tuple[float, float], steps: int) -> Fields | None:
     try:
-        return march(stepper, u, span, steps)
+        return march(stepper, u, span, steps=steps)
     except Diverged:
         return None
 

@@ -86,7 +86,7 @@ def test_without_gradients_nothing_is_computed_twice():
 
     stepper = Counting(Burgers(0.1), Spectral(GRID))
     with torch.no_grad():
-        march(stepper, {"u": START}, (0.0, 0.05), 6, checkpoint=2)
+        march(stepper, {"u": START}, (0.0, 0.05), steps=6, checkpoint=2)
     assert stepper.calls == 24
 
 
