@@ -9,6 +9,7 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.exact import cole_hopf_sine
+from physdiff.pdes.exact_burgers import bessel_sine, viscous_shock
 from physdiff.pdes.residual import residual_scale, window_residual
 from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.runge_kutta import RungeKutta
@@ -36,6 +37,54 @@ def test_golden_values_of_the_sine_near_its_shock():
         point = int((x - place).abs().argmin())
         assert abs(float(x[point]) - place) < 1e-12
         assert float((out[1:, point] - torch.tensor(values, dtype=torch.float64)).abs().max()) < 2e-8
+
+
+# largest slope of the sine problem at nu = 0.01 / pi, at the time 1.6037 / pi (Basdevant et al., 1986; methods card, section 5)
+STEEPEST, MOMENT = 152.00516, 1.6037 / math.pi
+
+
+def test_golden_slope_of_the_exact_solution():
+    x = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    t = torch.tensor([0.99, 1.0, 1.01], dtype=torch.float64) * MOMENT
+    (slope,) = torch.autograd.grad(cole_hopf_sine(x, t, viscosity=0.01 / math.pi).sum(), x)
+    assert abs(float(slope[1]) + STEEPEST) < 5e-6
+    assert float(slope[0]) > float(slope[1]) and float(slope[2]) > float(slope[1])
+
+
+@pytest.mark.slow
+def test_golden_slope_of_the_solver():
+    grid = CartesianGrid(2048, extent=2.0, origin=-1.0)
+    D = Spectral(grid)
+    (x,) = grid.coordinates()
+    times = torch.tensor([0.0, MOMENT], dtype=torch.float64)
+    u = solve(ETDRK4(Burgers(0.01 / math.pi), D), {"u": -torch.sin(math.pi * x)[None]}, times, substeps=1000)["u"][0, -1]
+    slope = float(D.grad(u)[0][1024])
+    print(f"largest slope {-slope:.5f}")
+    # the dealiased grid resolves the front (1/152 wide) to 1e-6 of its slope
+    assert abs(float(x[1024])) < 1e-15 and abs(slope + STEEPEST) < 5e-4
+
+
+def test_the_series_of_bessel_functions_is_what_the_solver_gives():
+    # walls at 0 and 1 that hold u at zero: the odd continuation of period 2 does it
+    grid = CartesianGrid(64, extent=2.0)
+    (x,) = grid.coordinates()
+    times = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    out = solve(ETDRK4(Burgers(0.1), Spectral(grid)), {"u": torch.sin(math.pi * x)[None]}, times, substeps=80)["u"][0]
+    wanted = bessel_sine(x.expand(2, -1), times[1:, None], viscosity=0.1)
+    # fourth order in steps of 0.006
+    assert float((out[1:] - wanted).abs().max()) < 1e-8
+    assert abs(float(out[2, 16]) - 0.29191596) < 1e-8
+
+
+def test_a_viscous_shock_takes_the_energy_it_should():
+    """Jump cubed over twelve, whatever the viscosity; the ramp between two shocks of a sawtooth adds nothing in the limit."""
+    x = torch.linspace(-1, 1, 4001, dtype=torch.float64)
+    for viscosity in (0.02, 0.01):
+        u = viscous_shock(x.requires_grad_(), 0.0, viscosity=viscosity, left=1.5, right=-0.5)
+        (slope,) = torch.autograd.grad(u.sum(), x)
+        loss = viscosity * float(torch.trapezoid(slope**2, x.detach()))
+        # the tails beyond the ends: e^(-1/nu)
+        assert abs(loss - 2.0**3 / 12) < 1e-8
 
 
 def test_mass_is_kept_to_rounding():
