@@ -85,6 +85,15 @@ class WaveBlock:
             made = self.spectrum.derivative(0, 2, like) - self.spectrum.derivative(1, 2, like)
         return self.columns(made)
 
+    def multiplicity(self) -> Tensor:
+        """How many waves of a full spectrum each of the whole stands for: 2, and 1 where k_x = 0 or n / 2; (k_x, 1, ...)."""
+        n = self.grid.shape[-1]
+        counts = torch.full((n // 2 + 1,), 2.0, dtype=torch.float64, device="cpu")
+        counts[0] = 1.0
+        if n % 2 == 0:
+            counts[-1] = 1.0
+        return counts.reshape(-1, *(1,) * (self.ndim - 1))
+
     def columns(self, multiplier: Tensor) -> Tensor:
         """The columns kept of a multiplier (..., *half), its axes in this class's order."""
         made = self.turned(multiplier)

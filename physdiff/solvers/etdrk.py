@@ -9,36 +9,104 @@ $Q = \Delta t\,(e^{z/2}-1)/z$, $f_1 = \Delta t\,[-4-z+e^z(4-3z+z^2)]/z^3$, $f_2 
 $f_3 = \Delta t\,[-4-3z-z^2+e^z(4-z)]/z^3$. Near $z = 0$ these lose all digits, so each is the mean over a circle around z in the complex plane,
 in float64 (Kassam and Trefethen, 2005). The mean stays complex: its real part alone would drop the order to one where the symbol has an
 imaginary part (advection, dispersion).
+
+The error of a step is estimated by a second formula of one order less from evaluations that are made anyway. For ETDRK4 the explicit part at
+the end, $N_{u^+}$, which begins the next step, takes the place of $N_c$: the estimate is $f_3 (N_c - N_{u^+})$. It does not see what depends on
+time alone, as a forcing does: then $N_c = N_{u^+}$. So it is never taken below the bend of N over the step, squared over the size of N. For
+ETDRK2 the estimate is $\varphi_2 (N_a - N_u)$, by which it differs from the first-order method.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from physdiff.base.errors import UnsupportedOperator
 from physdiff.grids.field_spec import Fields
-from physdiff.operators.fourier_symbol import FourierSymbol
 from physdiff.operators.operators import Operators
-from physdiff.operators.spectral import Spectral
-from physdiff.operators.wave_operators import WaveOperators
 from physdiff.pdes.pde import PDE
-from physdiff.solvers.stepper import Stepper, spectral_radius
+from physdiff.solvers.fourier_form import FourierForm, Waves, WaveState
+from physdiff.solvers.stepper import EmbeddedStepper
 
 __all__ = ["ETDRK2", "ETDRK4", "etd_weights"]
 
 _POINTS = 32
-_KEPT = 8
 # Reach along the imaginary axis of the explicit part: that of RK4, and a careful value for the second-order method, which has none.
 _REACH = {2: 1.0, 4: 2.82}
+# The bend of the explicit part, squared over its size, is 20 times the error of Simpson's rule for one frequency; divided by this it errs on
+# the side of care.
+_CAUTION = 3.0
 
 
-class ETDRK4(Stepper):
+class _Exponential(EmbeddedStepper, ABC):
+    """What both orders share: waves in and out, the estimate in waves, the limit."""
+
+    _form: FourierForm
+
+    @abstractmethod
+    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
+        """The waves one step later, and the explicit part at each stage."""
+
+    def step(self, u: Fields, t: float, dt: float) -> Fields:
+        """One step; see Stepper.step."""
+        return self.leave(self.advance(self.enter(u), t, dt))
+
+    def enter(self, u: Fields) -> Fields:
+        """The waves of the fields; see Stepper.enter."""
+        return self._form.waves(u)
+
+    def leave(self, state: Fields) -> Fields:
+        """The fields of the waves; see Stepper.leave."""
+        return self._form.fields(state)
+
+    def advance(self, state: Fields, t: float, dt: float) -> Fields:
+        """One step of the waves; see Stepper.advance."""
+        return self._stages(state, t, dt)[0]
+
+    def step_with_error(self, u: Fields, t: float, dt: float) -> tuple[Fields, Fields]:
+        """One step and the estimate of its error; see EmbeddedStepper.step_with_error."""
+        state = self.enter(u)
+        end, stages = self._stages(state, t, dt)
+        _, late, _ = self._differences(state, stages, self._form.slopes(end, t + dt), dt)
+        return self.leave(end), {n: self._form.inverse(w, like=state[n]) for n, w in late.items()}
+
+    def advance_with_error(self, state: Fields, t: float, dt: float) -> tuple[Fields, Tensor]:
+        """The same in waves; the explicit part at the end, which the estimate needs, begins the next step."""
+        form = self._form
+        end, stages = self._stages(state, t, dt)
+        new = form.slopes(end, t + dt)
+        with torch.no_grad():
+            size, late, curved = self._differences(state, stages, new, dt)
+            shares = []
+            for n, v in end.items():
+                scale = form.norm(size[n]).clamp_min(torch.finfo(v.dtype).tiny)
+                guard = form.norm(curved[n]).square() / (_CAUTION * scale)
+                shares.append(torch.maximum(form.norm(late[n]), guard) / form.norm(v).clamp_min(torch.finfo(v.dtype).tiny))
+            error = torch.stack(torch.broadcast_tensors(*shares)).amax(0)  # type: ignore[no-untyped-call]
+        return WaveState(end, new), error
+
+    @abstractmethod
+    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
+        """Each weighed like a step: the size of the explicit part, the estimate, and the bend of the explicit part (zero if the estimate sees it)."""
+
+    def first_step(self, state: Fields, t: float, tol: float) -> float:
+        """The share tol^(1 / (p + 1)) of the time in which the explicit part would change a field by its size."""
+        with torch.no_grad():
+            now = self._form.slopes(state, t)
+            rates = [float((self._form.norm(now[n]) / self._form.norm(v).clamp_min(torch.finfo(v.dtype).tiny)).max()) for n, v in state.items()]
+        fastest = max(rates)
+        return float(tol ** (1 / (self.error_order + 1)) / fastest) if fastest > 0 else math.inf
+
+    def limit(self, u: Fields, t: float = 0.0) -> float:
+        """Reach over the largest eigenvalue of the explicit part; see Stepper.limit."""
+        return self._form.limit(u, t, _REACH[self.order])
+
+
+class ETDRK4(_Exponential):
     """Fourth-order exponential Runge-Kutta on a periodic grid.
 
     Waves above two thirds of the shortest feel the stiff part alone (unless the operators were built with ``dealias=False``), which keeps
@@ -53,26 +121,12 @@ class ETDRK4(Stepper):
     """
 
     def __init__(self, pde: PDE, operators: Operators) -> None:
-        self.pde, self.operators, self.order = pde, operators, 4
-        self._form = _FourierForm(pde, operators, "ETDRK4")
+        self.pde, self.operators, self.order, self.error_order = pde, operators, 4, 3
+        self._form = FourierForm(pde, operators, what="ETDRK4", weights=etd_weights)
 
-    def step(self, u: Fields, t: float, dt: float) -> Fields:
-        """One step; see Stepper.step."""
-        return self.leave(self.advance(self.enter(u), t, dt))
-
-    def enter(self, u: Fields) -> Fields:
-        """The waves of the fields; see Stepper.enter."""
-        return self._form.waves(u)
-
-    def leave(self, state: Fields) -> Fields:
-        """The fields of the waves; see Stepper.leave."""
-        return self._form.fields(state)
-
-    def advance(self, state: Fields, t: float, dt: float) -> Fields:
-        """One step of the waves; see Stepper.advance."""
+    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
         form = self._form
-        w, start = form.weights(state, dt), form.kept(state)
-        n_u = form.explicit(start, t)
+        w, start, n_u = form.weights(state, dt), form.kept(state), form.slopes(state, t)
         half = {k: w[k]["half"] * v for k, v in start.items()}
         a = {k: torch.addcmul(half[k], w[k]["q"], n_u[k]) for k in start}
         n_a = form.explicit(a, t + dt / 2)
@@ -85,14 +139,18 @@ class ETDRK4(Stepper):
             end[k] = w[k]["full"] * v
             kept = form.columns(end[k]).addcmul_(w[k]["f1"], n_u[k])
             kept.addcmul_(w[k]["f2"], n_a[k] + n_b[k], value=2).addcmul_(w[k]["f3"], n_c[k])
-        return form.tidy(end)
+        return form.tidy(end), [n_u, n_a, n_b, n_c]
 
-    def limit(self, u: Fields, t: float = 0.0) -> float:
-        """Reach over the largest eigenvalue of the explicit part; see Stepper.limit."""
-        return self._form.limit(u, t, _REACH[4])
+    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
+        w = self._form.weights(state, dt)
+        n_u, n_a, n_b, n_c = stages
+        late = {k: w[k]["f3"] * (n_c[k] - n) for k, n in new.items()}
+        curved = {k: 2 * w[k]["f3"] * (n_a[k] + n_b[k] - n_u[k] - n) for k, n in new.items()}
+        size = {k: 3 * w[k]["f3"] * (n_u[k].abs() + n.abs()) for k, n in new.items()}
+        return size, late, curved
 
 
-class ETDRK2(Stepper):
+class ETDRK2(_Exponential):
     r"""Second-order exponential Runge-Kutta: $a = e^z\hat u + \Delta t\,\varphi_1 N_u$, $\hat u^+ = a + \Delta t\,\varphi_2 (N_a - N_u)$.
 
     Here $\varphi_1 = (e^z-1)/z$ and $\varphi_2 = (e^z-1-z)/z^2$.
@@ -106,36 +164,24 @@ class ETDRK2(Stepper):
     """
 
     def __init__(self, pde: PDE, operators: Operators) -> None:
-        self.pde, self.operators, self.order = pde, operators, 2
-        self._form = _FourierForm(pde, operators, "ETDRK2")
+        self.pde, self.operators, self.order, self.error_order = pde, operators, 2, 1
+        self._form = FourierForm(pde, operators, what="ETDRK2", weights=etd_weights)
 
-    def step(self, u: Fields, t: float, dt: float) -> Fields:
-        """One step; see Stepper.step."""
-        return self.leave(self.advance(self.enter(u), t, dt))
-
-    def enter(self, u: Fields) -> Fields:
-        """The waves of the fields; see Stepper.enter."""
-        return self._form.waves(u)
-
-    def leave(self, state: Fields) -> Fields:
-        """The fields of the waves; see Stepper.leave."""
-        return self._form.fields(state)
-
-    def advance(self, state: Fields, t: float, dt: float) -> Fields:
-        """One step of the waves; see Stepper.advance."""
+    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
         form = self._form
-        w, start = form.weights(state, dt), form.kept(state)
-        n_u = form.explicit(start, t)
+        w, n_u = form.weights(state, dt), form.slopes(state, t)
         end = {k: w[k]["full"] * v for k, v in state.items()}
         a = {k: form.columns(v).addcmul_(w[k]["phi1"], n_u[k]) for k, v in end.items()}
         n_a = form.explicit({k: v.clone() for k, v in a.items()}, t + dt)
         for k, v in a.items():
             v.addcmul_(w[k]["phi2"], n_a[k] - n_u[k])
-        return form.tidy(end)
+        return form.tidy(end), [n_u, n_a]
 
-    def limit(self, u: Fields, t: float = 0.0) -> float:
-        """Reach over the largest eigenvalue of the explicit part; see Stepper.limit."""
-        return self._form.limit(u, t, _REACH[2])
+    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
+        w = self._form.weights(state, dt)
+        n_u, n_a = stages
+        late = {k: w[k]["phi2"] * (n_a[k] - n) for k, n in n_u.items()}
+        return late, late, {k: torch.zeros_like(v) for k, v in late.items()}
 
 
 def etd_weights(symbol: Tensor, dt: float) -> dict[str, Tensor]:
@@ -165,65 +211,3 @@ def etd_weights(symbol: Tensor, dt: float) -> dict[str, Tensor]:
         for name, formula in formulas.items():
             means[name] = means[name] + formula(w, e) * (dt / _POINTS)
     return {"full": torch.exp(z), "half": torch.exp(z / 2), **means}
-
-
-class _FourierForm:
-    """A law in Fourier space: symbols, explicit part, and the weights of the last few step lengths."""
-
-    def __init__(self, pde: PDE, operators: Operators, what: str) -> None:
-        if not isinstance(operators, Spectral):
-            remedy = "it advances Fourier amplitudes; build it with Spectral(grid), or use RungeKutta"
-            raise UnsupportedOperator(what, type(operators).__name__, remedy)
-        self._pde, self._operators = pde, WaveOperators(operators)
-        self._block = self._operators.block
-        self._law = pde.bound(operators.ndim)
-        symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields)
-        self._symbols = {n: self._block.turned(s) for n, s in symbols.items()}
-        self._grows = any(bool((s.real > 0).any()) for s in symbols.values())
-        self._kept: OrderedDict[tuple[object, ...], dict[str, dict[str, Tensor]]] = OrderedDict()
-
-    def waves(self, u: Fields) -> dict[str, Tensor]:
-        return {n: self._block.whole(u[n]) for n in self._pde.fields}
-
-    def fields(self, state: Fields) -> dict[str, Tensor]:
-        return {n: self._block.fields(v) for n, v in state.items()}
-
-    def kept(self, state: Fields) -> dict[str, Tensor]:
-        return {n: self._block.kept(v) for n, v in state.items()}
-
-    def columns(self, waves: Tensor) -> Tensor:
-        return self._block.kept(waves)
-
-    def explicit(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
-        """The waves of the law's explicit part, of and into those that do not alias."""
-        D = self._operators
-        return D.end(self._law.explicit(D.begin(kept), D, t))
-
-    def tidy(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The state less what no real field has, where growth would raise it from rounding."""
-        return {n: self._block.symmetric(v) for n, v in state.items()} if self._grows else state
-
-    def weights(self, state: Fields, dt: float) -> dict[str, dict[str, Tensor]]:
-        """The weights of a step for each field, in the waves' precision and on their device."""
-        like = next(iter(state.values()))
-        key = (dt, like.dtype, like.device)
-        if key in self._kept:
-            return self._kept[key]
-        made = {}
-        for n, s in self._symbols.items():
-            made[n] = {k: (w if k == "full" else self._block.kept(w)).to(like) for k, w in etd_weights(s, dt).items()}
-        # weights that carry gradients belong to one backward pass only
-        if not any(s.requires_grad for s in self._symbols.values()):
-            self._kept[key] = made
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return made
-
-    def limit(self, u: Fields, t: float, reach: float) -> float:
-        def rhs(v: Fields) -> Fields:
-            state = self.waves(v)
-            found = self.explicit(self.kept(state), t)
-            return {n: self._block.inverse(found[n].expand(self._block.kept(w).shape)) for n, w in state.items()}
-
-        radius = spectral_radius(rhs, {n: u[n] for n in self._pde.fields})
-        return reach / radius if radius > 0 else float("inf")

@@ -1,8 +1,9 @@
 r"""Trajectories: advance initial fields through given times.
 
 The step is set in one of three ways: a number of substeps between frames, a share of the stepper's stable limit (`cfl`, measured anew at
-each frame), or a tolerance for the error of each interval between frames. The last one compares n steps with 2n: where a method has order p,
-the finer result is off by about $|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
+each frame), or a tolerance for the error of each interval between frames. Steppers that estimate their error choose each step by it (see
+`control`). For the others the last one compares n steps with 2n: where a method has order p, the finer result is off by about
+$|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 from physdiff.base.checks import check_finite, check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.grids.field_spec import Fields
+from physdiff.solvers.control import controlled
 from physdiff.solvers.march import march
-from physdiff.solvers.stepper import Stepper
+from physdiff.solvers.stepper import EmbeddedStepper, Stepper
 
 __all__ = ["solve"]
 
@@ -45,7 +47,8 @@ def solve(
         times: At least one, increasing, in the law's unit of time.
         substeps: Steps between neighbouring times.
         cfl: Share of the stepper's stable limit, above 0; 0.5 if none of the three is given.
-        tol: Largest error of an interval, as a share of the root mean square of each field of each sample.
+        tol: Largest error, as a share of the root mean square of each field of each sample: of a step for steppers that estimate it (the error
+            of an interval is then proportional to it), of an interval for the others.
         checkpoint: Steps between the states that are kept for a backward pass, see `march`; None keeps everything. Not with `tol`.
         progress: Called with (frames done, frames in all) after each frame.
 
@@ -71,11 +74,12 @@ def solve(
     if substeps is not None:
         _check_stable(stepper, u, moments, substeps)
     share = check_positive(0.5 if cfl is None else cfl, "solve cfl")
-    frames, guess = [u], 1
+    frames: list[Fields] = [u]
+    guess: float | None = None
     for i, (t, end) in enumerate(zip(moments, moments[1:], strict=False)):
         try:
             if tol is not None:
-                u, guess = _within(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
+                u, guess = _by_error(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
             else:
                 n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
                 u = march(stepper, u, (t, end), steps=n, checkpoint=checkpoint)
@@ -109,6 +113,13 @@ def _check_stable(stepper: Stepper, u: Fields, moments: list[float], substeps: i
         f"solve substeps: expected steps of at most {bound:.3g} for {type(stepper).__name__} to be stable from the initial fields on, "
         f"got {longest / substeps:.3g}; take substeps={enough}, or cfl=0.5"
     )
+
+
+def _by_error(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: float, guess: float | None) -> tuple[Fields, float]:
+    """The fields at the end of the span within the tolerance, and what to begin the next span with: a length or a number of steps."""
+    if isinstance(stepper, EmbeddedStepper):
+        return controlled(stepper, u, span, tol=tol, length=guess)
+    return _within(stepper, u, span, tol=tol, guess=1 if guess is None else int(guess))
 
 
 def _within(stepper: Stepper, u: Fields, span: tuple[float, float], *, tol: float, guess: int) -> tuple[Fields, int]:

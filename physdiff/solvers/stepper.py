@@ -79,6 +79,20 @@ class EmbeddedStepper(Stepper):
     def step_with_error(self, u: Fields, t: float, dt: float) -> tuple[Fields, Fields]:
         """The fields one step later, as `step` gives them, and an estimate of the error made in it, each (B, *S)."""
 
+    def advance_with_error(self, state: Fields, t: float, dt: float) -> tuple[Fields, Tensor]:
+        """`step_with_error` in the stepper's own form, with the estimate as a share.
+
+        For each sample (B,): the largest over the fields of the root mean square of the estimate over that of the field.
+        """
+        end, error = self.step_with_error(self.leave(state), t, dt)
+        shares = [_rms(error[name].detach()) / _rms(v.detach()).clamp_min(torch.finfo(v.dtype).tiny) for name, v in end.items()]
+        return self.enter(end), torch.stack(shares).amax(0)
+
+    def first_step(self, state: Fields, t: float, tol: float) -> float:
+        """A length to try first for a tolerance; default half the stable limit."""
+        with torch.no_grad():
+            return 0.5 * self.limit(self.leave(state), t)
+
 
 def spectral_radius(rhs: Callable[[Fields], Fields], u: Fields, *, iterations: int = 8) -> float:
     r"""Estimate from below of the largest $|\lambda|$ of the Jacobian of `rhs` at u, the largest over the batch.
@@ -111,6 +125,11 @@ def _stack(fields: Fields, names: list[str]) -> Tensor:
 
 def _named(x: Tensor, names: list[str]) -> dict[str, Tensor]:
     return dict(zip(names, x.unbind(1), strict=True))
+
+
+def _rms(v: Tensor) -> Tensor:
+    """Root mean square of each sample."""
+    return v.square().mean(tuple(range(1, v.ndim))).sqrt()
 
 
 def _unit(v: Tensor, axes: tuple[int, ...]) -> Tensor:
