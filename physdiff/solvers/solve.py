@@ -1,9 +1,9 @@
 r"""Trajectories: advance initial fields through given times.
 
 The step is set in one of three ways: a number of substeps between frames, a share of the stepper's stable limit (`cfl`, measured anew at
-each frame), or a tolerance for the error of each interval between frames. Steppers that estimate their error choose each step by it (see
-`control`). For the others the last one compares n steps with 2n: where a method has order p, the finer result is off by about
-$|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
+each frame), or a tolerance. Steppers that estimate their error hold the estimate of each step to it, so that the error of an interval between
+frames is proportional to it (see `control`). For the others the error of an interval is held to it by comparing n steps with 2n: where a method
+has order p, the finer result is off by about $|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def solve(
         times: At least one, increasing, in the law's unit of time.
         substeps: Steps between neighbouring times.
         cfl: Share of the stepper's stable limit, above 0; 0.5 if none of the three is given.
-        tol: Largest error, as a share of the root mean square of each field of each sample: of a step for steppers that estimate it (the error
-            of an interval is then proportional to it), of an interval for the others.
+        tol: Largest error, as a share of the root mean square of each field of each sample: see the module for what is held to it.
         checkpoint: Steps between the states that are kept for a backward pass, see `march`; None keeps everything. Not with `tol`.
         progress: Called with (frames done, frames in all) after each frame.
 
@@ -74,8 +73,7 @@ def solve(
     if substeps is not None:
         _check_stable(stepper, u, moments, substeps)
     share = check_positive(0.5 if cfl is None else cfl, "solve cfl")
-    frames: list[Fields] = [u]
-    guess: float | None = None
+    frames, guess = [u], None
     for i, (t, end) in enumerate(zip(moments, moments[1:], strict=False)):
         try:
             if tol is not None:
