@@ -107,6 +107,7 @@ _DOOR: dict[str, str] = {
     "PoissonOperators": "physdiff.operators.operators",
     "Spectral": "physdiff.operators.spectral",
     "Sphere": "physdiff.operators.sphere",
+    "taylor_fields": "physdiff.operators.taylor",
     "AdvectionAdsorption": "physdiff.pdes.adsorption",
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "AllenCahn": "physdiff.pdes.allen_cahn",
@@ -298,6 +299,7 @@ if TYPE_CHECKING:
     from physdiff.operators.operators import PoissonOperators as PoissonOperators
     from physdiff.operators.spectral import Spectral as Spectral
     from physdiff.operators.sphere import Sphere as Sphere
+    from physdiff.operators.taylor import taylor_fields as taylor_fields
     from physdiff.pdes.adsorption import AdvectionAdsorption as AdvectionAdsorption
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn

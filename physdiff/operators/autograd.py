@@ -8,6 +8,8 @@ Perdikaris and Karniadakis, Physics-informed neural networks (2019).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ class Autograd(Operators):
         if not all(x.requires_grad for x in self._inputs):
             raise InputError("Autograd: expected points that require gradients; call requires_grad_() before the network sees them")
         self._known: dict[int, tuple[Tensor, Vector]] = {}
+        self._learnt: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
 
     @property
     def ndim(self) -> int:
@@ -64,15 +67,15 @@ class Autograd(Operators):
         """
         if self._time is None:
             raise UnsupportedOperator("dt", "Autograd", "build it with the times of the points, Autograd(coordinates, time)")
-        return self._derivatives(f)[-1]
+        return self._derivative(f, len(self._inputs) - 1)
 
     def grad(self, f: Tensor) -> Vector:
         """Derivatives along x, y, z at each point."""
-        return self._derivatives(f)[: self.ndim]
+        return tuple(self._derivative(f, i) for i in range(self.ndim))
 
     def div(self, v: Vector) -> Tensor:
         """Divergence at each point."""
-        terms = [self._derivatives(c)[i] for i, c in enumerate(self.check_vector(v, "div"))]
+        terms = [self._derivative(c, i) for i, c in enumerate(self.check_vector(v, "div"))]
         return sum(terms[1:], terms[0])
 
     def lap(self, f: Tensor) -> Tensor:
@@ -84,8 +87,34 @@ class Autograd(Operators):
         if order < 1:
             raise InputError(f"Autograd.partial order: expected 1 or more, got {order}")
         for _ in range(order):
-            f = self._derivatives(f)[direction]
+            f = self._derivative(f, direction)
         return f
+
+    def learn(self, f: Tensor, derivatives: Mapping[tuple[int, ...], Tensor]) -> None:
+        """Take derivatives of the field f that were found in another way (`taylor_fields`), of the points' shape.
+
+        Args:
+            f: The field itself, not a copy: it is known by identity.
+            derivatives: By order along each of x, y, z and t (where there is one): (2, 0) is the second derivative in x. What is missing is
+                differentiated in reverse mode when it is asked for.
+
+        Raises:
+            InputError: If a key has another length than there are coordinates and time.
+        """
+        zero, width = (0,) * len(self._inputs), len(self._inputs)
+        table = {zero: f, **derivatives}
+        if any(len(key) != width for key in table):
+            raise InputError(f"Autograd.learn: expected orders along {width} inputs, got {[k for k in table if len(k) != width]}")
+        for key, value in table.items():
+            above = {i: tuple(k + (i == j) for j, k in enumerate(key)) for i in range(width)}
+            self._learnt[id(value)] = (value, {i: table[up] for i, up in above.items() if up in table})
+
+    def _derivative(self, f: Tensor, i: int) -> Tensor:
+        """The derivative with respect to one input, learnt or found."""
+        learnt = self._learnt.get(id(f))
+        if learnt is not None and learnt[0] is f and i in learnt[1]:
+            return learnt[1][i]
+        return self._derivatives(f)[i]
 
     def _derivatives(self, f: Tensor) -> Vector:
         """The derivatives of f with respect to every input, from one backward pass; zero where f does not depend on it."""
