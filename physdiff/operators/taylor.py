@@ -7,8 +7,8 @@ $$b_1 = \sigma' a_1,\quad b_2 = \sigma'' a_1^2 + \sigma' a_2,\quad b_3 = \sigma'
 $$b_4 = \sigma'''' a_1^4 + 6\sigma''' a_1^2 a_2 + \sigma''(3 a_2^2 + 4 a_1 a_3) + \sigma' a_4.$$
 
 All directions share the values, and are carried together. Mixed second derivatives come from diagonals,
-$f_{xy} = \tfrac12(D^2_{x+y} - D^2_x - D^2_y)f$. The result is an `Autograd` that knows these derivatives by heart and takes all others (of products, of fluxes) in reverse mode. Reference:
-Griewank and Walther, Evaluating Derivatives, 2008.
+$f_{xy} = \tfrac12(D^2_{x+y} - D^2_x - D^2_y)f$. The result is an `Autograd` that knows these derivatives by heart and takes all others (of
+products, of fluxes) in reverse mode. Reference: Griewank and Walther, Evaluating Derivatives, 2008.
 """
 
 from __future__ import annotations
