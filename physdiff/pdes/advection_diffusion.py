@@ -92,7 +92,7 @@ class AdvectionDiffusion(PDE):
         """`production`, and the advection that is not stiff in the form chosen."""
         total = self.production(u, D, t)["c"]
         if self.conservative:
-            total = total - D.div(self.flux(u, D, t)["c"])
+            total = total - D.div_flux(lambda v, points: self.flux(v, points, t), u)["c"]
         elif not self._steady_wind:
             total = total - D.advect(self._wind(u, D, t), u["c"])
         return {"c": total}
