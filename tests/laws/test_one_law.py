@@ -174,6 +174,10 @@ def test_finite_differences_see_the_same_law_to_their_order(case):
     assert abs(math.log2(sizes[0] / sizes[1]) - 4) < 0.5, sizes
 
 
+LONG = ("AdvectionDiffusion, tensor", "AdvectionDiffusion, rotation", "AdvectionDiffusion, flux", "VectorBurgers")
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES], indirect=True)
 @pytest.mark.parametrize("stepper", [ETDRK4, RungeKutta])
 def test_the_solver_moves_along_the_same_right_hand_side(case, stepper):
     """The step of a solver, divided by its length, tends to the law's right-hand side; and it arrives at the exact solution."""

@@ -233,6 +233,11 @@ def test_finite_differences_see_the_same_law_to_their_order(case):
     assert abs(math.log2(sizes[0] / sizes[1]) - 4) < 0.3, sizes
 
 
+# sources found by autograd at every stage take seconds
+LONG = {name for name, (law, shape, *_) in CASES.items() if len(shape) == 2 and type(law).__mro__[1] not in (AllenCahn, GrayScott)}
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES], indirect=True)
 def test_the_solver_arrives_at_the_solution_with_fourth_order(case):
     law, grid, exact = case
     times = torch.tensor([0.3, 0.3 + min(1.0, 1 / pace(case))], dtype=torch.float64)
