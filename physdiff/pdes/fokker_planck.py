@@ -85,17 +85,24 @@ class FokkerPlanck(PDE):
         return {"density": sum(terms, torch.zeros_like(p))}
 
     def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
-        """The drift, and diffusion along the directions whose coefficient varies."""
+        """The drift times the density."""
         p = u["density"]
         self._check_directions(D)
-        carried = [value_of(a, D, t, like=p) * p for a in self.drift]
-        spread = [D.grad(value_of(d, D, t, like=p) * p)[i] if _is_function(d) else None for i, d in enumerate(self.diffusions)]
-        return {"density": tuple(a if s is None else a - s for a, s in zip(carried, spread, strict=True))}
+        return {"density": tuple(value_of(a, D, t, like=p) * p for a in self.drift)}
 
-    def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
-        """Minus the divergence of the flux, minus the loss, plus the source."""
-        total = -D.div(self.flux(u, D, t)["density"]) + self._gain(u, D, t)
-        return {"density": total}
+    def production(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """Diffusion along the directions whose coefficient varies, the source, minus the loss."""
+        p, total = u["density"], self._gain(u, D, t)
+        self._check_directions(D)
+        if not isinstance(self.diffusion, tuple):
+            return {"density": total + D.lap(value_of(self.diffusion, D, t, like=p) * p) if _is_function(self.diffusion) else total}
+        spread = [D.partial(value_of(d, D, t, like=p) * p, i, 2) for i, d in enumerate(self.diffusions) if _is_function(d)]
+        return {"density": sum(spread, total)}
+
+    def speeds(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
+        """Size of the drift along x, y, z."""
+        p = u["density"]
+        return tuple(torch.as_tensor(value_of(a, D, t, like=p)).to(p).abs().expand_as(p) for a in self.drift)
 
     def current(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
         """The whole probability current J, components x, y, z: zero at equilibrium, circling in a steady state out of it."""

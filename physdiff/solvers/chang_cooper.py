@@ -111,6 +111,39 @@ class ChangCooper(Stepper):
         spans = [_POSITIVE / sweep.fastest(law, t, like=u["density"]) * (1 if i == 0 else 2) for i, sweep in enumerate(self._sweeps)]
         return min(spans)
 
+    def steady(self, like: Tensor, t: float = 0.0) -> Tensor:
+        """The density that does not change any more, solved for at once on a line, in float64.
+
+        Either particles are lost in every cell and a source replaces them; or nothing is lost or comes in, walls reflect, and the density of
+        integral one is returned at which no current flows between any two cells.
+
+        Args:
+            like: A Tensor whose device is taken.
+            t: Time at which coefficients and source are frozen.
+
+        Returns:
+            Density (B or 1, n), float64, differentiable in the coefficients.
+
+        Raises:
+            InputError: If the grid has more axes, or the law has no single steady state of these two kinds.
+        """
+        like = torch.empty((), dtype=torch.float64, device=like.device)
+        if self.grid.ndim != 1:
+            raise InputError(f"ChangCooper.steady: expected a grid with one axis, got {self.grid.ndim}; take long steps of order 1 instead")
+        law = self.pde.bound(1, like=like)
+        right, left, loss = self._sweeps[0].rates(law, t, like=like)
+        if bool((loss.detach() > 0).all()) and law.source is not None:
+            source = self._source(law, t, like)
+            return Exchange(loss, right, left, closed=self.boundary[0] == "periodic").solve(source.expand(torch.broadcast_shapes(source.shape, loss.shape)))
+        if bool((loss.detach() != 0).any()) or law.source is not None or self.boundary[0] != "reflecting":
+            raise InputError("ChangCooper.steady: expected a loss in every cell and a source, or neither and walls that reflect; else there is none")
+        ways = right[..., :-1], left[..., 1:]
+        if bool((torch.minimum(*ways).detach() <= 0).any()):
+            raise InputError("ChangCooper.steady: expected rates above zero both ways between all cells; raise the diffusion or refine the grid")
+        steps = ways[0].log() - ways[1].log()
+        height = torch.cat([torch.zeros_like(steps[..., :1]), steps.cumsum(-1)], dim=-1)
+        return torch.softmax(height, dim=-1) / self._sweeps[0].h
+
     def _euler(self, p: Tensor, t: float, dt: float) -> Tensor:
         law, moment = self._law(p), t + dt
         for i, sweep in enumerate(self._sweeps):
@@ -182,11 +215,15 @@ class _Sweep:
         self._kept = None if any(v.requires_grad for v in values) else (dt, like.dtype, values, made)
         return made
 
-    def fastest(self, law: FokkerPlanck, t: float, *, like: Tensor) -> float:
-        """Largest rate at which a cell is left along this direction, with the loss."""
+    def rates(self, law: FokkerPlanck, t: float, *, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rates per time, in float64, of leaving each cell to the right, to the left, and for good."""
         values = self._coefficients(law, t, like)
         self._check_all(values)
-        right, left, loss = self._rates(values)
+        return self._rates(values)
+
+    def fastest(self, law: FokkerPlanck, t: float, *, like: Tensor) -> float:
+        """Largest rate at which a cell is left along this direction, with the loss."""
+        right, left, loss = self.rates(law, t, like=like)
         return max(float((right + left + loss).max()), torch.finfo(torch.float64).tiny)
 
     def _coefficients(self, law: FokkerPlanck, t: float, like: Tensor) -> list[Tensor]:

@@ -45,6 +45,9 @@ class TwoPointFlux:
         boundary: Conditions at the walls for p: Dirichlet, Neumann, Robin, Reflecting (no flux), in any form `ends_of` takes.
         mean: Of the coefficient at a face, ``"harmonic"`` or ``"arithmetic"``.
 
+    Attributes:
+        ends: For each axis the factors a, b and the value of a p + b dp/dn = value at its lower and upper end; () where it closes.
+
     Raises:
         GridMismatch: If the grid is not a uniform CartesianGrid, or has a single cell along an axis.
         InputError: If an open end has no condition or one this flux cannot hold.
@@ -55,16 +58,16 @@ class TwoPointFlux:
             raise GridMismatch(f"TwoPointFlux: expected a uniform CartesianGrid with at least two cells along each axis, got {grid.summary()}")
         self.grid, self.mean = grid, check_one_of(mean, _MEANS, "TwoPointFlux mean")
         ends = ends_of(boundary, grid)
-        self._ends: list[tuple[tuple[float, float, BoundaryValue], ...]] = []
+        self.ends: list[tuple[tuple[float, float, BoundaryValue], ...]] = []
         for name, closed in zip(grid.dims, grid.periodic, strict=True):
             if not closed and name not in ends:
                 raise InputError(f"TwoPointFlux boundary: expected a condition for both ends of the open axis {name}, got none; name it")
-            self._ends.append(() if closed else tuple(_robin(end, name) for end in ends[name]))
+            self.ends.append(() if closed else tuple(_robin(end, name) for end in ends[name]))
 
     @property
     def singular(self) -> bool:
         """Whether a constant may be added to p: no wall holds its value."""
-        return all(a == 0 for ends in self._ends for a, _, _ in ends)
+        return all(a == 0 for ends in self.ends for a, _, _ in ends)
 
     def fluxes(self, a: Tensor, p: Tensor, *, t: float = 0.0, homogeneous: bool = False) -> list[Tensor]:
         """A times the derivative of p at all faces, one tensor per axis in storage order, with n + 1 faces along it.
@@ -119,7 +122,7 @@ class TwoPointFlux:
             seam = face_mean(a.narrow(k, n - 1, 1), a.narrow(k, 0, 1), self.mean) * (p.narrow(k, 0, 1) - p.narrow(k, n - 1, 1)) / h
             return torch.cat([seam, inner, seam], dim=k)
         walls = []
-        for side, (alpha, beta, value) in enumerate(self._ends[axis]):
+        for side, (alpha, beta, value) in enumerate(self.ends[axis]):
             cell = side * (n - 1)
             given = 0.0 if homogeneous else self._value(value, axis, side, like=p, t=t)
             slope = (given - alpha * p.narrow(k, cell, 1)) / (alpha * h / 2 + beta)
@@ -149,7 +152,7 @@ class TwoPointFlux:
             matrix = 2 * one - one.roll(1, 0) - one.roll(-1, 0)
             if not closed:
                 matrix = (one[1:] - one[:-1]).mT @ (one[1:] - one[:-1])
-                for cell, (alpha, beta, _) in zip((0, n - 1), self._ends[axis], strict=True):
+                for cell, (alpha, beta, _) in zip((0, n - 1), self.ends[axis], strict=True):
                     matrix[cell, cell] += alpha * h / (alpha * h / 2 + beta)
             values, vectors = torch.linalg.eigh(matrix / h**2)
             made.append((vectors, values))
