@@ -41,8 +41,7 @@ from physdiff.operators.spectral import Spectral
 from physdiff.pdes.navier_stokes import KolmogorovForcing, NavierStokes
 from physdiff.report.forecast_page import forecast_sections, training_section
 from physdiff.report.html import Section, run_facts, write_report
-from physdiff.report.posterior_page import Readings as Shown
-from physdiff.report.posterior_page import posterior_sections
+from physdiff.report.posterior_page import Readings as Shown, posterior_sections
 from physdiff.scores.spectrum import band_power_ratio
 from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.initial import RandomField

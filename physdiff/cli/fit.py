@@ -22,8 +22,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
-from physdiff.training.fit import fit as fit_module
-from physdiff.training.fit import steps_for
+from physdiff.training.fit import fit as fit_module, steps_for
 from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.wavelet import WaveletTransform
 

@@ -29,8 +29,7 @@ from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_cov
 from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
 from physdiff.inference.guided import Guided
 from physdiff.report.html import run_facts
-from physdiff.report.posterior_page import Readings as Shown
-from physdiff.report.posterior_page import posterior_report_page
+from physdiff.report.posterior_page import Readings as Shown, posterior_report_page
 
 __all__ = ["Against", "infer", "interpolated"]
 

@@ -23,7 +23,7 @@ __all__ = ["StefanFront", "barenblatt", "travelling_front", "travelling_front_ma
 
 
 def travelling_front(x: Tensor, t: float | Tensor, *, exponent: float | Tensor) -> Tensor:
-    """u at x >= 0 and times t, broadcast; the exponent m is a positive number or a Tensor that broadcasts with x."""
+    """U at x >= 0 and times t, broadcast; the exponent m is a positive number or a Tensor that broadcasts with x."""
     behind = exponent * (t - x)
     filled = behind > 0
     return torch.where(filled, torch.where(filled, behind, torch.ones_like(behind)) ** (1 / exponent), 0.0)
@@ -87,7 +87,7 @@ class StefanFront(Saved):
         return 2 * self.z * math.sqrt(t)
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        """u at x >= 0 and one time t > 0."""
+        """U at x >= 0 and one time t > 0."""
         behind = 1 - (1 - self.threshold) * torch.erf(x / (2 * math.sqrt(t))) / math.erf(self.z)
         return torch.where(x <= self.front(t), behind, torch.zeros_like(x))
 

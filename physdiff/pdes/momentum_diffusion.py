@@ -35,9 +35,9 @@ __all__ = ["MomentumDiffusion"]
 
 @dataclass(frozen=True, eq=False)
 class MomentumDiffusion(Saved):
-    """The parameters of stochastic acceleration, and its law on the logarithm of momentum.
+    r"""The parameters of stochastic acceleration, and its law on the logarithm of momentum.
 
-    ``law()`` is a FokkerPlanck whose `density` is $\\nu = p n$, in the coordinate x = ln p; `grid` makes the grid for it.
+    ``law()`` is a FokkerPlanck whose `density` is $\nu = p n$, in the coordinate x = ln p; `grid` makes the grid for it.
 
     Args:
         diffusion: D0, positive: D = D0 p^q, momentum squared per time.
@@ -78,7 +78,7 @@ class MomentumDiffusion(Saved):
         return CartesianGrid(cells, extent=math.log(highest / lowest), origin=math.log(lowest), periodic=False, length_unit="1")
 
     def equilibrium(self, p: Tensor) -> Tensor:
-        """n at the momenta p, up to a factor, where nothing escapes or comes in; needs a loss and q below 3."""
+        """N at the momenta p, up to a factor, where nothing escapes or comes in; needs a loss and q below 3."""
         d, q, b = self._confined()
         return p**2 * torch.exp(-(b / d) * p ** (3 - q) / (3 - q))
 

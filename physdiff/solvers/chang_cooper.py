@@ -134,7 +134,8 @@ class ChangCooper(Stepper):
         right, left, loss = self._sweeps[0].rates(law, t, like=like)
         if bool((loss.detach() > 0).all()) and law.source is not None:
             source = self._source(law, t, like)
-            return Exchange(loss, right, left, closed=self.boundary[0] == "periodic").solve(source.expand(torch.broadcast_shapes(source.shape, loss.shape)))
+            source = source.expand(torch.broadcast_shapes(source.shape, loss.shape))
+            return Exchange(loss, right, left, closed=self.boundary[0] == "periodic").solve(source)
         if bool((loss.detach() != 0).any()) or law.source is not None or self.boundary[0] != "reflecting":
             raise InputError("ChangCooper.steady: expected a loss in every cell and a source, or neither and walls that reflect; else there is none")
         ways = right[..., :-1], left[..., 1:]

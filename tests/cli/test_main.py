@@ -15,8 +15,7 @@ import xarray as xr
 import physdiff
 from physdiff.cli.main import VERBS, main
 from tests.architecture.sources import ROOT
-from tests.cli.command import physdiff as command
-from tests.cli.command import refuses, works
+from tests.cli.command import physdiff as command, refuses, works
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

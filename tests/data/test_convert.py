@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from physdiff.base.errors import DataError, GridMismatch, InputError, ShapeError, UnitError
 from physdiff.data.convert import grid_of, spec_of, to_dataset, to_tensor, value_mask

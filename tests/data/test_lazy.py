@@ -7,8 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from physdiff.base.errors import DataError
 from physdiff.data.lazy import Files, LazyField, Piece

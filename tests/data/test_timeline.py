@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from physdiff.base.errors import DataError
 from physdiff.data.timeline import as_times, forcing, show_time, time_axis, window_starts

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from physdiff.base.errors import UnitError
 from physdiff.data.units import check_unit, normal_unit, same_unit

@@ -6,8 +6,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from physdiff.base.errors import DataError
 from physdiff.data.open import open_dataset

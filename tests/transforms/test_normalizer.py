@@ -8,8 +8,7 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from physdiff.base.errors import InputError, NotFitted

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
