@@ -123,12 +123,18 @@ _DOOR: dict[str, str] = {
     "Lorenz63": "physdiff.pdes.lorenz",
     "Lorenz96": "physdiff.pdes.lorenz",
     "MassAction": "physdiff.pdes.mass_action",
+    "MomentumDiffusion": "physdiff.pdes.momentum_diffusion",
     "DiagonalForcing": "physdiff.pdes.navier_stokes",
     "KolmogorovForcing": "physdiff.pdes.navier_stokes",
     "NavierStokes": "physdiff.pdes.navier_stokes",
     "PDE": "physdiff.pdes.pde",
+    "Conductivity": "physdiff.pdes.porous_medium",
+    "JumpConductivity": "physdiff.pdes.porous_medium",
+    "PorousMedium": "physdiff.pdes.porous_medium",
+    "PowerConductivity": "physdiff.pdes.porous_medium",
     "FitzHughNagumo": "physdiff.pdes.reaction_diffusion",
     "GrayScott": "physdiff.pdes.reaction_diffusion",
+    "ReservoirPressure": "physdiff.pdes.reservoir_pressure",
     "NonlinearSchroedinger": "physdiff.pdes.schroedinger",
     "Steady": "physdiff.pdes.steady",
     "coverage_plot": "physdiff.plots.calibration",
@@ -171,6 +177,7 @@ _DOOR: dict[str, str] = {
     "ImexTableau": "physdiff.solvers.imex",
     "DiagonalTableau": "physdiff.solvers.implicit",
     "ImplicitRungeKutta": "physdiff.solvers.implicit",
+    "ImplicitDiffusion": "physdiff.solvers.implicit_diffusion",
     "InitialField": "physdiff.solvers.initial",
     "RandomField": "physdiff.solvers.initial",
     "Newton": "physdiff.solvers.newton",
@@ -210,93 +217,73 @@ if TYPE_CHECKING:
     from physdiff.base.gaussian import Gaussian as Gaussian
     from physdiff.base.rng import Rng as Rng
     from physdiff.base.saved import Saved as Saved
-    from physdiff.data.convert import spec_of as spec_of
-    from physdiff.data.convert import to_dataset as to_dataset
-    from physdiff.data.convert import to_tensor as to_tensor
+    from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
     from physdiff.data.generate import generate as generate
     from physdiff.data.inspect import inspect_file as inspect_file
-    from physdiff.data.open import open_dataset as open_dataset
-    from physdiff.data.open import open_forecast as open_forecast
-    from physdiff.data.split import split_samples as split_samples
-    from physdiff.data.split import split_time as split_time
+    from physdiff.data.open import open_dataset as open_dataset, open_forecast as open_forecast
+    from physdiff.data.split import split_samples as split_samples, split_time as split_time
     from physdiff.data.statistics import fitted as fitted
-    from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows
-    from physdiff.data.windows import condition as condition
-    from physdiff.data.windows import condition_spec as condition_spec
+    from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
     from physdiff.data.write import write_dataset as write_dataset
-    from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser
-    from physdiff.diffusion.analytic import MixtureDenoiser as MixtureDenoiser
+    from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
     from physdiff.diffusion.build import build_prior as build_prior
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
     from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
-    from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance
-    from physdiff.diffusion.sample_covariance import tapered_covariance as tapered_covariance
-    from physdiff.diffusion.samplers.ddim import DDIM as DDIM
-    from physdiff.diffusion.samplers.ddim import DDPM as DDPM
+    from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
+    from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
     from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
     from physdiff.diffusion.samplers.heun import Heun as Heun
-    from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler
-    from physdiff.diffusion.samplers.sampler import Sampler as Sampler
+    from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
     from physdiff.diffusion.samplers.timesteps import timesteps as timesteps
-    from physdiff.diffusion.schedule import CosineSchedule as CosineSchedule
-    from physdiff.diffusion.schedule import EDMSchedule as EDMSchedule
-    from physdiff.diffusion.schedule import RectifiedSchedule as RectifiedSchedule
-    from physdiff.diffusion.schedule import Schedule as Schedule
-    from physdiff.diffusion.schedule import VESchedule as VESchedule
-    from physdiff.diffusion.schedule import VPSchedule as VPSchedule
+    from physdiff.diffusion.schedule import (
+        CosineSchedule as CosineSchedule,
+        EDMSchedule as EDMSchedule,
+        RectifiedSchedule as RectifiedSchedule,
+        Schedule as Schedule,
+        VESchedule as VESchedule,
+        VPSchedule as VPSchedule,
+    )
     from physdiff.evaluation.climatology import climatology as climatology
     from physdiff.evaluation.evaluate import evaluate as evaluate
     from physdiff.evaluation.kriging import kriging as kriging
     from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
-    from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance
-    from physdiff.evaluation.optimal_interpolation import optimal_interpolation as optimal_interpolation
-    from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence
-    from physdiff.evaluation.persistence import persistence as persistence
+    from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
+    from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
     from physdiff.evaluation.physics import physics_residual as physics_residual
-    from physdiff.forecast.reconstruct import Readings as Readings
-    from physdiff.forecast.reconstruct import read_readings as read_readings
-    from physdiff.forecast.reconstruct import reconstruct as reconstruct
-    from physdiff.forecast.rollout import Rollout as Rollout
-    from physdiff.forecast.rollout import rollout as rollout
-    from physdiff.grids.boundary import Dirichlet as Dirichlet
-    from physdiff.grids.boundary import Neumann as Neumann
-    from physdiff.grids.boundary import Outflow as Outflow
-    from physdiff.grids.boundary import Reflecting as Reflecting
-    from physdiff.grids.boundary import Robin as Robin
+    from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
+    from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
+    from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin
     from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
-    from physdiff.grids.field_spec import Fields as Fields
-    from physdiff.grids.field_spec import FieldSpec as FieldSpec
+    from physdiff.grids.field_spec import Fields as Fields, FieldSpec as FieldSpec
     from physdiff.grids.grid import Grid as Grid
     from physdiff.grids.interpolate import interpolation as interpolation
     from physdiff.grids.latlon import LatLonGrid as LatLonGrid
     from physdiff.inference.ensemble import Ensemble as Ensemble
-    from physdiff.inference.exact import FieldTarget as FieldTarget
-    from physdiff.inference.exact import GaussianTarget as GaussianTarget
-    from physdiff.inference.exact import MixtureTarget as MixtureTarget
-    from physdiff.inference.exact import exact_posterior as exact_posterior
-    from physdiff.inference.guided import Guided as Guided
-    from physdiff.inference.guided import GuidedDenoiser as GuidedDenoiser
-    from physdiff.inference.noise import GaussianNoise as GaussianNoise
-    from physdiff.inference.noise import Noise as Noise
-    from physdiff.inference.observation import LinearOperator as LinearOperator
-    from physdiff.inference.observation import MatrixOperator as MatrixOperator
-    from physdiff.inference.observation import Observation as Observation
-    from physdiff.inference.observation import Operator as Operator
+    from physdiff.inference.exact import (
+        FieldTarget as FieldTarget,
+        GaussianTarget as GaussianTarget,
+        MixtureTarget as MixtureTarget,
+        exact_posterior as exact_posterior,
+    )
+    from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
+    from physdiff.inference.noise import GaussianNoise as GaussianNoise, Noise as Noise
+    from physdiff.inference.observation import (
+        LinearOperator as LinearOperator,
+        MatrixOperator as MatrixOperator,
+        Observation as Observation,
+        Operator as Operator,
+    )
     from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
-    from physdiff.inference.posterior import Posterior as Posterior
-    from physdiff.inference.posterior import PosteriorSampler as PosteriorSampler
-    from physdiff.inference.sensors import Sensors as Sensors
-    from physdiff.inference.sensors import read_stations as read_stations
-    from physdiff.networks.mlp import MLP as MLP
-    from physdiff.networks.mlp import FourierMLP as FourierMLP
+    from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
+    from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
+    from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
     from physdiff.networks.unet import UNet as UNet
     from physdiff.operators.autograd import Autograd as Autograd
     from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
     from physdiff.operators.fourier_symbol import FourierSymbol as FourierSymbol
     from physdiff.operators.lattice import Lattice as Lattice
-    from physdiff.operators.operators import Operators as Operators
-    from physdiff.operators.operators import PoissonOperators as PoissonOperators
+    from physdiff.operators.operators import Operators as Operators, PoissonOperators as PoissonOperators
     from physdiff.operators.spectral import Spectral as Spectral
     from physdiff.operators.sphere import Sphere as Sphere
     from physdiff.operators.taylor import taylor_fields as taylor_fields
@@ -304,72 +291,61 @@ if TYPE_CHECKING:
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
-    from physdiff.pdes.burgers import Burgers as Burgers
-    from physdiff.pdes.burgers import VectorBurgers as VectorBurgers
+    from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
     from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
     from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
     from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
     from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
-    from physdiff.pdes.lorenz import Lorenz63 as Lorenz63
-    from physdiff.pdes.lorenz import Lorenz96 as Lorenz96
+    from physdiff.pdes.lorenz import Lorenz63 as Lorenz63, Lorenz96 as Lorenz96
     from physdiff.pdes.mass_action import MassAction as MassAction
-    from physdiff.pdes.navier_stokes import DiagonalForcing as DiagonalForcing
-    from physdiff.pdes.navier_stokes import KolmogorovForcing as KolmogorovForcing
-    from physdiff.pdes.navier_stokes import NavierStokes as NavierStokes
+    from physdiff.pdes.momentum_diffusion import MomentumDiffusion as MomentumDiffusion
+    from physdiff.pdes.navier_stokes import DiagonalForcing as DiagonalForcing, KolmogorovForcing as KolmogorovForcing, NavierStokes as NavierStokes
     from physdiff.pdes.pde import PDE as PDE
-    from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo
-    from physdiff.pdes.reaction_diffusion import GrayScott as GrayScott
+    from physdiff.pdes.porous_medium import (
+        Conductivity as Conductivity,
+        JumpConductivity as JumpConductivity,
+        PorousMedium as PorousMedium,
+        PowerConductivity as PowerConductivity,
+    )
+    from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo, GrayScott as GrayScott
+    from physdiff.pdes.reservoir_pressure import ReservoirPressure as ReservoirPressure
     from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
     from physdiff.pdes.steady import Steady as Steady
-    from physdiff.plots.calibration import coverage_plot as coverage_plot
-    from physdiff.plots.calibration import rank_histogram_plot as rank_histogram_plot
-    from physdiff.plots.calibration import spread_skill_plot as spread_skill_plot
-    from physdiff.plots.maps import ensemble_maps as ensemble_maps
-    from physdiff.plots.maps import map_plot as map_plot
-    from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot
-    from physdiff.plots.spectra import spectrum_plot as spectrum_plot
-    from physdiff.plots.trajectories import fan_plot as fan_plot
-    from physdiff.plots.trajectories import scores_plot as scores_plot
-    from physdiff.plots.trajectories import training_curve as training_curve
+    from physdiff.plots.calibration import (
+        coverage_plot as coverage_plot,
+        rank_histogram_plot as rank_histogram_plot,
+        spread_skill_plot as spread_skill_plot,
+    )
+    from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
+    from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
+    from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve
     from physdiff.report.forecast_page import forecast_report as forecast_report
-    from physdiff.report.html import Section as Section
-    from physdiff.report.html import Table as Table
-    from physdiff.report.html import to_picture as to_picture
-    from physdiff.report.html import write_report as write_report
+    from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
     from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
-    from physdiff.scores.coverage import central_interval as central_interval
-    from physdiff.scores.coverage import coverage as coverage
+    from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage
     from physdiff.scores.crps import crps as crps
     from physdiff.scores.energy_score import energy_score as energy_score
-    from physdiff.scores.pointwise import acc as acc
-    from physdiff.scores.pointwise import bias as bias
-    from physdiff.scores.pointwise import ensemble_rmse as ensemble_rmse
-    from physdiff.scores.pointwise import mae as mae
-    from physdiff.scores.pointwise import rmse as rmse
+    from physdiff.scores.pointwise import acc as acc, bias as bias, ensemble_rmse as ensemble_rmse, mae as mae, rmse as rmse
     from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
-    from physdiff.scores.reduce import Averaged as Averaged
-    from physdiff.scores.reduce import Score as Score
+    from physdiff.scores.reduce import Averaged as Averaged, Score as Score
     from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
-    from physdiff.scores.spread_skill import spread as spread
-    from physdiff.scores.spread_skill import spread_skill as spread_skill
+    from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
     from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
     from physdiff.solvers.darcy import solve_darcy as solve_darcy
-    from physdiff.solvers.etdrk import ETDRK2 as ETDRK2
-    from physdiff.solvers.etdrk import ETDRK4 as ETDRK4
-    from physdiff.solvers.imex import CNAB2 as CNAB2
-    from physdiff.solvers.imex import ImexRungeKutta as ImexRungeKutta
-    from physdiff.solvers.imex import ImexTableau as ImexTableau
-    from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau
-    from physdiff.solvers.implicit import ImplicitRungeKutta as ImplicitRungeKutta
-    from physdiff.solvers.initial import InitialField as InitialField
-    from physdiff.solvers.initial import RandomField as RandomField
+    from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
+    from physdiff.solvers.imex import CNAB2 as CNAB2, ImexRungeKutta as ImexRungeKutta, ImexTableau as ImexTableau
+    from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau, ImplicitRungeKutta as ImplicitRungeKutta
+    from physdiff.solvers.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
+    from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
-    from physdiff.solvers.runge_kutta import EmbeddedPair as EmbeddedPair
-    from physdiff.solvers.runge_kutta import EmbeddedRungeKutta as EmbeddedRungeKutta
-    from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
-    from physdiff.solvers.runge_kutta import Tableau as Tableau
+    from physdiff.solvers.runge_kutta import (
+        EmbeddedPair as EmbeddedPair,
+        EmbeddedRungeKutta as EmbeddedRungeKutta,
+        RungeKutta as RungeKutta,
+        Tableau as Tableau,
+    )
     from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
     from physdiff.solvers.solve import solve as solve
     from physdiff.solvers.stepper import Stepper as Stepper
@@ -377,15 +353,11 @@ if TYPE_CHECKING:
     from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
     from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
     from physdiff.training.fit import fit as fit
-    from physdiff.training.recipe import Recipe as Recipe
-    from physdiff.training.recipe import prepare as prepare
-    from physdiff.transforms.anomaly import Anomaly as Anomaly
-    from physdiff.transforms.anomaly import Increment as Increment
-    from physdiff.transforms.anomaly import SubtractGuess as SubtractGuess
+    from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
+    from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
     from physdiff.transforms.compose import Compose as Compose
     from physdiff.transforms.condition import ConditionTransform as ConditionTransform
-    from physdiff.transforms.frames import DropHistory as DropHistory
-    from physdiff.transforms.frames import FramesToChannels as FramesToChannels
+    from physdiff.transforms.frames import DropHistory as DropHistory, FramesToChannels as FramesToChannels
     from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
     from physdiff.transforms.normalizer import Normalizer as Normalizer
     from physdiff.transforms.transform import Transform as Transform
