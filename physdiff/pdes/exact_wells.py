@@ -123,7 +123,8 @@ def finite_well(t: Tensor, *, storage: float = 0.0, skin: float = 0.0, terms: in
         root = s.sqrt()
         flow = root * torch.special.modified_bessel_k1(root)
         drop = torch.special.modified_bessel_k0(root) + skin * flow
-        return drop / (s * (flow + storage * s * drop))
+        made: Tensor = drop / (s * (flow + storage * s * drop))
+        return made
 
     return stehfest(transform, t, terms=terms)
 
@@ -131,4 +132,4 @@ def finite_well(t: Tensor, *, storage: float = 0.0, skin: float = 0.0, terms: in
 def _weight(i: int, n: int) -> float:
     half, f = n // 2, math.factorial
     terms = (k**half * f(2 * k) / (f(half - k) * f(k) * f(k - 1) * f(i - k) * f(2 * k - i)) for k in range((i + 1) // 2, min(i, half) + 1))
-    return (-1) ** (i + half) * sum(terms)
+    return float((-1) ** (i + half) * sum(terms))

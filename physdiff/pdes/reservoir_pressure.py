@@ -65,7 +65,7 @@ class ReservoirPressure(PDE):
             raise ShapeError(f"ReservoirPressure: expected operators in one direction for the radial law, got {D.ndim}")
         (r,) = D.coordinates_as(p)
         if bool((r.detach() <= 0).any()):
-            raise InputError("ReservoirPressure: expected distances from the well above zero, got one that is not; start the grid at the well's radius")
+            raise InputError("ReservoirPressure: expected distances from the well above zero, got another; start the grid at the well's radius")
         return {"pressure": (D.div((r * k * D.grad(p)[0],)) / r + source) / self.storage}
 
     def invariants(self, u: Fields, grid: Grid) -> Mapping[str, Tensor]:
