@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from physdiff.base.errors import InputError, UnsupportedOperator
+from physdiff.grids.boundary import Dirichlet
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.operators.spectral import Spectral
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.pde import PDE, Parameter
 from physdiff.solvers.etdrk import ETDRK4
@@ -143,6 +145,15 @@ def test_finite_differences_between_open_ends_by_linear_solves(make):
         errors = [float((solve(make(law, ops), u, times, substeps=n)["u"][:, -1] - fine).abs().max()) for n in (4, 8)]
     assert errors[1] < 1e-2
     assert math.log2(errors[0] / errors[1]) > 1.5, errors
+
+
+def test_heat_between_walls_of_two_temperatures():
+    """A condition with a value makes the stiff part affine; a few steps of many explicit limits reach the straight line between both walls."""
+    grid = CartesianGrid(20, extent=2.0, periodic=False)
+    (x,) = grid.coordinates()
+    law, ops = AdvectionDiffusion(0.5, (0.0,)), FiniteDifference(grid, boundary={"x": (Dirichlet(1.0), Dirichlet(3.0))})
+    out = solve(ImexRungeKutta(law, ops), {"c": torch.sin(3 * x)[None]}, torch.tensor([0.0, 40.0]), substeps=12)["c"][0, -1]
+    torch.testing.assert_close(out, 1 + x, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", METHODS)

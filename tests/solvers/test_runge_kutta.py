@@ -26,6 +26,7 @@ from physdiff.solvers.runge_kutta import (
     RungeKutta,
     Tableau,
 )
+from physdiff.solvers.solve import solve
 from tests.solvers.trees import order_defects
 
 PAIRS = (BOGACKI_SHAMPINE, DORMAND_PRINCE, TSITOURAS)
@@ -128,3 +129,14 @@ def test_the_error_estimate_of_a_step_falls_as_it_should_and_covers_the_error(pa
 def test_bad_pairs_are_refused(lower, order):
     with pytest.raises(InputError, match="EmbeddedPair RK4: expected"):
         EmbeddedPair(RK4, lower, order)
+
+
+@pytest.mark.parametrize("pair", [BOGACKI_SHAMPINE, TSITOURAS], ids=lambda p: p.tableau.name)
+def test_a_tolerance_is_kept(pair):
+    grid, times = CartesianGrid(24, extent=2.0), torch.tensor([0.0, 0.1], dtype=torch.float64)
+    (x,) = grid.coordinates()
+    start, law, ops = {"u": (0.4 + torch.sin(math.pi * x))[None]}, Burgers(0.1), Spectral(grid)
+    fine = solve(RungeKutta(law, ops), start, times, substeps=400)["u"][:, -1]
+    for tol in (1e-4, 1e-7):
+        out = solve(EmbeddedRungeKutta(law, ops, pair), start, times, tol=tol)["u"][:, -1]
+        assert float((out - fine).square().mean().sqrt() / fine.square().mean().sqrt()) < tol
