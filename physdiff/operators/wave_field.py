@@ -196,6 +196,9 @@ class WaveField(Tensor):
     def __truediv__(self, other: object) -> Any:  # noqa: ANN401 - a WaveField or a plain Tensor
         return self.scaled(1.0 / other) if isinstance(other, int | float) else self.values() / plain(other)
 
+    def __pow__(self, exponent: Any) -> Any:  # noqa: ANN401 - a plain Tensor
+        return self.values() ** plain(exponent)
+
     def _constant(self, other: Tensor) -> bool:
         """Whether a plain tensor is constant in space and does not add axes or samples."""
         if other.ndim == 0:
