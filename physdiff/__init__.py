@@ -53,6 +53,7 @@ _DOOR: dict[str, str] = {
     "Schedule": "physdiff.diffusion.schedule",
     "VESchedule": "physdiff.diffusion.schedule",
     "VPSchedule": "physdiff.diffusion.schedule",
+    "atmosphere_check": "physdiff.evaluation.atmosphere_check",
     "climatology": "physdiff.evaluation.climatology",
     "evaluate": "physdiff.evaluation.evaluate",
     "kriging": "physdiff.evaluation.kriging",
@@ -244,6 +245,13 @@ if TYPE_CHECKING:
         VESchedule as VESchedule,
         VPSchedule as VPSchedule,
     )
+    from physdiff.diffusion.schedule import CosineSchedule as CosineSchedule
+    from physdiff.diffusion.schedule import EDMSchedule as EDMSchedule
+    from physdiff.diffusion.schedule import RectifiedSchedule as RectifiedSchedule
+    from physdiff.diffusion.schedule import Schedule as Schedule
+    from physdiff.diffusion.schedule import VESchedule as VESchedule
+    from physdiff.diffusion.schedule import VPSchedule as VPSchedule
+    from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
     from physdiff.evaluation.climatology import climatology as climatology
     from physdiff.evaluation.evaluate import evaluate as evaluate
     from physdiff.evaluation.kriging import kriging as kriging

@@ -7,23 +7,26 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.options import Select, as_list, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.write import write_dataset
+from physdiff.evaluation.atmosphere_check import atmosphere_check, check_lines
 from physdiff.evaluation.climatology import climatology
 from physdiff.evaluation.evaluate import evaluate as score
 from physdiff.evaluation.linear_inverse import linear_inverse
 from physdiff.evaluation.persistence import dressed_persistence, persistence
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
+from physdiff.report.physics_page import physics_report
 from physdiff.scores.coverage import coverage, members_needed
 from physdiff.scores.crps import crps
 from physdiff.scores.pointwise import ensemble_rmse, mae
@@ -55,21 +58,31 @@ class Baselines:
 
 
 def evaluate(
-    forecast: str,
-    truth: str | list[str],
     out: str,
     *,
+    forecast: str | None = None,
+    truth: str | list[str] | None = None,
+    physics: str | list[str] | None = None,
     baselines: Baselines = Baselines(),  # noqa: B008 - a frozen value
 ) -> None:
     """Score a forecast against the truth beside baselines from the same starts; write ``scores.nc`` and ``index.html``.
 
+    With physics instead: check what holds in any analysis of the atmosphere on files of it; write ``physics.nc`` and ``index.html``.
+
     Args:
+        out: Folder to write to.
         forecast: netCDF with dims (init_time, member, lead_time, space), as ``physdiff forecast`` writes it.
         truth: Data that hold what came true.
-        out: Folder to write to.
+        physics: Files with winds, temperature, geopotential or humidity on pressure levels, instead of forecast and truth.
         baselines: What it is compared with.
     """
     folder = checked_folder(out)
+    if physics is not None:
+        if forecast is not None or truth is not None:
+            raise InputError("evaluate: expected either physics or forecast and truth, got both; run it twice")
+        return _physics(physics, folder)
+    if forecast is None or truth is None:
+        raise InputError("evaluate: expected --forecast and --truth, or --physics with files of an analysis; got neither")
     check_at_least(baselines.members, 1, "baselines.members")
     check_at_least(baselines.seed, 0, "baselines.seed")
     fc = open_forecast(forecast)
@@ -91,6 +104,17 @@ def evaluate(
     for name in names:
         print(show_table(tables, "crps", name))
     print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def _physics(files: str | list[str], folder: Path) -> None:
+    check = atmosphere_check(open_dataset(files))
+    write_dataset(check, folder / "physics.nc", command=command_line())
+    facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
+    page = physics_report(folder, check, facts=facts)
+    print(check_lines(check))
+    print(f"wrote {folder / 'physics.nc'} and {page}", flush=True)
+    if not all(v.attrs["holds"] for v in check.data_vars.values()):
+        raise DataError(str(check.attrs["verdict"]))
 
 
 def baseline_forecasts(

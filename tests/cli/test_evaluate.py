@@ -7,9 +7,12 @@ import pytest
 import xarray as xr
 
 from physdiff.cli.evaluate import show_table, standard_scores
+from physdiff.cli.main import main
+from physdiff.data.write import write_dataset
 from tests.cli.command import physdiff, refuses, untouched, works
 from tests.cli.conftest import weather
 from tests.data.files import save
+from tests.evaluation.analyses import balanced
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +127,15 @@ def test_truth_and_training_data_that_do_not_fit_are_refused(tmp_path, era, fore
         )
         assert "baselines.members: expected a whole number, at least 1, got 0" in refuses("evaluate", *words, "--truth", era, "--baselines.members 0")
         assert "which is none; choose another place" in refuses("evaluate", "--forecast", forecast, "--truth", era, "--out", paths["one"])
+
+
+def test_physics_of_an_analysis(tmp_path, capsys):
+    write_dataset(balanced(), tmp_path / "good.nc")
+    assert main(["evaluate", "--physics", str(tmp_path / "good.nc"), "--out", str(tmp_path / "good")]) == 0
+    assert "all 3 relations hold" in capsys.readouterr().out
+    assert (tmp_path / "good" / "index.html").is_file() and (tmp_path / "good" / "physics.nc").is_file()
+    write_dataset(balanced(v=lambda f: -f), tmp_path / "bad.nc")
+    assert main(["evaluate", "--physics", str(tmp_path / "bad.nc"), "--out", str(tmp_path / "bad")]) == 2
+    assert "v has the opposite sign" in capsys.readouterr().err
+    assert main(["evaluate", "--out", str(tmp_path / "none")]) == 2
+    assert "--forecast and --truth, or --physics" in capsys.readouterr().err

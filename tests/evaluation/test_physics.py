@@ -73,3 +73,14 @@ def test_what_does_not_fit_is_refused():
         physics_residual(ds.rename(c="d"), law, Spectral(GRID))
     with pytest.raises(GridMismatch):
         physics_residual(ds, law, Spectral(CartesianGrid((8, 12), extent=(1.0, 2.0), periodic=True)))
+
+
+def test_a_wind_that_crosses_cells_between_frames_is_refused():
+    law, ds = AdvectionDiffusion(velocity=("u", "v"), diffusivity=0.0), waves()
+    for name, speed in zip("uv", (0.3, -0.2), strict=True):
+        ds[name] = (ds["c"] * 0 + speed).assign_attrs(units="m s-1")
+    assert "c" in physics_residual(ds, law, Spectral(GRID))
+    # 0.02 s at 30 m/s is 4.8 cells of 1/8 m
+    ds["u"] = (ds["u"] * 0 + 30.0).assign_attrs(units="m s-1")
+    with pytest.raises(InputError, match="crosses less than 2 cells.*trajectory_residual"):
+        physics_residual(ds, law, Spectral(GRID))
