@@ -245,12 +245,6 @@ if TYPE_CHECKING:
         VESchedule as VESchedule,
         VPSchedule as VPSchedule,
     )
-    from physdiff.diffusion.schedule import CosineSchedule as CosineSchedule
-    from physdiff.diffusion.schedule import EDMSchedule as EDMSchedule
-    from physdiff.diffusion.schedule import RectifiedSchedule as RectifiedSchedule
-    from physdiff.diffusion.schedule import Schedule as Schedule
-    from physdiff.diffusion.schedule import VESchedule as VESchedule
-    from physdiff.diffusion.schedule import VPSchedule as VPSchedule
     from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
     from physdiff.evaluation.climatology import climatology as climatology
     from physdiff.evaluation.evaluate import evaluate as evaluate
