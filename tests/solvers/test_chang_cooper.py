@@ -292,3 +292,13 @@ def test_open_grids_need_no_values_beyond_the_walls():
     for boundary in ("reflecting", "absorbing"):
         grid = CartesianGrid(10, extent=2.0, periodic=False)
         assert bool(ChangCooper(law, grid, boundary).step(spike(grid), 0.0, 0.1)["density"].isfinite().all())
+
+
+def test_steady_states_that_do_not_exist_are_refused():
+    like = torch.zeros((), dtype=torch.float64)
+    line = CartesianGrid(10, extent=2.0, periodic=False)
+    for law, boundary in ((FokkerPlanck((0.0,), 0.1, loss=1.0), None), (FokkerPlanck((0.0,), 0.1), "absorbing")):
+        with pytest.raises(InputError, match="expected a loss in every cell and a source, or neither"):
+            ChangCooper(law, line, boundary).steady(like)
+    with pytest.raises(InputError, match="one axis"):
+        ChangCooper(FokkerPlanck((0.0, 0.0), 0.1), CartesianGrid((8, 9), periodic=False)).steady(like)
