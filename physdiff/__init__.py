@@ -113,12 +113,15 @@ _DOOR: dict[str, str] = {
     "AdvectionDiffusion": "physdiff.pdes.advection_diffusion",
     "AllenCahn": "physdiff.pdes.allen_cahn",
     "trajectory_residual": "physdiff.pdes.along_trajectories",
+    "BuoyantFlow": "physdiff.pdes.buoyant_flow",
+    "free_fall_units": "physdiff.pdes.buoyant_flow",
     "Burgers": "physdiff.pdes.burgers",
     "VectorBurgers": "physdiff.pdes.burgers",
     "Darcy": "physdiff.pdes.darcy",
     "DiffusionSorption": "physdiff.pdes.diffusion_sorption",
     "FisherKPP": "physdiff.pdes.fisher_kpp",
     "FokkerPlanck": "physdiff.pdes.fokker_planck",
+    "IncompressibleFlow": "physdiff.pdes.incompressible",
     "KortewegDeVries": "physdiff.pdes.korteweg_de_vries",
     "KuramotoSivashinsky": "physdiff.pdes.kuramoto_sivashinsky",
     "Lorenz63": "physdiff.pdes.lorenz",
@@ -294,10 +297,15 @@ if TYPE_CHECKING:
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
     from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
+    from physdiff.pdes.buoyant_flow import BuoyantFlow as BuoyantFlow
+    from physdiff.pdes.buoyant_flow import free_fall_units as free_fall_units
+    from physdiff.pdes.burgers import Burgers as Burgers
+    from physdiff.pdes.burgers import VectorBurgers as VectorBurgers
     from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
     from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
     from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
+    from physdiff.pdes.incompressible import IncompressibleFlow as IncompressibleFlow
     from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
     from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
     from physdiff.pdes.lorenz import Lorenz63 as Lorenz63, Lorenz96 as Lorenz96
