@@ -5,8 +5,9 @@ $$\partial_t u + (u\cdot\nabla)u = -\tfrac1\rho\nabla p + \nu\Delta u + f, \qqua
 with viscosity $\nu$, density $\rho$ and a force f per mass. The pressure is a diagnostic: with $g = f - (u\cdot\nabla)u$ it solves
 $\Delta p = \rho\,\nabla\cdot g$ (without f: $-\rho\,\partial_i u_j\,\partial_j u_i$), so that $g - \nabla p/\rho$ has no divergence. Grids project g,
 points carry the pressure as one more unknown and $\nabla\cdot u$ as one more residual. Budgets per unit volume of a periodic box:
-$\tfrac{d}{dt}\langle u\rangle = \langle f\rangle$, $\tfrac{d}{dt}\tfrac12\langle|u|^2\rangle = -\nu\langle|\nabla u|^2\rangle + \langle u\cdot f\rangle$;
-in space without viscosity and force the helicity $\langle u\cdot\omega\rangle$ stays. Reference: Batchelor, An Introduction to Fluid Dynamics (1967).
+$\tfrac{d}{dt}\langle u\rangle = \langle f\rangle$ and
+$\tfrac{d}{dt}\tfrac12\langle|u|^2\rangle = -\nu\langle|\nabla u|^2\rangle + \langle u\cdot f\rangle$; in space without viscosity and force
+the helicity $\langle u\cdot\omega\rangle$ stays. Reference: Batchelor, An Introduction to Fluid Dynamics (1967).
 """
 
 from __future__ import annotations
