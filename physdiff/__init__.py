@@ -1,11 +1,18 @@
-"""physdiff: physics-informed diffusion surrogates. The only door: names, not code; a room loads when one of its names is first asked for."""
+"""physdiff: physics-informed diffusion surrogates for gridded trajectories.
+
+A law is written once and serves the solver, the grid residual, the PINN and the guidance of a posterior
+sampler; a prior is trained once and serves forecast, gap filling and inversion. This module is the only
+door: it holds names, not code, and loads a room when one of its names is first asked for, so that
+``import physdiff`` costs nothing (torch included). Inside the package nobody imports from here.
+"""
 
 import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# A public name is one line here (by module, then name) and one under TYPE_CHECKING (printed by tests/architecture/test_door.py).
+# A public name is one line here (sorted by module, then name) and one under TYPE_CHECKING,
+# which tests/architecture/test_door.py prints when it is missing.
 _DOOR: dict[str, str] = {
     "PhysdiffError": "physdiff.base.errors",
     "Gaussian": "physdiff.base.gaussian",
@@ -21,9 +28,9 @@ _DOOR: dict[str, str] = {
     "split_samples": "physdiff.data.split",
     "split_time": "physdiff.data.split",
     "fitted": "physdiff.data.statistics",
-    "TrajectoryWindows": "physdiff.data.windows",
     "condition": "physdiff.data.windows",
     "condition_spec": "physdiff.data.windows",
+    "TrajectoryWindows": "physdiff.data.windows",
     "write_dataset": "physdiff.data.write",
     "GaussianDenoiser": "physdiff.diffusion.analytic",
     "MixtureDenoiser": "physdiff.diffusion.analytic",
@@ -56,8 +63,8 @@ _DOOR: dict[str, str] = {
     "dressed_persistence": "physdiff.evaluation.persistence",
     "persistence": "physdiff.evaluation.persistence",
     "physics_residual": "physdiff.evaluation.physics",
-    "Readings": "physdiff.forecast.reconstruct",
     "read_readings": "physdiff.forecast.reconstruct",
+    "Readings": "physdiff.forecast.reconstruct",
     "reconstruct": "physdiff.forecast.reconstruct",
     "rollout": "physdiff.forecast.rollout",
     "Rollout": "physdiff.forecast.rollout",
@@ -67,16 +74,16 @@ _DOOR: dict[str, str] = {
     "Reflecting": "physdiff.grids.boundary",
     "Robin": "physdiff.grids.boundary",
     "CartesianGrid": "physdiff.grids.cartesian",
-    "FieldSpec": "physdiff.grids.field_spec",
     "Fields": "physdiff.grids.field_spec",
+    "FieldSpec": "physdiff.grids.field_spec",
     "Grid": "physdiff.grids.grid",
     "interpolation": "physdiff.grids.interpolate",
     "LatLonGrid": "physdiff.grids.latlon",
     "Ensemble": "physdiff.inference.ensemble",
+    "exact_posterior": "physdiff.inference.exact",
     "FieldTarget": "physdiff.inference.exact",
     "GaussianTarget": "physdiff.inference.exact",
     "MixtureTarget": "physdiff.inference.exact",
-    "exact_posterior": "physdiff.inference.exact",
     "Guided": "physdiff.inference.guided",
     "GuidedDenoiser": "physdiff.inference.guided",
     "GaussianNoise": "physdiff.inference.noise",
@@ -88,8 +95,8 @@ _DOOR: dict[str, str] = {
     "PhysicsResidual": "physdiff.inference.physics",
     "Posterior": "physdiff.inference.posterior",
     "PosteriorSampler": "physdiff.inference.posterior",
-    "Sensors": "physdiff.inference.sensors",
     "read_stations": "physdiff.inference.sensors",
+    "Sensors": "physdiff.inference.sensors",
     "FourierMLP": "physdiff.networks.mlp",
     "MLP": "physdiff.networks.mlp",
     "UNet": "physdiff.networks.unet",
@@ -190,8 +197,8 @@ _DOOR: dict[str, str] = {
     "TrajectoryDataModule": "physdiff.training.datamodule",
     "DiffusionModule": "physdiff.training.diffusion_module",
     "fit": "physdiff.training.fit",
-    "Recipe": "physdiff.training.recipe",
     "prepare": "physdiff.training.recipe",
+    "Recipe": "physdiff.training.recipe",
     "Anomaly": "physdiff.transforms.anomaly",
     "Increment": "physdiff.transforms.anomaly",
     "SubtractGuess": "physdiff.transforms.anomaly",
@@ -291,10 +298,8 @@ if TYPE_CHECKING:
     from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
     from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
-    from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
     from physdiff.pdes.buoyant_flow import BuoyantFlow as BuoyantFlow
-    from physdiff.pdes.burgers import Burgers as Burgers
-    from physdiff.pdes.burgers import VectorBurgers as VectorBurgers
+    from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
     from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
     from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
@@ -344,17 +349,13 @@ if TYPE_CHECKING:
     from physdiff.solvers.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
     from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
+    from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
     from physdiff.solvers.runge_kutta import (
         EmbeddedPair as EmbeddedPair,
         EmbeddedRungeKutta as EmbeddedRungeKutta,
         RungeKutta as RungeKutta,
         Tableau as Tableau,
     )
-    from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
-    from physdiff.solvers.runge_kutta import EmbeddedPair as EmbeddedPair
-    from physdiff.solvers.runge_kutta import EmbeddedRungeKutta as EmbeddedRungeKutta
-    from physdiff.solvers.runge_kutta import RungeKutta as RungeKutta
-    from physdiff.solvers.runge_kutta import Tableau as Tableau
     from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
     from physdiff.solvers.solve import solve as solve
     from physdiff.solvers.stepper import Stepper as Stepper
