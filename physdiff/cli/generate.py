@@ -81,6 +81,11 @@ def generate(
 ) -> None:
     """Solve a law from random initial fields on a periodic grid (spectral, ETDRK4) and write the trajectories as CF netCDF.
 
+    With ``--recipe NAME`` instead of a law, make a data set of the literature (``--recipe NAME --help`` tells its options):
+    fno_burgers, fno_burgers_script, fno_darcy, fno_darcy_script, fno_navier_stokes, fno_navier_stokes_1e-4, fno_navier_stokes_1e-5,
+    pdebench_advection, pdebench_burgers, pdebench_diffusion_reaction, pdebench_reaction_diffusion, sda_kolmogorov, wdno_burgers,
+    wdno_burgers_super.
+
     Args:
         out: File to write.
         pde: The law, as in ``--pde Burgers --pde.viscosity 0.01``.

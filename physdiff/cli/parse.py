@@ -18,6 +18,8 @@ from physdiff.cli.wording import sentence
 __all__ = ["command_line", "parsed"]
 
 _POSITIONAL = {"inspect": "path"}
+# a verb that is another function where this option is given
+_VARIANTS = {"generate": ("--recipe", "generate_recipe")}
 
 
 class _Parser(ArgumentParser):
@@ -36,9 +38,12 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     Raises:
         InputError: If an option is unknown, missing, or of another type.
     """
-    function = getattr(importlib.import_module(f"physdiff.cli.{verb}"), verb)
-    summary = (function.__doc__ or "").split("\n\n")[0].replace("``", "")
-    parser = _Parser(prog=f"physdiff {verb}", description=summary, exit_on_error=False)
+    option, variant = _VARIANTS.get(verb, ("", verb))
+    name = variant if any(a.split("=")[0] == option for a in arguments) else verb
+    function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
+    summary, *more = (function.__doc__ or "").split("\n\n")
+    more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]
+    parser = _Parser(prog=f"physdiff {verb}", description=summary.replace("``", ""), epilog=" ".join(more) or None, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the options")
     positional = verb in _POSITIONAL
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)

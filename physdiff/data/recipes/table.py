@@ -1,0 +1,65 @@
+"""The recipes by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from physdiff.base.checks import check_one_of
+from physdiff.base.errors import InputError
+from physdiff.data.recipes.fno_burgers import FNOBurgers
+from physdiff.data.recipes.fno_darcy import FNODarcy
+from physdiff.data.recipes.fno_navier_stokes import FNONavierStokes
+from physdiff.data.recipes.pdebench_advection import PDEBenchAdvection
+from physdiff.data.recipes.pdebench_burgers import PDEBenchBurgers
+from physdiff.data.recipes.pdebench_diffusion_reaction import PDEBenchDiffusionReaction
+from physdiff.data.recipes.pdebench_reaction_diffusion import PDEBenchReactionDiffusion
+from physdiff.data.recipes.recipe import DataRecipe
+from physdiff.data.recipes.sda_kolmogorov import SDAKolmogorov
+from physdiff.data.recipes.wdno_burgers import WDNOBurgers
+
+__all__ = ["RECIPES", "recipe"]
+
+RECIPES: dict[str, DataRecipe] = {
+    "fno_burgers": FNOBurgers(),
+    "fno_burgers_script": FNOBurgers(viscosity=1e-3, sigma=49.0, tau=7.0, alpha=2.5, solved=1024, resolution=1024, intervals=200, step=1e-3),
+    "fno_darcy": FNODarcy(),
+    "fno_darcy_script": FNODarcy(lower=4.0),
+    "fno_navier_stokes": FNONavierStokes(),
+    "fno_navier_stokes_1e-4": FNONavierStokes(viscosity=1e-4, horizon=30.0),
+    "fno_navier_stokes_1e-5": FNONavierStokes(viscosity=1e-5, horizon=20.0),
+    "pdebench_advection": PDEBenchAdvection(),
+    "pdebench_burgers": PDEBenchBurgers(),
+    "pdebench_diffusion_reaction": PDEBenchDiffusionReaction(),
+    "pdebench_reaction_diffusion": PDEBenchReactionDiffusion(),
+    "sda_kolmogorov": SDAKolmogorov(),
+    "wdno_burgers": WDNOBurgers(),
+    "wdno_burgers_super": WDNOBurgers(resolution=1920, intervals=1280),
+}
+"""Each with the numbers of the literature."""
+
+
+def recipe(name: str, **changes: Any) -> DataRecipe:  # noqa: ANN401 - whatever fields the recipe has
+    """A data set of the literature by name, with some of its numbers changed.
+
+    Args:
+        name: One of `RECIPES`.
+        **changes: Fields of the recipe, as in ``recipe("fno_navier_stokes", viscosity=1e-4, resolution=32)``.
+
+    Raises:
+        InputError: If there is no such recipe or field (names those there are), or a value makes no sense.
+    """
+    found = RECIPES[check_one_of(name, RECIPES, "recipe")]
+    fields = [f.name for f in dataclasses.fields(found)]  # type: ignore[arg-type]
+    for change, value in changes.items():
+        check_one_of(change, fields, f"recipe {name}")
+        _check_kind(value, getattr(found, change), f"recipe {name} {change}")
+    made: DataRecipe = dataclasses.replace(found, **changes)  # type: ignore[type-var]
+    return made
+
+
+def _check_kind(value: object, default: object, what: str) -> None:
+    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}[type(default)]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[type(default)]
+        raise InputError(f"{what}: expected {words}, as in {default!r}, got {value!r}")
