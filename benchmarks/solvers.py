@@ -240,36 +240,37 @@ def summary(name: str, times: dict[str, list[float]], emit: Callable[..., None])
         emit(kind="ratio", problem=name, ours=mine, against=label, run=other, times_faster=ratio, of_least_times=least, target=TARGET[name])
 
 
+def by_hand_of(ours: Ours, w: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The explicit part's mathematics written by hand on stacked tensors, of the waves kept w."""
+    D = ours.steppers[4]._form._operators
+    block, root = D.block, D.block.root
+    if not ours.plane:
+        slope = root.then("derivative", 0, 1).like(w, -1.0)
+        return lambda: slope * block.forward(0.5 * block.inverse(root.like(w) * w) ** 2)
+    stream = root.then("inverse_laplacian")
+    velocity = torch.stack([stream.then("derivative", 1, 1).like(w, -1.0), stream.then("derivative", 0, 1).like(w)])[:, None]
+    saddle = root.then("saddle").like(w, -1.0)
+    cross = root.then("derivative", 0, 1).then("derivative", 1, 1).like(w, -1.0)
+    x, y = D.coordinates_as(ours.start)
+    force = block.forward(ours.law.forcing(x, y, 0.0)) * root.like(w)
+    products = torch.empty(2, *ours.start.shape)
+
+    def by_hand() -> torch.Tensor:
+        u, v = block.inverse(velocity * w)
+        torch.mul(u, v, out=products[0])
+        torch.mul(v, v, out=products[1]).addcmul_(u, u, value=-1)
+        first, second = block.forward(products)
+        return (saddle * first).addcmul_(cross, second).add_(force)
+
+    return by_hand
+
+
 def right_hand_sides(name: str, job: Any, arguments: argparse.Namespace, emit: Callable[..., None]) -> None:
     """One explicit part: the law's text, the same mathematics written by hand on stacked tensors, and bare transforms."""
     ours = Ours(name, job, arguments)
     form = ours.steppers[4]._form
-    D = form._operators
-    block, kept = D.block, form.kept(form.waves({ours.field: ours.start}))
-    w = kept[ours.field].contiguous()
-    root = block.root
-    if ours.plane:
-        stream = root.then("inverse_laplacian")
-        velocity = torch.stack([stream.then("derivative", 1, 1).like(w, -1.0), stream.then("derivative", 0, 1).like(w)])[:, None]
-        saddle = root.then("saddle").like(w, -1.0)
-        cross = root.then("derivative", 0, 1).then("derivative", 1, 1).like(w, -1.0)
-        x, y = D.coordinates_as(ours.start)
-        force = block.forward(ours.law.forcing(x, y, 0.0)) * root.like(w)
-        products = torch.empty(2, *ours.start.shape)
-
-        def by_hand() -> torch.Tensor:
-            u, v = block.inverse(velocity * w)
-            torch.mul(u, v, out=products[0])
-            torch.mul(v, v, out=products[1]).addcmul_(u, u, value=-1)
-            first, second = block.forward(products)
-            return (saddle * first).addcmul_(cross, second).add_(force)
-
-    else:
-        slope = root.then("derivative", 0, 1).like(w, -1.0)
-
-        def by_hand() -> torch.Tensor:
-            return slope * block.forward(0.5 * block.inverse(root.like(w) * w) ** 2)
-
+    w = form.kept(form.waves({ours.field: ours.start}))[ours.field].contiguous()
+    by_hand = by_hand_of(ours, w)
     axes = (-2, -1) if ours.plane else (-1,)
     shape = ours.start.shape[1:]
     half = torch.fft.rfftn(ours.start, dim=axes)

@@ -60,7 +60,7 @@ class KolmogorovForcing(SteadyFunction, Saved):
 
 
 @dataclass(frozen=True, eq=False)
-class DiagonalForcing(Saved):
+class DiagonalForcing(SteadyFunction, Saved):
     """Curl of a steady force along the diagonal: g(x, y, t) = amplitude (sin k(x + y) + cos k(x + y)), per time squared.
 
     The defaults are those of the Fourier neural operator's data on the unit square.

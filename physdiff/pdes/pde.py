@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, final
@@ -158,8 +159,15 @@ class PDE(Saved, ABC):
             ndim: Number of axes of the fields after the batch.
             like: A field whose dtype and device the parameters take; unchanged if None.
         """
-        law: Self = _bound(self, ndim, like)
-        return law
+        if self._holds_tensors:
+            law: Self = _bound(self, ndim, like)
+            return law
+        return self
+
+    @functools.cached_property
+    def _holds_tensors(self) -> bool:
+        # a law of numbers is bound as it is; steppers ask at every stage
+        return any(True for _ in _tensors(self))
 
     def _bound_to(self, f: Tensor) -> Self:
         return self.bound(f.ndim - 1, like=f)
@@ -172,7 +180,7 @@ class PDE(Saved, ABC):
         Raises:
             ShapeError: If two parameters are for different numbers of samples.
         """
-        sizes = {v.numel() for v in _vectors(self)} - {1}
+        sizes = {v.numel() for v in _tensors(self) if v.ndim == 1} - {1}
         if len(sizes) > 1:
             raise ShapeError(f"{type(self).__name__}: expected parameters for one number of samples, got {sorted(sizes)}")
         return sizes.pop() if sizes else 1
@@ -222,16 +230,15 @@ def space_mean(f: Tensor, grid: Grid) -> Tensor:
     return (f * grid.weights().to(f)).flatten(f.ndim - grid.ndim).sum(-1)
 
 
-def _vectors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - any parameter
+def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401 - any parameter
     if isinstance(value, Tensor):
-        if value.ndim == 1:
-            yield value
+        yield value
     elif isinstance(value, tuple):
         for part in value:
-            yield from _vectors(part)
+            yield from _tensors(part)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
-            yield from _vectors(getattr(value, field.name))
+            yield from _tensors(getattr(value, field.name))
 
 
 def _bound(value: Any, ndim: int, like: Tensor | None) -> Any:  # noqa: ANN401 - any parameter
