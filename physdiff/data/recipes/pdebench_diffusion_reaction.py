@@ -2,7 +2,8 @@ r"""Diffusion and reaction of PDEBench in the plane (Takamoto et al., 2022): Fit
 
 $$u_t = D_u\Delta u + u - u^3 - k - v, \qquad v_t = D_v\Delta v + u - v \text{ on } [-1, 1]^2$$
 
-with D_u = 1e-3, D_v = 5e-3, k = 5e-3, both fields white noise N(0, 1) at the start; 128 x 128 points, 101 frames to t = 5, 1000 samples.
+with D_u = 1e-3, D_v = 5e-3, k = 5e-3, both fields white noise N(0, 1) at the start; 128 x 128 points, 101 frames to t = 5. (1000 samples:
+from memory, not from the publication's text.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@ r"""Reaction and diffusion of PDEBench on a line (Takamoto et al., 2022): Fisher
 
 $$u_t = \nu u_{xx} + \rho u(1 - u) \text{ on the periodic } [0, 1], \qquad 0 \le u_0 \le 1$$
 
-with nu of 0.5, 1, 2, 5 and rho of 1, 2, 5, 10; 1024 points, 101 frames to t = 1, 10 000 samples.
+with nu of 0.5, 1, 2, 5 and rho of 1, 2, 5, 10. 1024 points, 101 frames to t = 1 and 10 000 samples are from memory, not from the publication's
+text.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ class SDAKolmogorov(DataRecipe):
 
     Differences from the original: Fourier modes of the vorticity and ETDRK4 with a fixed step instead of finite volumes on a staggered grid with
     a Courant number of one half; both components are averages over the same blocks (there over blocks that are staggered by half a cell); the
-    spectrum of the filter is log-normal in k around `peak` with a variance of 1/4, which the original takes from a library and does not print.
-    Statistics agree where the flow has forgotten its beginning; trajectories do not.
+    spectrum of the filter is log-normal in k around `peak` with a variance of 1/4: its shape is from memory of the library that the original calls,
+    not from the publication's text, which does not print it. Statistics agree where the flow has forgotten its beginning; trajectories do not.
 
     Args:
         reynolds: Inverse viscosity.

@@ -1,0 +1,67 @@
+"""The folder of every recipe: its specification is the recipe's, and its script makes what the specification says."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from physdiff.data.open import open_dataset
+from physdiff.data.recipes.table import RECIPES, recipe
+
+FOLDERS = Path(__file__).resolve().parents[2] / "datasets"
+SMALL = {
+    "fno_burgers": {"solved": 16, "resolution": 8, "step": 0.25},
+    "fno_darcy": {"resolution": 6},
+    "fno_navier_stokes": {"solved": 16, "resolution": 8, "horizon": 1.0, "step": 0.5},
+    "pdebench_advection": {"resolution": 16, "horizon": 0.02},
+    "pdebench_burgers": {"resolution": 16, "horizon": 0.02, "refine": 1},
+    "pdebench_diffusion_reaction": {"resolution": 6, "horizon": 0.1, "step": 0.05},
+    "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},
+    "sda_kolmogorov": {"solved": 32, "resolution": 16, "frames": 2, "dropped": 1, "step": 0.1},
+    "wdno_burgers": {"resolution": 16, "intervals": 2, "horizon": 0.1, "step": 0.01},
+}
+MANY = {"pdebench_advection", "pdebench_burgers", "pdebench_reaction_diffusion"}  # published for many values of a number
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_generate", FOLDERS / name / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_recipe_has_a_folder_or_is_a_variant():
+    variants = [v for name in SMALL for v in script(name).specification().get("variants", {})]
+    assert sorted([*SMALL, *variants]) == sorted(RECIPES)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_specification_is_the_recipe(name):
+    spec = script(name).specification()
+    made = RECIPES[name]
+    assert spec["name"] == name and spec["recipe"] == name
+    assert list(spec["parameters"].items()) == [(f.name, getattr(made, f.name)) for f in dataclasses.fields(made)]
+    assert spec["dims"] == ["sample", "time", *made.grid.dims] and spec["periodic"] == list(made.grid.periodic)
+    assert spec["sizes"] == {"time": made.times.numel(), **dict(zip(made.grid.dims, made.grid.shape, strict=True))}
+    for variant, changes in spec.get("variants", {}).items():
+        assert recipe(name, **changes) == RECIPES[variant]
+    card = (FOLDERS / name / "README.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {name}\n") and f"python datasets/{name}/generate.py" in card and ("published" in card or name not in MANY)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_script_makes_what_the_specification_says(name, tmp_path):
+    module, path = script(name), tmp_path / "made.nc"
+    changes = [f"{key}={value}" for key, value in SMALL[name].items()]
+    assert module.main(["--out", str(path), "--samples", "2", "--change", *changes]) == path
+    spec, ds, small = module.specification(), open_dataset(path), recipe(name, **SMALL[name])
+    assert list(ds.data_vars) == list(spec["fields"])
+    for field, told in spec["fields"].items():
+        assert ds[field].dims == tuple(spec["dims"]) and ds[field].attrs["units"] == told["units"] and str(ds[field].dtype) == spec["dtype"]
+        assert ds[field].shape == (2, small.times.numel(), *small.grid.shape)
+        assert bool(ds[field].notnull().all()) and not bool((ds[field][0] == ds[field][1]).all())
