@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import final
 
+import torch
 from torch import Tensor
 
 from physdiff.base.errors import ShapeError, UnsupportedOperator
@@ -55,6 +56,14 @@ class Operators(ABC):
     def steady(self, function: Callable[..., Tensor], t: float | Tensor, like: Tensor) -> Tensor:
         """Values of a function of the coordinates that does not depend on time; backends may keep them."""
         return function(*self.coordinates_as(like), t)
+
+    def slopes(self, function: Callable[..., Tensor], t: float | Tensor, *, like: Tensor) -> Vector:
+        """Gradient of a given function of (x, [y, [z,]] t), such as the height of the ground; each of the shape of `like`.
+
+        The default differentiates its values at the coordinates. Finite volumes take the difference over each cell, from face to face, which
+        is what balances their fluxes.
+        """
+        return self.grad(function(*self.coordinates_as(like), t) + torch.zeros_like(like))
 
     def of(self, u: Mapping[str, Tensor], t: float | Tensor) -> Operators:
         """These operators, told which tensor is which field and what time it is; a law's final methods call it before each evaluation.

@@ -56,10 +56,12 @@ class PDE(Saved, ABC):
     Attributes:
         fields: Names of the fields that evolve in time.
         diagnostics: Names of those that follow from a constraint at each time (pressure, stream function).
+        positive: Names of those among the `primitive` variables that cannot be negative (density, pressure, depth).
     """
 
     fields: ClassVar[tuple[str, ...]]
     diagnostics: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - it mirrors object's
         super().__init_subclass__(**kwargs)
@@ -99,6 +101,14 @@ class PDE(Saved, ABC):
     def speeds(self, u: Fields, D: Operators, t: float | Tensor) -> Vector:
         """Largest speed, at least zero, at which `flux` carries anything along x, y, z at each point; for upwinding and the step limit."""
         raise InputError(f"{type(self).__name__} does not say how fast its flux carries things; give it a method speeds(u, D, t)")
+
+    def primitive(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """The variables in which finite volumes go from cells to faces (velocity and pressure for momentum and energy); default the fields."""
+        return {name: u[name] for name in self.fields}
+
+    def conserved(self, w: Fields, D: Operators, t: float | Tensor) -> Fields:
+        """The fields that belong to primitive variables: the inverse of `primitive`; default identity."""
+        return {name: w[name] for name in self.fields}
 
     def diagnose(self, u: Fields, D: Operators) -> Fields:
         """`u` with the diagnostics filled in, where the grid allows it; default identity."""
