@@ -117,6 +117,8 @@ _DOOR: dict[str, str] = {
     "BuoyantFlow": "physdiff.pdes.buoyant_flow",
     "Burgers": "physdiff.pdes.burgers",
     "VectorBurgers": "physdiff.pdes.burgers",
+    "CompressibleNavierStokes": "physdiff.pdes.compressible",
+    "Euler": "physdiff.pdes.compressible",
     "Darcy": "physdiff.pdes.darcy",
     "DiffusionSorption": "physdiff.pdes.diffusion_sorption",
     "FisherKPP": "physdiff.pdes.fisher_kpp",
@@ -140,6 +142,7 @@ _DOOR: dict[str, str] = {
     "GrayScott": "physdiff.pdes.reaction_diffusion",
     "ReservoirPressure": "physdiff.pdes.reservoir_pressure",
     "NonlinearSchroedinger": "physdiff.pdes.schroedinger",
+    "ShallowWater": "physdiff.pdes.shallow_water",
     "Steady": "physdiff.pdes.steady",
     "coverage_plot": "physdiff.plots.calibration",
     "rank_histogram_plot": "physdiff.plots.calibration",
@@ -176,6 +179,7 @@ _DOOR: dict[str, str] = {
     "solve_darcy": "physdiff.solvers.darcy",
     "ETDRK2": "physdiff.solvers.etdrk",
     "ETDRK4": "physdiff.solvers.etdrk",
+    "FiniteVolume": "physdiff.solvers.finite_volume",
     "CNAB2": "physdiff.solvers.imex",
     "ImexRungeKutta": "physdiff.solvers.imex",
     "ImexTableau": "physdiff.solvers.imex",
@@ -186,6 +190,15 @@ _DOOR: dict[str, str] = {
     "RandomField": "physdiff.solvers.initial",
     "Newton": "physdiff.solvers.newton",
     "ProjectedRungeKutta": "physdiff.solvers.projection",
+    "MUSCL": "physdiff.solvers.reconstruction",
+    "PiecewiseConstant": "physdiff.solvers.reconstruction",
+    "Reconstruction": "physdiff.solvers.reconstruction",
+    "WENO5": "physdiff.solvers.reconstruction",
+    "Godunov": "physdiff.solvers.riemann",
+    "HLL": "physdiff.solvers.riemann",
+    "HLLC": "physdiff.solvers.riemann",
+    "RiemannFlux": "physdiff.solvers.riemann",
+    "Rusanov": "physdiff.solvers.riemann",
     "EmbeddedPair": "physdiff.solvers.runge_kutta",
     "EmbeddedRungeKutta": "physdiff.solvers.runge_kutta",
     "RungeKutta": "physdiff.solvers.runge_kutta",
@@ -300,6 +313,7 @@ if TYPE_CHECKING:
     from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
     from physdiff.pdes.buoyant_flow import BuoyantFlow as BuoyantFlow
     from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
+    from physdiff.pdes.compressible import CompressibleNavierStokes as CompressibleNavierStokes, Euler as Euler
     from physdiff.pdes.darcy import Darcy as Darcy
     from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
     from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
@@ -321,6 +335,7 @@ if TYPE_CHECKING:
     from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo, GrayScott as GrayScott
     from physdiff.pdes.reservoir_pressure import ReservoirPressure as ReservoirPressure
     from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
+    from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
     from physdiff.pdes.steady import Steady as Steady
     from physdiff.plots.calibration import (
         coverage_plot as coverage_plot,
@@ -344,12 +359,20 @@ if TYPE_CHECKING:
     from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
     from physdiff.solvers.darcy import solve_darcy as solve_darcy
     from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
+    from physdiff.solvers.finite_volume import FiniteVolume as FiniteVolume
     from physdiff.solvers.imex import CNAB2 as CNAB2, ImexRungeKutta as ImexRungeKutta, ImexTableau as ImexTableau
     from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau, ImplicitRungeKutta as ImplicitRungeKutta
     from physdiff.solvers.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
     from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
+    from physdiff.solvers.reconstruction import (
+        MUSCL as MUSCL,
+        WENO5 as WENO5,
+        PiecewiseConstant as PiecewiseConstant,
+        Reconstruction as Reconstruction,
+    )
+    from physdiff.solvers.riemann import HLL as HLL, HLLC as HLLC, Godunov as Godunov, RiemannFlux as RiemannFlux, Rusanov as Rusanov
     from physdiff.solvers.runge_kutta import (
         EmbeddedPair as EmbeddedPair,
         EmbeddedRungeKutta as EmbeddedRungeKutta,

@@ -104,17 +104,19 @@ def test_shock_that_hits_a_wall_doubles_back():
 
 @pytest.mark.slow
 def test_shock_meets_density_waves():
-    """Shu and Osher's problem: 200 cells against 800."""
+    """Shu and Osher's problem on finer and finer grids; there is no closed form."""
     law, fields = Euler(), {}
-    for n in (200, 800):
+    for n in (100, 200, 400):
         grid = CartesianGrid(n, extent=10.0, origin=-5.0, periodic=False)
         w = shu_osher(grid.coordinates()[0][None])
         stepper = FiniteVolume(law, grid, reconstruction=WENO5("Z"), riemann=HLLC(), boundary=Outflow())
         u = run(stepper, law.state(w["density"], (w["velocity_x"],), w["pressure"]), 1.8)
-        fields[n] = u["density"][0].reshape(200, -1).mean(1)
-    error = float((fields[200] - fields[800]).abs().mean())
-    print("Shu-Osher: 200 cells off from 800 by", error)
-    assert error < 0.07 and float(fields[200].max()) > 4.3
+        fields[n] = u["density"][0].reshape(100, -1).mean(1)
+    errors = [float((fields[n] - fields[400]).abs().mean()) for n in (100, 200)]
+    print("Shu-Osher: off from 400 cells", errors, "crest of 0.1", float(fields[400].max()))
+    # the waves behind the shock are some 0.4 long: 4, 8 and 16 cells, so 200 is only on the way; waves stand on a plateau of 3.9
+    assert errors[1] < 0.8 * errors[0] and float(fields[100].max()) < float(fields[200].max()) < float(fields[400].max()) < 4.8
+    assert float(fields[400].max()) > 4.4
 
 
 def vortex_errors(reconstruction, sizes):
