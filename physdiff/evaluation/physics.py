@@ -16,6 +16,8 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import Fields, FieldSpec
 from physdiff.grids.trajectory import courant_number
 from physdiff.operators.operators import Operators
+from physdiff.operators.seam import check_seam
+from physdiff.operators.spectral import Spectral
 from physdiff.operators.stencils import TimeDifference
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.pde import PDE, space_mean
@@ -43,7 +45,8 @@ def physics_residual(ds: xr.Dataset, pde: PDE, operators: Operators) -> xr.Datas
     Raises:
         DataError: If a field is missing or there are gaps in time.
         GridMismatch: If the operators are for another grid.
-        InputError: If the operators have another time step than the data, or the wind in the data crosses several cells per frame.
+        InputError: If the operators have another time step than the data, or the wind in the data crosses several cells per frame, or
+            they are Spectral and a field jumps where the box closes.
     """
     missing = [n for n in pde.fields if n not in ds.data_vars]
     if missing:
@@ -55,6 +58,9 @@ def physics_residual(ds: xr.Dataset, pde: PDE, operators: Operators) -> xr.Datas
     if grid is not None:
         grid.check_same(spec.grid, "physics_residual: data")
     u = spec.split(to_tensor(ds, spec, dtype=torch.float64))
+    if isinstance(operators, Spectral):
+        for name in names:
+            check_seam(u[name], spec.grid, f"physics_residual: {name}")
     _check_courant(pde, u, spec)
     stamps = as_times(ds["time"].values) if "time" in ds.coords else np.arange(ds.sizes["time"]) * spec.dt
     seconds = (stamps - stamps[0]) / np.timedelta64(1, "s") if is_calendar(stamps) else stamps

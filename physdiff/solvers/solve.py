@@ -17,6 +17,8 @@ from torch import Tensor
 from physdiff.base.checks import check_finite, check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.grids.field_spec import Fields
+from physdiff.operators.seam import check_seam
+from physdiff.operators.spectral import Spectral
 from physdiff.solvers.control import controlled
 from physdiff.solvers.march import march
 from physdiff.solvers.stepper import EmbeddedStepper, Stepper
@@ -55,8 +57,8 @@ def solve(
         Each field (B, T, *S); the first frame is the initial one.
 
     Raises:
-        InputError: If a field is missing or not finite, the times do not increase, two of the three are given, or steps are unstable from the start
-            on (explicit steppers); the message says how many substeps would do.
+        InputError: If a field is missing, not finite or (Spectral) jumps where the box closes, the times do not increase, two of the three are
+            given, or steps are unstable from the start on (explicit steppers); the message says how many substeps would do.
         ShapeError: If the fields are not (B, *S) of the grid, or the law's parameters are for another number of samples.
         Diverged: If a field stops being finite; names the field and the time, and holds the last good fields (`last_good`, `last_time`).
     """
@@ -160,6 +162,8 @@ def _check_initial(stepper: Stepper, initial: Fields) -> dict[str, Tensor]:
             wanted = ", ".join(map(str, shape))
             raise ShapeError(f"solve: expected initial {name} of shape (batch, {wanted}), one batch for all fields, got {tuple(v.shape)}")
         check_finite(v.detach(), f"solve: initial {name}")
+        if isinstance(stepper.operators, Spectral):
+            check_seam(v, stepper.operators.grid, f"solve: initial {name}")
     if pde.batch not in (1, *batch):
         law = type(pde).__name__
         raise ShapeError(f"solve: {law} has parameters for {pde.batch} samples, expected {batch[0]} as in the initial fields; repeat them")

@@ -14,6 +14,7 @@ from physdiff.data.convert import to_dataset
 from physdiff.evaluation.physics import physics_residual
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 
@@ -84,3 +85,13 @@ def test_a_wind_that_crosses_cells_between_frames_is_refused():
     ds["u"] = (ds["u"] * 0 + 30.0).assign_attrs(units="m s-1")
     with pytest.raises(InputError, match="crosses less than 2 cells.*trajectory_residual"):
         physics_residual(ds, law, Spectral(GRID))
+
+
+def test_data_that_is_not_periodic_is_refused_where_derivatives_are_spectral():
+    law, ds = AdvectionDiffusion(velocity=SPEED, diffusivity=DIFFUSIVITY), waves()
+    # the second sample alone has a trend along x, as in a region cut out of a larger one
+    tilted = ds.copy(deep=True)
+    tilted["c"][1] += 40 * ds["x"]
+    with pytest.raises(InputError, match=r"physics_residual: c: expected a field that is periodic along x.*sample 1"):
+        physics_residual(tilted, law, Spectral(GRID))
+    assert "c" in physics_residual(tilted, law, FiniteDifference(GRID))

@@ -160,3 +160,10 @@ def test_bad_initial_fields_are_refused():
         solve(stepper, {"u": exact(0.0).index_fill(1, torch.tensor([3]), float("nan"))}, TIMES)
     with pytest.raises(ShapeError, match="parameters for 2 samples, expected 1"):
         solve(ETDRK4(Burgers(torch.tensor([0.1, 0.2])), OPS), {"u": exact(0.0)}, TIMES)
+
+
+def test_initial_fields_that_jump_where_the_box_closes_are_refused():
+    ramp = torch.cat([exact(0.0), exact(0.0) + X])
+    with pytest.raises(InputError, match=r"solve: initial u: expected a field that is periodic along x.*sample 1.*FiniteDifference"):
+        solve(ETDRK4(Burgers(0.05), OPS), {"u": ramp}, TIMES)
+    assert solve(RungeKutta(Burgers(0.05), FiniteDifference(GRID)), {"u": ramp}, TIMES, substeps=200)["u"].isfinite().all()
