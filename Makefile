@@ -18,6 +18,9 @@ DOCS_STAMP := $(VENV)/.installed-docs
 
 # Waiting OpenMP threads that spin make a shared machine 30 to 50 times slower; must be set before torch is loaded.
 export OMP_WAIT_POLICY := PASSIVE
+# Blocks that a solver frees and asks for at every step stay with the process instead of coming back as fresh pages (glibc).
+export MALLOC_MMAP_THRESHOLD_ := 33554432
+export MALLOC_TRIM_THRESHOLD_ := 536870912
 
 .PHONY: demo test test-all lint types bench docs clean
 .DEFAULT_GOAL := test

@@ -344,6 +344,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="coarser references, two repeats")
     arguments = parser.parse_args()
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        # for both sides: freed blocks stay with the process (see physdiff/cli/memory.py); glibc reads it at the start only
+        os.environ.update(MALLOC_MMAP_THRESHOLD_=str(32 << 20), MALLOC_TRIM_THRESHOLD_=str(512 << 20))
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     os.environ["BENCH_THREADS"] = str(arguments.threads)
     torch.set_num_threads(arguments.threads)
     Path(arguments.out).mkdir(parents=True, exist_ok=True)
@@ -357,7 +361,7 @@ def main() -> None:
     with open(Path(arguments.out) / "solvers.jsonl", "w", encoding="utf-8") as file:
 
         def emit(**row: Any) -> None:
-            rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+            rounded = {k: (float(f"{v:.4g}") if math.isfinite(v) else None) if isinstance(v, float) else v for k, v in row.items()}
             line = json.dumps({**rounded, **words(arguments), **({} if peer is None else peer.versions)})
             file.write(line + "\n")
             file.flush()

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from physdiff.cli.memory import keep_freed_memory
+
 __all__ = ["main"]
 
 VERBS = {
@@ -46,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in VERBS:
         return _unknown(arguments[0])
+    keep_freed_memory()
     with _messages():
         return _run(arguments[0], arguments[1:])
 
