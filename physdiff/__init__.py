@@ -192,12 +192,10 @@ _DOOR: dict[str, str] = {
     "ProjectedRungeKutta": "physdiff.solvers.projection",
     "MUSCL": "physdiff.solvers.reconstruction",
     "PiecewiseConstant": "physdiff.solvers.reconstruction",
-    "Reconstruction": "physdiff.solvers.reconstruction",
     "WENO5": "physdiff.solvers.reconstruction",
     "Godunov": "physdiff.solvers.riemann",
     "HLL": "physdiff.solvers.riemann",
     "HLLC": "physdiff.solvers.riemann",
-    "RiemannFlux": "physdiff.solvers.riemann",
     "Rusanov": "physdiff.solvers.riemann",
     "EmbeddedPair": "physdiff.solvers.runge_kutta",
     "EmbeddedRungeKutta": "physdiff.solvers.runge_kutta",
@@ -366,13 +364,8 @@ if TYPE_CHECKING:
     from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
-    from physdiff.solvers.reconstruction import (
-        MUSCL as MUSCL,
-        WENO5 as WENO5,
-        PiecewiseConstant as PiecewiseConstant,
-        Reconstruction as Reconstruction,
-    )
-    from physdiff.solvers.riemann import HLL as HLL, HLLC as HLLC, Godunov as Godunov, RiemannFlux as RiemannFlux, Rusanov as Rusanov
+    from physdiff.solvers.reconstruction import MUSCL as MUSCL, WENO5 as WENO5, PiecewiseConstant as PiecewiseConstant
+    from physdiff.solvers.riemann import HLL as HLL, HLLC as HLLC, Godunov as Godunov, Rusanov as Rusanov
     from physdiff.solvers.runge_kutta import (
         EmbeddedPair as EmbeddedPair,
         EmbeddedRungeKutta as EmbeddedRungeKutta,
