@@ -54,7 +54,7 @@ def growth(rayleigh, prandtl=0.7):
     return math.log(float(got[0, 1].norm() / got[0, 0].norm())) / 2, rate
 
 
-@pytest.mark.parametrize("share", [0.5, 0.99, 1.01, 3.0])
+@pytest.mark.parametrize("share", [0.99, 1.01, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.5, 3.0))])
 def test_convection_sets_in_at_rayleighs_number(share):
     measured, rate = growth(share * CRITICAL)
     # fourth order in steps of 0.05, a rate near 0.3: 1e-6
@@ -62,6 +62,7 @@ def test_convection_sets_in_at_rayleighs_number(share):
     assert (measured > 0) == (share > 1)
 
 
+@pytest.mark.slow
 def test_no_growth_at_the_critical_number():
     assert abs(growth(657.5113644795163)[0]) < 1e-7
 

@@ -43,7 +43,7 @@ def couette(y, t, nu):
     return u
 
 
-@pytest.mark.parametrize("case", ["poiseuille", "couette"])
+@pytest.mark.parametrize("case", ["poiseuille", pytest.param("couette", marks=pytest.mark.slow)])
 def test_start_up_between_walls_is_of_second_order(case):
     nu, start, end, errors = 0.1, 0.3, 1.0, []
     for n in (8, 16, 32):
@@ -78,6 +78,7 @@ def manufactured(x, y, t):
     return tuple(f.detach() for f in (u, v, *force))
 
 
+@pytest.mark.slow
 def test_a_flow_in_a_box_is_of_second_order():
     errors = []
     law = IncompressibleFlow(NU, forcing=(lambda x, y, t: manufactured(x, y, t)[2], lambda x, y, t: manufactured(x, y, t)[3]))
@@ -122,6 +123,7 @@ def test_lid_driven_cavity_meets_ghia(shared_data):
     assert at(v_line, 0.8047) == pytest.approx(-0.24533, abs=0.008)
 
 
+@pytest.mark.slow
 def test_heated_from_below_between_rigid_walls():
     # rigid plates: onset at Ra = 1707.762, k = 3.117 (Chandrasekhar, 1961); at 16 cells the discrete one is within 10 %
     rates = []
@@ -150,3 +152,20 @@ def test_periodic_boxes_and_refusals():
         ProjectedRungeKutta(IncompressibleFlow(0.1), FiniteDifference(grid))
     with pytest.raises(InputError, match="expected a law with velocity_x, velocity_y"):
         ProjectedRungeKutta(Burgers(0.1), Spectral(grid))
+
+
+def test_gradients_between_walls_and_a_viscosity_for_each_sample():
+    grid = CartesianGrid((5, 6), extent=(1.0, 1.5), periodic=(False, True))
+    D = WallOperators(grid, boundary={name: {"y": Dirichlet()} for name in ("velocity_x", "velocity_y", "buoyancy")})
+    g = torch.Generator().manual_seed(0)
+    start = [0.3 * torch.randn(2, *grid.shape, generator=g, dtype=DOUBLE) for _ in range(3)]
+
+    def advanced(viscosity, *fields):
+        law = BuoyantFlow(viscosity, 0.05, lift=2.0, stratification=-1.0)
+        return tuple(ProjectedRungeKutta(law, D).step(dict(zip(law.fields, fields, strict=True)), 0.0, 0.02).values())
+
+    viscosity = torch.tensor([0.1, 0.4], dtype=DOUBLE, requires_grad=True)
+    assert torch.autograd.gradcheck(advanced, (viscosity, *(f.requires_grad_() for f in start)), fast_mode=True)
+    single = advanced(0.4, *(f[1:].detach() for f in start))
+    for together, alone in zip(advanced(viscosity, *start), single, strict=True):
+        torch.testing.assert_close(together[1:], alone, atol=1e-12, rtol=0)
