@@ -1,0 +1,131 @@
+"""Incompressible flow: forced turbulence with its spectrum, a cavity under a moving lid, convection between plates."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import torch
+from law_pictures.shared import F64, array, extremes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from physdiff.base.rng import Rng
+from physdiff.grids.boundary import Dirichlet
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.operators.spectral import Spectral
+from physdiff.operators.wall_operators import WallOperators
+from physdiff.pdes.buoyant_flow import BuoyantFlow, free_fall_units
+from physdiff.pdes.incompressible import IncompressibleFlow
+from physdiff.pdes.navier_stokes import NavierStokes
+from physdiff.plots.colours import LINES, TRUTH
+from physdiff.plots.maps import map_plot
+from physdiff.plots.style import SMALL, figure_of, new_axes, tidy
+from physdiff.scores.spectrum import isotropic_spectrum
+from physdiff.solvers.etdrk import ETDRK4
+from physdiff.solvers.initial import RandomField
+from physdiff.solvers.projection import ProjectedRungeKutta
+from physdiff.solvers.solve import solve
+
+__all__ = ["cavity", "convection", "turbulence"]
+
+GHIA = Path("../shared/data/cfd/ghia1982_lid_driven_cavity_Re100_1000.csv")
+STIRRED = ((3, 0), (0, 3), (2, 2), (2, -2), (3, 1), (1, -3))
+RANGE = (6.0, 30.0)
+
+
+def stirring(x: Tensor, y: Tensor, t: float | Tensor) -> Tensor:
+    """Curl of the force: six waves of about three per box, whose phases turn slowly, each at its own rate."""
+    waves = (torch.cos(a * x + b * y + 2.4 * j + (0.3 + 0.1 * j) * (-1) ** j * t) for j, (a, b) in enumerate(STIRRED))
+    return sum(waves, torch.zeros_like(x))
+
+
+def slope_of(k: Tensor, energy: Tensor, span: tuple[float, float]) -> float:
+    """Slope of the straight line through the logarithms within a range of k."""
+    inside = (k >= span[0]) & (k <= span[1])
+    a, b = k[inside].log(), energy[inside].log()
+    a = a - a.mean()
+    return float((a * b).sum() / a.square().sum())
+
+
+def turbulence(cells: int = 256, *, until: float = 16.0) -> Figure:
+    """Stirred two-dimensional turbulence: the vorticity at the end, and the energy per wave number averaged over the second half."""
+    grid = CartesianGrid((cells, cells), extent=(2 * math.pi, 2 * math.pi))
+    law = NavierStokes(viscosity=2.5e-4 * (256 / cells) ** 2, drag=0.1, forcing=stirring)
+    start = RandomField(length=0.35, std=3.0).sample(grid, 1, Rng(3))
+    omega = solve(ETDRK4(law, Spectral(grid)), {"vorticity": start}, torch.linspace(0, until, 17), cfl=0.5)["vorticity"][0]
+    k, enstrophy = isotropic_spectrum(omega[9:].double(), space=2, spacing=grid.spacing, periodic=grid.periodic)
+    keep = (k > 0) & (k < cells / 3)
+    k, energy = k[keep], enstrophy.mean(0)[keep] / k[keep] ** 2
+    axes = new_axes(1, 2, size=(4.4, 3.6))
+    map_plot(array(omega[-1], grid, "vorticity"), axes[0, 0], title=f"vorticity at t = {until:g}")
+    axes[0, 1].loglog(k, energy, color=LINES[0], label="energy per wave number")
+    anchor = energy[(k - RANGE[0]).abs().argmin()]
+    guide = k[(k >= RANGE[0]) & (k <= RANGE[1])]
+    axes[0, 1].loglog(guide, 2.5 * anchor * (guide / RANGE[0]) ** -3, color=TRUTH, linestyle="--", linewidth=0.9, label="k⁻³ (Kraichnan, 1967)")
+    axes[0, 1].axvspan(*RANGE, color="#000000", alpha=0.06, linewidth=0)
+    axes[0, 1].legend(frameon=False, fontsize=SMALL)
+    measured = slope_of(k, energy, RANGE)
+    tidy(axes[0, 1], x="wave number k", y="E(k)", title=f"slope {measured:.2f} in {RANGE[0]:g} ≤ k ≤ {RANGE[1]:g}")
+    return figure_of(axes)
+
+
+def cavity(cells: int = 40, *, until: float = 16.0, table: Path = GHIA) -> Figure:
+    """A box whose lid moves, at Reynolds number 100; the velocity along its middle beside Ghia's table where that is at hand."""
+    grid = CartesianGrid((cells, cells), periodic=False)
+    walls = {"velocity_x": {"x": Dirichlet(), "y": (Dirichlet(), Dirichlet(1.0))}, "velocity_y": Dirichlet()}
+    stepper = ProjectedRungeKutta(IncompressibleFlow(0.01), WallOperators(grid, boundary=walls))
+    still = {name: torch.zeros(1, cells, cells, dtype=F64) for name in ("velocity_x", "velocity_y")}
+    u, v = (f[0, -1] for f in solve(stepper, still, torch.tensor([0.0, until], dtype=F64), cfl=0.9).values())
+    axes = new_axes(1, 2, size=(4.2, 3.6))
+    x, y = extremes(grid)
+    map_plot(array(torch.hypot(u, v), grid, "speed"), axes[0, 0], title=f"a cavity under a moving lid, Re = 100, t = {until:g}")
+    axes[0, 0].streamplot(x.numpy(), y.numpy(), u.numpy(), v.numpy(), color="white", linewidth=0.6, density=0.9, arrowsize=0.6)
+    middle = slice(cells // 2 - 1, cells // 2 + 1)
+    ends = torch.tensor([0.0, 1.0], dtype=F64)
+    line = torch.cat([ends[:1], y, ends[1:]])
+    profile = torch.cat([ends[:1], u[:, middle].mean(1), ends[1:]])
+    axes[0, 1].plot(profile, line, color=LINES[0], label=f"solver, {cells} × {cells} cells")
+    title = "velocity along x in the middle"
+    if table.is_file():
+        rows = list(csv.DictReader(table.read_text().splitlines()))
+        places, wanted = (torch.tensor([float(row[name]) for row in rows], dtype=F64) for name in ("y", "u_Re100"))
+        axes[0, 1].plot(wanted, places, "o", color=LINES[1], markersize=3.5, label="Ghia, Ghia and Shin (1982)")
+        title = f"in the middle; difference {float((at(places, line, profile) - wanted).abs().max()):.1e}"
+    axes[0, 1].legend(frameon=False, fontsize=SMALL)
+    tidy(axes[0, 1], x="velocity_x", y="y", title=title)
+    return figure_of(axes)
+
+
+def at(places: Tensor, line: Tensor, values: Tensor) -> Tensor:
+    """Values at places between those of an increasing line, linearly."""
+    upper = torch.searchsorted(line, places).clamp(1, len(line) - 1)
+    share = (places - line[upper - 1]) / (line[upper] - line[upper - 1])
+    return (1 - share) * values[upper - 1] + share * values[upper]
+
+
+def convection(cells: int = 40, *, until: float = 30.0) -> Figure:
+    """Warm fluid rises between plates: Rayleigh number 1e5, Prandtl number 1, in units of the height and of free fall."""
+    grid = CartesianGrid((cells, 2 * cells), extent=(1.0, 2.0), periodic=(False, True))
+    x, y = grid.coordinates()
+    viscosity, diffusivity = free_fall_units(1e5, 1.0)
+    walls = {"velocity_x": {"y": Dirichlet()}, "velocity_y": {"y": Dirichlet()}, "buoyancy": {"y": (Dirichlet(0.5), Dirichlet(-0.5))}}
+    stepper = ProjectedRungeKutta(BuoyantFlow(viscosity, diffusivity), WallOperators(grid, boundary=walls))
+    u = {name: torch.zeros(1, *grid.shape, dtype=F64) for name in ("velocity_x", "velocity_y")}
+    ripple = torch.cos(math.pi * x) + 0.3 * torch.sin(3 * math.pi * x + 1)
+    u["buoyancy"] = (0.5 - y + 0.05 * torch.sin(math.pi * y) * ripple)[None]
+    times = torch.linspace(0, until, 61, dtype=F64)
+    got = solve(stepper, u, times, cfl=0.8)
+    b = got["buoyancy"][0]
+    axes = new_axes(1, 2, size=(4.8, 2.8))
+    map_plot(array(b[-1], grid, "buoyancy"), axes[0, 0], title=f"convection, Ra = 100000, Pr = 1, t = {until:g}")
+    # heat through the plates over what conduction alone would carry: half a cell from the plate to the first centre
+    through = [(0.5 - b[:, 0].mean(-1)) / (0.5 / cells), (b[:, -1].mean(-1) + 0.5) / (0.5 / cells)]
+    for k, (name, values) in enumerate(zip(("lower plate", "upper plate"), through, strict=True)):
+        axes[0, 1].plot(times, values, color=LINES[k], linestyle=("-", "--")[k], label=name)
+    axes[0, 1].legend(frameon=False, fontsize=SMALL)
+    late = (times > until * 2 / 3)
+    tidy(axes[0, 1], x="time", y="Nusselt number", title=f"heat through the plates; at the end {float(through[0][late].mean()):.2f}, "
+         f"{float(through[1][late].mean()):.2f}")
+    return figure_of(axes)

@@ -1,0 +1,59 @@
+"""docs/laws.md names every law and every picture, and the script that makes the pictures runs."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+import physdiff
+from physdiff.pdes.pde import PDE
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / "docs" / "images"
+PAGE = (ROOT / "docs" / "laws.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(IMAGES))
+    return importlib.import_module("make_law_pictures")
+
+
+def laws():
+    """Names of all laws of the package: what the door gives that is a PDE."""
+    offered = (getattr(physdiff, name) for name in physdiff.__all__)
+    return sorted(thing.__name__ for thing in offered if isinstance(thing, type) and issubclass(thing, PDE) and getattr(thing, "fields", ()))
+
+
+@pytest.mark.parametrize("law", laws())
+def test_the_table_has_a_row_for_every_law(law):
+    assert f"| `{law}` " in PAGE, f"docs/laws.md: expected a row for {law}; add one to the table"
+
+
+def test_pictures_and_page_agree(script):
+    named = set(re.findall(r"\]\(images/(law_\w+\.png)\)", PAGE))
+    assert named == {f"law_{name}.png" for name in script.PICTURES}
+    for name in named:
+        size = (IMAGES / name).stat().st_size
+        assert 5_000 < size < 150_000, f"{name}: {size} bytes"
+
+
+def test_every_row_names_files_that_exist():
+    for module in set(re.findall(r"`(pdes/\w+\.py)`", PAGE)):
+        assert (ROOT / "physdiff" / module).is_file(), module
+
+
+def test_pictures_can_be_made(script, tmp_path):
+    flows = importlib.import_module("law_pictures.flows")
+    for made in (flows.turbulence(32, until=0.2), flows.cavity(8, until=0.1, table=tmp_path / "none.csv")):
+        assert isinstance(made, Figure) and all(axes.get_title(loc="left") or axes.get_title() for axes in made.axes[:2])
+    script.main(["--only", "lorenz", "--out", str(tmp_path)])
+    assert (tmp_path / "law_lorenz.png").stat().st_size > 5_000
+
+
+def test_the_slope_of_a_power_law_is_its_exponent(script):
+    flows = importlib.import_module("law_pictures.flows")
+    k = flows.torch.arange(1.0, 40.0, dtype=flows.torch.float64)
+    assert flows.slope_of(k, 7 * k**-3.5, (6.0, 30.0)) == pytest.approx(-3.5, abs=1e-12)
