@@ -24,7 +24,7 @@ from physdiff.solvers.solve import solve
 __all__ = ["gas", "shallow_water"]
 
 
-def gas(cells: int = 96, *, until: float = 2.0) -> Figure:
+def gas(cells: int = 60, *, until: float = 1.6) -> Figure:
     """Sod's shock tube against the exact Riemann solution, and two streams of a gas that roll up where they meet."""
     axes = new_axes(1, 2, size=(4.6, 3.4))
     line = CartesianGrid(200, periodic=False)
@@ -41,7 +41,7 @@ def gas(cells: int = 96, *, until: float = 2.0) -> Figure:
     plane = CartesianGrid((cells, cells * 4 // 3), extent=(1.0, 4 / 3))
     px, py = (c.float() for c in plane.coordinates())
     law = Euler(ndim=2)
-    inner = torch.sigmoid((0.25 - (py - 0.5).abs()) / 0.01)
+    inner = torch.sigmoid((0.25 - (py - 0.5).abs()) / 0.015)
     up = 0.02 * torch.sin(3 * math.pi * px) * torch.exp(-((0.25 - (py - 0.5).abs()) ** 2) / 0.005)
     streams = law.state((1 + inner)[None], ((inner - 0.5)[None], up[None]), torch.full_like(inner, 2.5)[None])
     rolling = FiniteVolume(law, plane, reconstruction=WENO5("Z"), riemann=HLLC())
