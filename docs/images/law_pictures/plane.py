@@ -78,7 +78,7 @@ def patterns() -> Figure:
     phase = RandomField(length=0.08, std=0.5).sample(plane, 1, Rng(1))
     ac = solve(ETDRK4(AllenCahn(0.02**2), Spectral(plane)), {"u": phase}, torch.tensor([0.0, 12.0]), substeps=120)["u"][0, -1]
     map_plot(array(ac, plane, "phase"), axes[0, 1], title="Allen-Cahn at t = 12")
-    spots = CartesianGrid((128, 160), extent=(2.0, 2.5))
+    spots = CartesianGrid((96, 120), extent=(1.5, 1.875))
     seeds = (RandomField(length=0.12).sample(spots, 1, Rng(2)) > 1.2).float()
     start = {"u": 1 - 0.5 * seeds, "v": 0.25 * seeds}
     law = GrayScott(feed=0.036, kill=0.062)
