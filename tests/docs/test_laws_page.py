@@ -32,9 +32,9 @@ def test_the_table_has_a_row_for_every_law(law):
     assert f"| `{law}` " in PAGE, f"docs/laws.md: expected a row for {law}; add one to the table"
 
 
-def test_pictures_and_page_agree(script):
+def test_every_picture_of_the_page_exists_and_can_be_made(script):
     named = set(re.findall(r"\]\(images/(law_\w+\.png)\)", PAGE))
-    assert named == {f"law_{name}.png" for name in script.PICTURES}
+    assert named and named <= {f"law_{name}.png" for name in script.PICTURES}
     for name in named:
         size = (IMAGES / name).stat().st_size
         assert 5_000 < size < 150_000, f"{name}: {size} bytes"
