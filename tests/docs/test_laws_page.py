@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 import physdiff
 from physdiff.pdes.pde import PDE
@@ -43,17 +42,3 @@ def test_every_picture_of_the_page_exists_and_can_be_made(script):
 def test_every_row_names_files_that_exist():
     for module in set(re.findall(r"`(pdes/\w+\.py)`", PAGE)):
         assert (ROOT / "physdiff" / module).is_file(), module
-
-
-def test_pictures_can_be_made(script, tmp_path):
-    flows = importlib.import_module("law_pictures.flows")
-    for made in (flows.turbulence(32, until=0.2), flows.cavity(8, until=0.1, table=tmp_path / "none.csv")):
-        assert isinstance(made, Figure) and all(axes.get_title(loc="left") or axes.get_title() for axes in made.axes[:2])
-    script.main(["--only", "lorenz", "--out", str(tmp_path)])
-    assert (tmp_path / "law_lorenz.png").stat().st_size > 5_000
-
-
-def test_the_slope_of_a_power_law_is_its_exponent(script):
-    flows = importlib.import_module("law_pictures.flows")
-    k = flows.torch.arange(1.0, 40.0, dtype=flows.torch.float64)
-    assert flows.slope_of(k, 7 * k**-3.5, (6.0, 30.0)) == pytest.approx(-3.5, abs=1e-12)
