@@ -26,6 +26,7 @@ from physdiff.base.errors import InputError, UnsupportedOperator
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.operators.operators import Operators, Vector
+from physdiff.operators.polar_filter import PolarFilter
 from physdiff.operators.stencils import TimeDifference, check_field, wrap
 
 __all__ = ["Sphere"]
@@ -42,13 +43,15 @@ class Sphere(Operators):
             spaced or nearly so. On Gaussian rows the Laplacian of zonal wave two is of first order in the
             mean square, by the rows next to the poles.
         dt: Time between frames, for `dt` on fields (..., T, *S).
+        polar_filter: Whether `dealias` truncates zonal waves towards the poles (`PolarFilter`), so that explicit steps may be about as long as the
+            cells at the equator allow. Derivatives do not change.
 
     Raises:
         UnsupportedOperator: If the grid is not a LatLonGrid.
-        InputError: If the grid is too small, or has a pole row without closing in longitude.
+        InputError: If the grid is too small, has a pole row without closing in longitude, or shall be filtered without closing.
     """
 
-    def __init__(self, grid: Grid, dt: float | None = None) -> None:
+    def __init__(self, grid: Grid, dt: float | None = None, *, polar_filter: bool = False) -> None:
         if not isinstance(grid, LatLonGrid):
             raise UnsupportedOperator("grad", "Sphere", f"it needs a LatLonGrid, got {grid.summary()}; use Spectral or FiniteDifference")
         if min(grid.shape) < 4:
@@ -65,6 +68,7 @@ class Sphere(Operators):
         self._curvature = _Differences(self._bands.latitude, 2)
         self._east = None if grid.periodic[1] else (_Differences(longitude, 1), _Differences(longitude, 2))
         self._ring = torch.stack([torch.cos(longitude), torch.sin(longitude)])
+        self._filter = PolarFilter(grid) if polar_filter else None
 
     @property
     def ndim(self) -> int:
@@ -118,6 +122,10 @@ class Sphere(Operators):
             return (meridional + secant**2 * self._along(f[..., [row], :], 2)[..., 0, :]) / square
 
         return self._with_ends(result, one_sided)
+
+    def dealias(self, f: Tensor) -> Tensor:
+        """Zonal waves cut towards the poles with `polar_filter`, else f itself."""
+        return f if self._filter is None else self._filter(check_field(f, self.grid, "Sphere.dealias"))
 
     def _along(self, f: Tensor, derivative: int) -> Tensor:
         """Derivative in longitude, per radian."""
