@@ -2,10 +2,10 @@ r"""Shallow water on the rotating sphere, in vector-invariant form.
 
 $$\partial_t u = (\zeta + f)\,v - \nabla_x\Phi, \qquad \partial_t v = -(\zeta + f)\,u - \nabla_y\Phi, \qquad \partial_t h = -\nabla\cdot(h u),$$
 
-x east and y north, $\zeta = \nabla\cdot(v, -u)$ the vorticity, $f = 2\Omega\sin\phi$, $\Phi = g(h + b) + \tfrac12(u^2 + v^2)$; a drag $-r u$ and a
-viscosity $\nu(\nabla\delta - k\times$-turned gradient of $\zeta)$, which is $\nu$ times the vector Laplacian $\nabla\delta + k\times\nabla\zeta$ with the
-divergence $\delta$ (it slows a rigid rotation at the rate $2\nu/a^2$). No term has the tangent of the latitude, and the metric lives in `Sphere` alone:
-the law is for latitude-longitude grids, not for scattered points, where a gradient knows nothing of the radius.
+x east and y north, $\zeta = \nabla\cdot(v, -u)$ the vorticity, $f = 2\Omega\sin\phi$, $\Phi = g(h + b) + \tfrac12(u^2 + v^2)$; besides a drag
+$-r(u, v)$ and a viscosity $\nu(\nabla\delta + k\times\nabla\zeta)$, the vector Laplacian, with the divergence $\delta$ (it slows a rigid rotation at
+the rate $2\nu/a^2$). No term has the tangent of the latitude, and the metric lives in `Sphere` alone: the law is for latitude-longitude grids, not
+for scattered points (`Autograd`), where a derivative in longitude knows nothing of the radius.
 
 Mass is kept to rounding by `Sphere`'s fluxes. Energy $\tfrac12 h|u|^2 + \tfrac g2 h^2 + g h b$ and potential enstrophy $(\zeta + f)^2/2h$ are kept by
 the law, and by the grid up to its second order. References: Williamson et al., 1992; Arakawa and Lamb, 1977. Flows: pdes/exact_sphere.py.
@@ -43,7 +43,7 @@ class ShallowWaterSphere(PDE):
         rotation_rate: Omega, radians per time; negative turns westward.
         topography: Height b of the ground, a function of (longitude, latitude, t) in radians, in the unit of depth; None for flat ground.
         drag: r, at least zero, per time.
-        viscosity: nu, at least zero, length squared per time.
+        viscosity: nu, at least zero, length squared per time; its term is of first order in the mean square where a flow crosses a pole.
         tilt: Angle in radians by which the axis of rotation is tilted against the poles of the coordinates, towards longitude 180 degrees: to
             send a known flow across the poles. f = 2 Omega (sin lat cos tilt - cos lon cos lat sin tilt).
 

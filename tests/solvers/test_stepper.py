@@ -20,6 +20,14 @@ def test_fields_of_different_units_count_alike():
     assert abs(got - 2) < 1e-5  # rounding of the difference quotient
 
 
+def test_waves_between_fields_in_units_that_do_not_fit():
+    # depth drives velocity a thousand times more than velocity drives depth: +-3i, though one application may multiply by 90
+    u = {name: torch.ones(1, 8, dtype=torch.float64) for name in ("h", "v")}
+    got = spectral_radius(lambda w: {"h": 0.1 * w["v"], "v": -90 * w["h"]}, u)
+    # to within the share of the first field in the noise that the iterations begin with
+    assert 2.9 < got < 3 * 1.5
+
+
 def test_radius_of_a_law_that_does_nothing_is_zero():
     u = {"a": torch.zeros(1, 4, dtype=torch.float64)}
     assert spectral_radius(lambda v: {"a": 0 * v["a"]}, u) == 0
