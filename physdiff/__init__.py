@@ -143,6 +143,7 @@ _DOOR: dict[str, str] = {
     "ReservoirPressure": "physdiff.pdes.reservoir_pressure",
     "NonlinearSchroedinger": "physdiff.pdes.schroedinger",
     "ShallowWater": "physdiff.pdes.shallow_water",
+    "ShallowWaterSphere": "physdiff.pdes.shallow_water_sphere",
     "Steady": "physdiff.pdes.steady",
     "coverage_plot": "physdiff.plots.calibration",
     "rank_histogram_plot": "physdiff.plots.calibration",
@@ -334,6 +335,7 @@ if TYPE_CHECKING:
     from physdiff.pdes.reservoir_pressure import ReservoirPressure as ReservoirPressure
     from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
     from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
+    from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
     from physdiff.pdes.steady import Steady as Steady
     from physdiff.plots.calibration import (
         coverage_plot as coverage_plot,

@@ -41,4 +41,5 @@ class PolarFilter:
     def __call__(self, f: Tensor) -> Tensor:
         """The field without those waves; rows that have none come back bit for bit."""
         amplitudes = torch.fft.rfft(f)
-        return f - torch.fft.irfft(amplitudes * self.cut.to(amplitudes), n=f.shape[-1])
+        removed: Tensor = torch.fft.irfft(amplitudes * self.cut.to(amplitudes), n=f.shape[-1])
+        return f - removed

@@ -52,9 +52,7 @@ def zonal_flow(
     return {"velocity_x": speed * east, "velocity_y": -speed * math.sin(tilt) * torch.sin(longitude), "depth": depth}
 
 
-def rossby_haurwitz(
-    longitude: Tensor, latitude: Tensor, *, wave: int = 4, rate: float = 7.848e-6, depth: float = 8000.0
-) -> dict[str, Tensor]:
+def rossby_haurwitz(longitude: Tensor, latitude: Tensor, *, wave: int = 4, rate: float = 7.848e-6, depth: float = 8000.0) -> dict[str, Tensor]:
     r"""The wave of the stream function $-a^2\omega\sin\phi + a^2 K\cos^R\phi\sin\phi\cos R\lambda$ with $K = \omega$, its depth in balance.
 
     Without divergence it would turn at the rate $(R(3 + R)\omega - 2\Omega)/((1 + R)(2 + R))$ about the axis.

@@ -115,14 +115,12 @@ class ShallowWaterSphere(PDE):
 
     def _read(self, u: Fields, D: Operators) -> tuple[Tensor, Tensor, Tensor]:
         if not isinstance(D, Sphere):
-            raise UnsupportedOperator(
-                "grad", type(D).__name__, "ShallowWaterSphere needs the metric of the sphere; use Sphere on a LatLonGrid, or ShallowWater on the plane"
-            )
+            raise UnsupportedOperator("grad", type(D).__name__, "ShallowWaterSphere needs the metric of the sphere; use Sphere on a LatLonGrid")
         h = u["depth"]
         if bool((h.detach() <= 0).any()):
             raise InputError(
-                f"ShallowWaterSphere: expected a depth above zero everywhere, got {float(h.detach().min()):g}; give the depth itself, not its departure "
-                "from a mean, and lower the ground where it rises out of the water (dry ground is not built)"
+                f"ShallowWaterSphere: expected a depth above zero everywhere, got {float(h.detach().min()):g}; give the depth itself, "
+                "not its departure from a mean, and lower the ground where it rises out of the water (dry ground is not built)"
             )
         return u["velocity_x"], u["velocity_y"], h
 
