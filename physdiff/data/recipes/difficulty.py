@@ -20,9 +20,21 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.fisher_kpp import FisherKPP
+from physdiff.pdes.korteweg_de_vries import KortewegDeVries
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 
-__all__ = ["Coefficients", "Scales", "burgers_of", "coefficients_of", "difficulty_of", "kuramoto_sivashinsky_of", "linear_of"]
+__all__ = [
+    "Coefficients",
+    "Scales",
+    "burgers_of",
+    "coefficients_of",
+    "difficulty_of",
+    "fisher_of",
+    "korteweg_de_vries_of",
+    "kuramoto_sivashinsky_of",
+    "linear_of",
+]
 
 
 @dataclass(frozen=True)
@@ -117,3 +129,21 @@ def kuramoto_sivashinsky_of(growth: float, damping: float, nonlinearity: float, 
     """The law of gamma_2 = -growth, gamma_4 = -damping and delta_2 (the form of the potential)."""
     found = coefficients_of(Coefficients((0.0, 0.0, -growth, 0.0, -damping), (0.0, 0.0, nonlinearity)), scales)
     return KuramotoSivashinsky(found.nonlinear[2], -found.linear[2], -found.linear[4], potential=True)
+
+
+def korteweg_de_vries_of(dispersion: float, convection: float, scales: Scales) -> KortewegDeVries:
+    """The law of gamma_3 = -dispersion and delta_1.
+
+    Raises:
+        InputError: If the scales are not those of a line.
+    """
+    if scales.ndim != 1:
+        raise InputError(f"korteweg_de_vries_of: expected scales of a line (ndim = 1), got ndim = {scales.ndim}")
+    found = coefficients_of(Coefficients((0.0, 0.0, 0.0, -dispersion), (0.0, convection, 0.0)), scales)
+    return KortewegDeVries(found.nonlinear[1], -found.linear[3])
+
+
+def fisher_of(diffusion: float, reaction: float, scales: Scales) -> FisherKPP:
+    """Fisher's law of gamma_2 and of gamma_0 = delta_0 = reaction, so that it grows up to u = 1."""
+    found = coefficients_of(Coefficients((reaction, 0.0, diffusion), (reaction, 0.0, 0.0)), scales)
+    return FisherKPP(found.linear[2], found.linear[0])

@@ -12,8 +12,11 @@ from physdiff.data.recipes.fno_darcy import FNODarcy
 from physdiff.data.recipes.fno_navier_stokes import FNONavierStokes
 from physdiff.data.recipes.pdebench_advection import PDEBenchAdvection
 from physdiff.data.recipes.pdebench_burgers import PDEBenchBurgers
+from physdiff.data.recipes.pdebench_compressible import PDEBenchCompressible
 from physdiff.data.recipes.pdebench_diffusion_reaction import PDEBenchDiffusionReaction
+from physdiff.data.recipes.pdebench_diffusion_sorption import PDEBenchDiffusionSorption
 from physdiff.data.recipes.pdebench_reaction_diffusion import PDEBenchReactionDiffusion
+from physdiff.data.recipes.pdebench_shallow_water import PDEBenchShallowWater
 from physdiff.data.recipes.recipe import DataRecipe
 from physdiff.data.recipes.sda_kolmogorov import SDAKolmogorov
 from physdiff.data.recipes.wdno_burgers import WDNOBurgers
@@ -30,8 +33,12 @@ RECIPES: dict[str, DataRecipe] = {
     "fno_navier_stokes_1e-5": FNONavierStokes(viscosity=1e-5, horizon=20.0),
     "pdebench_advection": PDEBenchAdvection(),
     "pdebench_burgers": PDEBenchBurgers(),
+    "pdebench_compressible": PDEBenchCompressible(),
+    "pdebench_compressible_shock": PDEBenchCompressible("shock", 0.0, 0.0, horizon=0.4, interval=0.005),
     "pdebench_diffusion_reaction": PDEBenchDiffusionReaction(),
+    "pdebench_diffusion_sorption": PDEBenchDiffusionSorption(),
     "pdebench_reaction_diffusion": PDEBenchReactionDiffusion(),
+    "pdebench_shallow_water": PDEBenchShallowWater(),
     "sda_kolmogorov": SDAKolmogorov(),
     "wdno_burgers": WDNOBurgers(),
     "wdno_burgers_super": WDNOBurgers(resolution=1920, intervals=1280),

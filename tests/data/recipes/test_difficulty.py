@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from physdiff.base.errors import InputError
-from physdiff.data.recipes.difficulty import Coefficients, Scales, burgers_of, coefficients_of, difficulty_of, kuramoto_sivashinsky_of, linear_of
+from physdiff.data.recipes.difficulty import (
+    Coefficients,
+    Scales,
+    burgers_of,
+    coefficients_of,
+    difficulty_of,
+    fisher_of,
+    korteweg_de_vries_of,
+    kuramoto_sivashinsky_of,
+    linear_of,
+)
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 
@@ -47,6 +57,22 @@ def test_laws():
     law = kuramoto_sivashinsky_of(1.2, 15.0, 1.0, scales=Scales(160))
     assert law.growth == pytest.approx(1.2 / (2 * 160**2)) and law.damping == pytest.approx(15.0 / (8 * 160**4)) and law.potential
     assert law.nonlinearity == pytest.approx(1 / 160**2)
+
+
+def test_waves_and_growth():
+    """Right-hand sides typed anew, gamma_3 = a_3 dt N^3 4 D / L^3, gamma_0 = a_0 dt."""
+    scales = Scales(32, extent=2.0, dt=0.5, largest=1.5)
+    D = Spectral(CartesianGrid(32, 2.0), dealias=False)
+    u = torch.sin(torch.pi * D.coordinates[0][None])
+    slope, third = torch.pi * torch.cos(torch.pi * D.coordinates[0][None]), -(torch.pi**3) * torch.cos(torch.pi * D.coordinates[0][None])
+    a3, b1 = -14.0 * 8 / (0.5 * 32**3 * 4), -2.0 * 2 / (0.5 * 1.5 * 32)
+    rate = korteweg_de_vries_of(14.0, -2.0, scales).rhs({"u": u}, D, 0.0)["u"]
+    torch.testing.assert_close(rate, a3 * third - b1 * u * slope, atol=1e-10, rtol=0)
+    a2 = 0.2 * 4 / (0.5 * 32**2 * 2)
+    rate = fisher_of(0.2, 0.02, scales).rhs({"u": u}, D, 0.0)["u"]
+    torch.testing.assert_close(rate, -a2 * torch.pi**2 * u + 0.04 * u - 0.04 * u**2, atol=1e-10, rtol=0)
+    with pytest.raises(InputError, match="scales of a line"):
+        korteweg_de_vries_of(14.0, -2.0, Scales(8, 2))
 
 
 def test_what_makes_no_sense():
