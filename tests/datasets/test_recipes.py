@@ -23,7 +23,7 @@ SMALL = {
     "pdebench_diffusion_reaction": {"resolution": 6, "horizon": 0.1, "step": 0.05},
     "pdebench_diffusion_sorption": {"resolution": 8, "horizon": 10.0},
     "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},
-    "pdebench_shallow_water": {"resolution": 16, "horizon": 0.02},
+    "pdebench_shallow_water": {"resolution": 64, "horizon": 0.01},
     "sda_kolmogorov": {"solved": 32, "resolution": 16, "frames": 2, "dropped": 1, "step": 0.1},
     "wdno_burgers": {"resolution": 16, "intervals": 2, "horizon": 0.1, "step": 0.01},
 }
