@@ -150,6 +150,10 @@ class FiniteVolume(Stepper):
             crossing += spectral_radius(lambda v: self._rest(law, v, t), {n: u[n] for n in law.fields}) / self.tableau.reach()[0]
         return 1 / crossing if crossing > 0 else math.inf
 
+    def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
+        """1.25 times the limit, where even first-order upwinding under SSPRK3 grows; see Stepper.unstable_beyond."""
+        return 1.25 * self.limit(u, t)
+
     def _entering(self, law: PDE, u: Fields, t: float, direction: int) -> float:
         """Largest speed along a direction with the states outside, which may be faster than all inside."""
         depth = self.reconstruction.reach + 1

@@ -244,3 +244,12 @@ def test_it_agrees_with_spectral_derivatives_on_a_smooth_flow():
         errors.append(max(float((got[n] - wanted[n]).abs().mean() / wanted[n].abs().mean()) for n in law.fields))
     print(errors)
     assert errors[0] < 0.15 and math.log2(errors[0] / errors[1]) > 1.5  # limiting at crests costs some of order 2
+
+
+def test_steps_across_more_than_a_cell_are_refused_in_words():
+    grid = CartesianGrid(40, periodic=True)
+    stepper = FiniteVolume(Burgers(0.0), grid)
+    start = {"u": 1 + 0.5 * torch.sin(2 * math.pi * grid.coordinates()[0])[None]}
+    with pytest.raises(InputError, match="substeps=38"):
+        solve(stepper, start, torch.tensor([0.0, 0.5], dtype=torch.float64), substeps=10)
+    solve(stepper, start, torch.tensor([0.0, 0.1], dtype=torch.float64), substeps=8)
