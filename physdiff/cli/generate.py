@@ -12,6 +12,7 @@ from physdiff.cli.threads import threads_for
 from physdiff.data.generate import generate as generate_data
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
+from physdiff.pdes.adsorption import AdvectionAdsorption
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.allen_cahn import AllenCahn
 from physdiff.pdes.burgers import Burgers, VectorBurgers
@@ -30,6 +31,7 @@ from physdiff.solvers.initial import RandomField
 __all__ = ["LAWS", "Frames", "generate"]
 
 LAWS = (
+    AdvectionAdsorption,
     AdvectionDiffusion,
     AllenCahn,
     Burgers,

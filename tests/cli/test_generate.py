@@ -34,6 +34,9 @@ def test_planes_and_other_laws(tmp_path):
     assert open_dataset(tmp_path / "a" / "ns.nc")["vorticity"].shape == (2, 3, 12, 16)
     words = "--pde AdvectionDiffusion --pde.diffusivity 0.1 --pde.velocity [1.0,0.5] --grid.shape [12,16] --initial.length 0.3 --frames.count 3"
     works("generate", words, "--out", tmp_path / "ad.nc")
+    words = "--pde AdvectionAdsorption --pde.velocity [1.0] --pde.adsorption 2.0 --pde.desorption 1.0 --grid.shape 16 --samples 1 --frames.count 3"
+    works("generate", words, "--out", tmp_path / "aa.nc")
+    assert list(open_dataset(tmp_path / "aa.nc")) == ["c", "q"]
     assert open_dataset(tmp_path / "ad.nc")["c"].shape == (16, 3, 12, 16)
 
 
