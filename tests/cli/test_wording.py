@@ -15,7 +15,7 @@ FORECAST = "--prior a --initial b --lead 2 --out OUT"
 CASES = [
     ("generate", "--out OUT", "expected --pde and --grid, got none of them; --help tells all options"),
     ("generate", "--pde Burgers --grid.shape 16 --out OUT", "expected --pde.viscosity, got none; --help tells all options"),
-    ("generate", "--pde Burger --grid.shape 16 --out OUT", "--pde: expected one of AdvectionDiffusion, "),
+    ("generate", "--pde Burger --grid.shape 16 --out OUT", "--pde: expected one of AdvectionAdsorption, AdvectionDiffusion, "),
     ("generate", "--pde Burger --grid.shape 16 --out OUT", ", got 'Burger'; did you mean Burgers?"),
     ("generate", "--pde VectorBurger --grid.shape 16 --out OUT", ", got 'VectorBurger'; did you mean VectorBurgers?"),
     (
