@@ -3,12 +3,13 @@
 #   make test        the suite without the slow tests          make test-all    everything
 #   make lint types  ruff; mypy                                make bench docs  benchmarks; the documentation pages
 # Variables: VENV (where the environment lives), PYTHON (which interpreter makes it), CONSTRAINTS (which pins),
-# PYTEST_ARGS (more words for pytest).
+# WORKERS (processes of the test suite, one thread each), PYTEST_ARGS (more words for pytest).
 
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 PYTEST_ARGS ?=
+WORKERS ?= 2
 INTERPRETERS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 
 RUN := $(VENV)/bin/python
@@ -29,10 +30,10 @@ demo: $(STAMP)
 	$(VENV)/bin/physdiff demo --out demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 test-all: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .

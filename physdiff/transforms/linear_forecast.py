@@ -44,10 +44,11 @@ class LinearForecast(Saved, nn.Module):
         self.projection: Tensor
         self.regression: Tensor
         self.damping: Tensor
-        self.register_buffer("patterns", patterns, persistent=False)
-        self.register_buffer("projection", projection, persistent=False)
-        self.register_buffer("regression", regression, persistent=False)
-        self.register_buffer("damping", damping, persistent=False)
+        # a matrix read from a file is contiguous; one that is not takes another path through the BLAS and differs in the last bit
+        self.register_buffer("patterns", patterns.contiguous(), persistent=False)
+        self.register_buffer("projection", projection.contiguous(), persistent=False)
+        self.register_buffer("regression", regression.contiguous(), persistent=False)
+        self.register_buffer("damping", damping.contiguous(), persistent=False)
 
     @property
     def horizon(self) -> int:

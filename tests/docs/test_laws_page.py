@@ -1,4 +1,4 @@
-"""docs/laws.md names every law and every picture, and the script that makes the pictures runs."""
+"""docs/laws.md names every law and every picture, and each picture has its function in the script."""
 
 import importlib
 import re

@@ -126,6 +126,6 @@ def convection(cells: int = 32, *, until: float = 24.0) -> Figure:
         axes[0, 1].plot(times, values, color=LINES[k], linestyle=("-", "--")[k], label=name)
     axes[0, 1].legend(frameon=False, fontsize=SMALL)
     late = (times > until * 2 / 3)
-    tidy(axes[0, 1], x="time", y="Nusselt number", title=f"heat through the plates; at the end {float(through[0][late].mean()):.2f}, "
+    tidy(axes[0, 1], x="time", y="Nusselt number", title=f"heat through the plates; mean of the last third {float(through[0][late].mean()):.2f}, "
          f"{float(through[1][late].mean()):.2f}")
     return figure_of(axes)

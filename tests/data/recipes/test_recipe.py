@@ -18,8 +18,11 @@ SMALL = {
     "fno_navier_stokes": {"solved": 16, "resolution": 8, "horizon": 0.2, "interval": 0.1, "step": 0.05},
     "pdebench_advection": {"resolution": 32, "horizon": 0.1, "interval": 0.05},
     "pdebench_burgers": {"resolution": 32, "refine": 2, "horizon": 0.02, "nu": 0.1},
+    "pdebench_compressible": {"resolution": 16, "horizon": 0.02},
     "pdebench_diffusion_reaction": {"resolution": 8, "horizon": 0.1},
+    "pdebench_diffusion_sorption": {"resolution": 8, "horizon": 10.0},
     "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},
+    "pdebench_shallow_water": {"resolution": 64, "horizon": 0.01},
     "sda_kolmogorov": {"solved": 16, "resolution": 8, "frames": 2, "dropped": 1, "step": 0.05},
     "wdno_burgers": {"resolution": 32, "horizon": 0.1, "intervals": 2, "step": 0.01},
 }
