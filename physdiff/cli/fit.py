@@ -95,7 +95,16 @@ def train_prior(
     max_steps = training.max_steps
     if training.seconds is not None:
         max_steps = _planned_steps(module, data, training, folder if resume else None)
-    fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every, resume=resume)
+    fit_module(
+        module,
+        data,
+        max_epochs=max_epochs,
+        max_steps=max_steps,
+        out=folder,
+        save_every=training.save_every,
+        resume=resume,
+        precision=training.precision,
+    )
     return prior.eval()
 
 
@@ -132,7 +141,7 @@ def _planned_steps(module: DiffusionModule, data: TrajectoryDataModule, training
         print(f"training {steps} steps as planned before; going on from the last checkpoint")
         return steps
     assert training.seconds is not None
-    steps, each = steps_for(module, data, seconds=training.seconds, floor=training.floor)
+    steps, each = steps_for(module, data, seconds=training.seconds, floor=training.floor, precision=training.precision)
     print(f"training {steps} steps of about {each:.3f} s: {steps * each:.0f} s (budget {training.seconds:g} s, at least {training.floor} steps)")
     if plan is not None:
         plan.parent.mkdir(parents=True, exist_ok=True)

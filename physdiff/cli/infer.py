@@ -15,6 +15,7 @@ import xarray as xr
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
+from physdiff.cli.device import best_device
 from physdiff.cli.evaluate import standard_scores
 from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
@@ -88,7 +89,7 @@ def infer(
         check_positive(each, "std")
     for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
         check_at_least(value, least, what)
-    model = DiffusionPrior.load(prior)
+    model = DiffusionPrior.load(prior).to(best_device())
     readings = read_readings(sensors, model.spec)
     noise = noise_of(std, readings, model.spec)
     start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 
@@ -58,6 +59,7 @@ class Training:
         input_noise: Noise added to what the network is told, in standard deviations; forgives errors of roll-outs.
         roll: Periodic axes along which windows are shifted at random (only where the law does not depend on the place).
         save_every: Steps between checkpoints.
+        precision: Arithmetic of the network: ``bf16-mixed`` on an accelerator that has it; the weights stay in float32.
         seed: Seed of everything random.
     """
 
@@ -70,6 +72,7 @@ class Training:
     input_noise: float = 0.05
     roll: str | list[str] | None = None
     save_every: int = 100
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: int = 0
 
     def __post_init__(self) -> None:

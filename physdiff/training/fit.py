@@ -37,6 +37,7 @@ def fit(
     resume: bool = True,
     save_every: int = 50,
     progress: bool | None = None,
+    **trainer: Any,  # noqa: ANN401 - Lightning's
 ) -> pl.LightningModule:
     """Train a module on data.
 
@@ -49,6 +50,7 @@ def fit(
         resume: Go on from ``out/last.ckpt`` if it is there; exact (same weights as an uninterrupted run on the same machine, float32).
         save_every: Steps between checkpoints.
         progress: Show a progress bar; default: if the standard error is a terminal.
+        **trainer: More options of Lightning's Trainer, as ``precision="bf16-mixed"`` or ``devices=2, strategy="ddp"``.
 
     Returns:
         The module, trained, in evaluation mode.
@@ -59,6 +61,9 @@ def fit(
     """
     if (max_epochs is not None and max_epochs < 1) or (max_steps is not None and max_steps < 1) or save_every < 1:
         raise InputError(f"fit: expected positive max_epochs, max_steps and save_every, got {max_epochs}, {max_steps}, {save_every}")
+    own = sorted({"callbacks", "logger", "enable_checkpointing", "default_root_dir"} & trainer.keys())
+    if own:
+        raise InputError(f"fit: it sets {', '.join(own)} itself; for another choice take lightning's Trainer, which fits the module as it is")
     folder = None if out is None else Path(out)
     callbacks: list[pl.Callback] = [StepProgress()] if (sys.stderr.isatty() if progress is None else progress) else []
     checkpoint = None
@@ -72,28 +77,25 @@ def fit(
         max_epochs = 50 if max_steps is None else -1
     module.train()
     with _quiet():
-        trainer = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder)
-        trainer.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
+        runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
+        runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
     module.eval()
     return module
 
 
 def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, root: Path | None = None, **options: Any) -> pl.Trainer:  # noqa: ANN401
-    return pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        gradient_clip_val=1.0,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=any(isinstance(c, LastCheckpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=None if root is None else str(root),
-        **options,
-    )
+    settings: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": 1,
+        "gradient_clip_val": 1.0,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(c, LastCheckpoint) for c in callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": None if root is None else str(root),
+    }
+    return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})
 
 
 @contextmanager
@@ -130,7 +132,9 @@ def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
         raise DataError(f"{path}: expected a checkpoint of this model, but {wrong[0]} is {there} there and {here} here; {remedy}")
 
 
-def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, seconds: float, floor: int = 600) -> tuple[int, float]:
+def steps_for(
+    module: pl.LightningModule, data: pl.LightningDataModule, *, seconds: float, floor: int = 600, **trainer: Any  # noqa: ANN401 - Lightning's
+) -> tuple[int, float]:
     """Number of training steps that fit into a time budget, from a few timed steps whose effect is taken back.
 
     Args:
@@ -138,6 +142,7 @@ def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, secon
         data: Its data.
         seconds: Budget of wall-clock time.
         floor: Least number of steps, whatever they cost.
+        **trainer: As in `fit`.
 
     Returns:
         Steps, and seconds per step.
@@ -151,7 +156,7 @@ def steps_for(module: pl.LightningModule, data: pl.LightningDataModule, *, secon
     clock = _Clock()
     module.train()
     with _quiet():
-        _trainer([clock], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0).fit(module, data)
+        _trainer([clock], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0, **trainer).fit(module, data)
     module.load_state_dict(before)
     # the first steps pay for memory and thread pools
     each = sorted(b - a for a, b in zip(clock.times[1:], clock.times[2:], strict=False))[_TIMED // 2]

@@ -167,3 +167,12 @@ def test_any_module_and_any_data() -> None:
     module = fit(Line(), Points(), max_epochs=40)
     assert module.layer.weight.item() == pytest.approx(2, abs=0.05)
     assert steps_for(Line(), Points(), seconds=1.0, floor=1)[0] > 1
+
+
+def test_options_of_the_trainer_are_passed_on_and_its_own_are_refused() -> None:
+    module, data = problem()
+    fit(module, data, max_steps=2, precision="bf16-mixed")
+    assert module.trainer.precision == "bf16-mixed"
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+    with pytest.raises(InputError, match="fit: it sets logger itself"):
+        fit(module, data, max_steps=2, logger=True)

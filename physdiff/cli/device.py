@@ -1,0 +1,12 @@
+"""Where the command computes: on the accelerator that torch sees, else on the CPU (``CUDA_VISIBLE_DEVICES=`` hides it)."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["best_device"]
+
+
+def best_device() -> torch.device:
+    """The first CUDA device if there is one, else the CPU. Noise is drawn on the CPU: results agree to rounding."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,0 +1,12 @@
+"""Where the command computes."""
+
+import torch
+
+from physdiff.cli.device import best_device
+
+
+def test_it_is_the_accelerator_if_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert best_device() == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert best_device() == torch.device("cuda", 0)
