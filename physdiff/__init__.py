@@ -124,12 +124,14 @@ _NAMES: dict[str, str] = {
     "solvers.initial": "InitialField RandomField",
     "solvers.newton": "Newton",
     "solvers.projection": "ProjectedRungeKutta",
+    "solvers.random_state": "RandomState",
     "solvers.reconstruction": "MUSCL PiecewiseConstant WENO5",
     "solvers.riemann": "Godunov HLL HLLC Rusanov",
     "solvers.runge_kutta": "EmbeddedPair EmbeddedRungeKutta RungeKutta Tableau",
     "solvers.semi_lagrangian": "SemiLagrangian",
     "solvers.solve": "solve",
     "solvers.stepper": "Stepper",
+    "solvers.stepper_for": "stepper_for",
     "solvers.two_point_flux": "TwoPointFlux",
     "solvers.weak_residual": "weak_residual",
     "training.datamodule": "TrajectoryDataModule",
@@ -289,6 +291,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
     from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
+    from physdiff.solvers.random_state import RandomState as RandomState
     from physdiff.solvers.reconstruction import MUSCL as MUSCL, WENO5 as WENO5, PiecewiseConstant as PiecewiseConstant
     from physdiff.solvers.riemann import HLL as HLL, HLLC as HLLC, Godunov as Godunov, Rusanov as Rusanov
     from physdiff.solvers.runge_kutta import (
@@ -300,6 +303,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
     from physdiff.solvers.solve import solve as solve
     from physdiff.solvers.stepper import Stepper as Stepper
+    from physdiff.solvers.stepper_for import stepper_for as stepper_for
     from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
     from physdiff.solvers.weak_residual import weak_residual as weak_residual
     from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule

@@ -23,6 +23,7 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.initial import InitialField, initial_fields
+from physdiff.solvers.random_state import RandomState
 from physdiff.solvers.solve import solve
 from physdiff.solvers.stepper import Stepper
 
@@ -49,7 +50,7 @@ class MarchOptions(TypedDict, total=False):
 
 def generate(
     stepper: Stepper,
-    initial: InitialField | Mapping[str, InitialField],
+    initial: InitialField | Mapping[str, InitialField] | RandomState,
     times: Tensor | Sequence[float],
     *,
     samples: int,
@@ -63,7 +64,7 @@ def generate(
 
     Args:
         stepper: The solver, built from the law and the operators of a grid.
-        initial: One random field for all fields of the law, or one per name.
+        initial: One random field for all fields of the law, or one per name; or a `RandomState`, which any law makes its fields of.
         times: At least two uniform times in the law's unit; a float64 tensor computes in float64, anything else in float32.
         samples: Number of trajectories.
         rng: Source of randomness.
@@ -89,7 +90,7 @@ def generate(
     grid = _grid(stepper)
 
     def batch(start: int, count: int, tick: Tick) -> Mapping[str, Tensor]:
-        return marched(stepper, initial_fields(initial, pde.fields, grid, n=count, rng=rng, start=start, like=like), moments, tick=tick, **options)
+        return marched(stepper, _drawn(stepper, initial, range(start, start + count), rng, like=like), moments, tick=tick, **options)
 
     spec = FieldSpec(pde.fields, ("1",) * len(pde.fields), grid, float(moments[1] - moments[0]), frames=moments.numel(), time_unit="1")
     attrs = {"title": f"{type(pde).__name__} trajectories", "source": f"physdiff generate, {_law(pde)}"}
@@ -106,6 +107,16 @@ def generate(
     # a law with one parameter per sample is solved for all samples together
     size = max(samples, 1) if pde.batch > 1 else batch_size
     return make(Run(spec, moments, batch, settings, attrs, like.dtype), samples, min(size, max(samples, 1)), out=None if out is None else Path(out))
+
+
+def _drawn(
+    stepper: Stepper, initial: InitialField | Mapping[str, InitialField] | RandomState, indices: range, rng: Rng, *, like: Tensor
+) -> dict[str, Tensor]:
+    """The law's fields to begin with, of the samples with these indices."""
+    law, grid = stepper.pde, _grid(stepper)
+    if isinstance(initial, RandomState):
+        return initial.sample(law, stepper.operators, grid=grid, indices=indices, rng=rng, like=like)
+    return initial_fields(initial, law.fields, grid, n=len(indices), rng=rng, start=indices.start, like=like)
 
 
 def marched(stepper: Stepper, fields: Mapping[str, Tensor], moments: Tensor, *, tick: Tick, **options: Unpack[MarchOptions]) -> dict[str, Tensor]:

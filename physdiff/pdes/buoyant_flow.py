@@ -75,6 +75,16 @@ class BuoyantFlow(PDE):
         """Name of the upward component of the velocity."""
         return f"velocity_{self.up or 'xyz'[self.ndim - 1]}"
 
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A slow flow that a buoyancy of one is about to drive."""
+        return {**dict.fromkeys(velocity_names(self.ndim), (0.0, 0.1)), "buoyancy": (0.0, 1.0)}
+
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """The part of the velocity that has no divergence, and the scalar; see IncompressibleFlow.initial."""
+        names = velocity_names(self.ndim)
+        return {**dict(zip(names, D.project(tuple(w[name] for name in names)), strict=True)), "buoyancy": w["buoyancy"]}
+
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Viscosity and diffusion."""
         moved = {name: self.viscosity * D.lap(u[name]) for name in velocity_names(self.ndim)}

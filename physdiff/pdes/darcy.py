@@ -12,6 +12,7 @@ $\int a|\nabla p|^2 = \int f p$. Reference: Darcy, Les fontaines publiques de la
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,10 +44,16 @@ class Darcy(PDE):
     source: Coefficient = 1.0
 
     fields: ClassVar[tuple[str, ...]] = ("permeability",)
+    positive: ClassVar[tuple[str, ...]] = ("permeability",)
     diagnostics: ClassVar[tuple[str, ...]] = ("pressure",)
 
     def __post_init__(self) -> None:
         check_parameter(self.source, "Darcy source")
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A medium through which something flows everywhere."""
+        return {"permeability": (1.0, 0.5)}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Zero: the medium stays as it is."""

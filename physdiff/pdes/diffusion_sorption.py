@@ -51,6 +51,7 @@ class DiffusionSorption(PDE):
     exponent: float = 0.874
 
     fields: ClassVar[tuple[str, ...]] = ("u",)
+    positive: ClassVar[tuple[str, ...]] = ("u",)
 
     def __post_init__(self) -> None:
         for name, sign in (("diffusivity", -1), ("porosity", 1), ("density", -1), ("coefficient", -1)):
@@ -64,6 +65,11 @@ class DiffusionSorption(PDE):
     def _uptake(self) -> Parameter:
         """What is bound for one unit of u^n dissolved."""
         return (1 - self.porosity) / self.porosity * self.density * self.coefficient
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A solution, half as strong as the one that PDEBench lets in."""
+        return {"u": (0.5, 0.2)}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Diffusion, slowed by the retardation."""

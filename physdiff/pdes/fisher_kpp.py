@@ -43,10 +43,16 @@ class FisherKPP(PDE):
     rate: Parameter = 1.0
 
     fields: ClassVar[tuple[str, ...]] = ("u",)
+    positive: ClassVar[tuple[str, ...]] = ("u",)
 
     def __post_init__(self) -> None:
         check_parameter(self.diffusivity, "FisherKPP diffusivity", sign=-1)
         check_parameter(self.rate, "FisherKPP rate", sign=-1)
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A share that still grows."""
+        return {"u": (0.3, 0.2)}
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Diffusion. Growth is left to the rest, or waves that are cut from it would grow unchecked."""

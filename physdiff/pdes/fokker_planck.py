@@ -13,6 +13,7 @@ $-D\int p\,|\nabla\ln(p/p_\infty)|^2$. References: Fokker, 1914; Planck, 1917; R
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,6 +55,7 @@ class FokkerPlanck(PDE):
     source: Callable[..., Tensor] | None = None
 
     fields: ClassVar[tuple[str, ...]] = ("density",)
+    positive: ClassVar[tuple[str, ...]] = ("density",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.drift, tuple) or not 1 <= len(self.drift) <= 3:
@@ -74,6 +76,23 @@ class FokkerPlanck(PDE):
     def diffusions(self) -> tuple[Coefficient, ...]:
         """D along x, y, z."""
         return self.diffusion if isinstance(self.diffusion, tuple) else (self.diffusion,) * len(self.drift)
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A density before it is made one of probability."""
+        return {"density": (1.0, 0.5)}
+
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """The density, scaled to an integral of one.
+
+        Raises:
+            InputError: If it is below zero somewhere.
+        """
+        p = w["density"]
+        if bool((p < 0).any()):
+            raise InputError(f"FokkerPlanck: expected a density of at least zero, got {float(p.min()):g}; draw it with positive=True")
+        volume = math.prod(getattr(grid, "extent", (1.0,)))
+        return {"density": p / (space_mean(p, grid) * volume).reshape(-1, *([1] * grid.ndim))}
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Diffusion along the directions whose coefficient is constant."""

@@ -101,6 +101,15 @@ class IdealGas(PDE, ABC):
         """Density, momentum and energy."""
         return self._conserved(w)
 
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """Density, velocity and pressure of a gas that flows at a quarter of its speed of sound."""
+        return {"density": (1.0, 0.2), **{f"velocity_{x}": (0.0, 0.3) for x in "xyz"[: self.ndim]}, "pressure": (1.0, 0.2)}
+
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """Density, momentum and energy; see `state` for what is refused."""
+        return self.state(w["density"], [w[f"velocity_{x}"] for x in "xyz"[: self.ndim]], w["pressure"])
+
     def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
         """Transport of mass, momentum and energy, and the pressure."""
         if D.ndim != self.ndim:

@@ -66,6 +66,14 @@ class IncompressibleFlow(PDE):
         """velocity_x, velocity_y, and in space velocity_z."""
         return velocity_names(self.ndim)
 
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """The part of a velocity that has no divergence.
+
+        Raises:
+            UnsupportedOperator: If the operators cannot solve Poisson's equation.
+        """
+        return dict(zip(self.fields, D.project(tuple(w[name] for name in self.fields)), strict=True))
+
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Viscosity."""
         return {name: self.viscosity * D.lap(u[name]) for name in self.fields}

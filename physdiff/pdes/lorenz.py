@@ -51,6 +51,11 @@ class Lorenz96(PDE):
     def __post_init__(self) -> None:
         check_parameter(self.forcing, "Lorenz96 forcing")
 
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """On the attractor for F = 8."""
+        return {"state": (2.3, 3.6)}
+
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """Advection, damping and forcing."""
         x = u["state"]
@@ -95,6 +100,11 @@ class Lorenz63(PDE):
         check_parameter(self.prandtl, "Lorenz63 prandtl", sign=1)
         check_parameter(self.rayleigh, "Lorenz63 rayleigh", sign=-1)
         check_parameter(self.aspect, "Lorenz63 aspect", sign=1)
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """On the attractor of Lorenz's parameters."""
+        return {"motion": (0.0, 8.0), "contrast": (0.0, 9.0), "distortion": (23.5, 8.6)}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """All of it."""

@@ -43,6 +43,7 @@ class MassAction(PDE):
     parts: int = 2
 
     fields: ClassVar[tuple[str, ...]] = ("a", "b")
+    positive: ClassVar[tuple[str, ...]] = ("a", "b")
 
     def __post_init__(self) -> None:
         if not isinstance(self.diffusivity, tuple) or len(self.diffusivity) != 2:
@@ -52,6 +53,11 @@ class MassAction(PDE):
         check_parameter(self.rate, "MassAction rate", sign=-1)
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
             raise InputError(f"MassAction parts: expected a whole number from 1 on, got {self.parts!r}")
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """Both at hand."""
+        return {"a": (1.0, 0.3), "b": (1.0, 0.3)}
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Diffusion."""

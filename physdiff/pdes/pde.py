@@ -110,6 +110,18 @@ class PDE(Saved, ABC):
         """The fields that belong to primitive variables: the inverse of `primitive`; default identity."""
         return {name: w[name] for name in self.fields}
 
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """What a random initial state is drawn in, by name, with its mean and standard deviation; default the fields, with 0 and 1.
+
+        Those of `positive` are drawn above zero. `initial` makes the fields of them.
+        """
+        return dict.fromkeys(self.fields, (0.0, 1.0))
+
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """Fields to begin with, of variables with the names of `usual`, (B, *S); default the fields themselves."""
+        return {name: w[name] for name in self.fields}
+
     def diagnose(self, u: Fields, D: Operators) -> Fields:
         """`u` with the diagnostics filled in, where the grid allows it; default identity."""
         return u

@@ -122,10 +122,16 @@ class PorousMedium(PDE):
     conductivity: Conductivity
 
     fields: ClassVar[tuple[str, ...]] = ("u",)
+    positive: ClassVar[tuple[str, ...]] = ("u",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.conductivity, Conductivity):
             raise InputError(f"PorousMedium conductivity: expected a Conductivity such as PowerConductivity(exponent=2.0), got {self.conductivity!r}")
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """A moist ground."""
+        return {"u": (1.0, 0.4)}
 
     def nonstiff(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The Laplacian of Kirchhoff's integral."""

@@ -52,11 +52,17 @@ class GrayScott(PDE):
     kill: Parameter = 0.06
 
     fields: ClassVar[tuple[str, ...]] = ("u", "v")
+    positive: ClassVar[tuple[str, ...]] = ("u", "v")
 
     def __post_init__(self) -> None:
         _check_pair(self.diffusivity, "GrayScott diffusivity")
         check_parameter(self.feed, "GrayScott feed", sign=-1)
         check_parameter(self.kill, "GrayScott kill", sign=-1)
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """Food with eaters all over."""
+        return {"u": (0.6, 0.2), "v": (0.25, 0.1)}
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Diffusion, and what is washed out or dies."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
@@ -73,3 +74,9 @@ class ReservoirPressure(PDE):
         law, p = self.bound(u["pressure"].ndim - 1, like=u["pressure"]), u["pressure"]
         weight = grid.coordinates()[0].to(p) if self.radial else 1.0
         return {"volume": space_mean(law.storage * p * weight, grid)}
+
+    def expected_rates(self, u: Fields, D: Operators, t: float | Tensor, *, grid: Grid) -> Mapping[str, Tensor]:
+        """Volume <f>, likewise weighted, in a reservoir that nothing leaves."""
+        law, p = self.bound(u["pressure"].ndim - 1, like=u["pressure"]), u["pressure"]
+        weight = D.coordinates_as(p)[0] if self.radial else 1.0
+        return {"volume": space_mean(torch.zeros_like(p) + value_of(law.source, D, t, like=p) * weight, grid)}

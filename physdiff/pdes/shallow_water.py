@@ -103,6 +103,22 @@ class ShallowWater(PDE):
         depth = w["depth"] if self.bathymetry is None else w["surface"] - self._ground(D, t, w["surface"])
         return {"depth": depth, **{f"momentum_{x}": depth * w[f"velocity_{x}"] for x in "xy"[: self.ndim]}}
 
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """Depth and velocity of waves on water a unit deep."""
+        return {"depth": (1.0, 0.1), **{f"velocity_{x}": (0.0, 0.3) for x in "xy"[: self.ndim]}}
+
+    def initial(self, w: Fields, D: Operators, *, grid: Grid) -> Fields:
+        """Depth and momentum.
+
+        Raises:
+            InputError: If a depth is below zero.
+        """
+        depth = w["depth"]
+        if bool((depth < 0).any()):
+            raise InputError(f"ShallowWater: expected depths of at least zero, got {float(depth.min()):g}; draw them with positive=True")
+        return {"depth": depth, **{f"momentum_{x}": depth * w[f"velocity_{x}"] for x in "xy"[: self.ndim]}}
+
     def flux(self, u: Fields, D: Operators, t: float | Tensor) -> Mapping[str, Vector]:
         """Transport of water and momentum, and the pressure."""
         if D.ndim != self.ndim:

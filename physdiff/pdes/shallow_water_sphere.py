@@ -60,6 +60,7 @@ class ShallowWaterSphere(PDE):
     tilt: float = 0.0
 
     fields: ClassVar[tuple[str, ...]] = ("velocity_x", "velocity_y", "depth")
+    positive: ClassVar[tuple[str, ...]] = ("depth",)
 
     def __post_init__(self) -> None:
         for name, sign in (("gravity", 1), ("rotation_rate", 0), ("drag", -1), ("viscosity", -1), ("tilt", 0)):
@@ -71,6 +72,11 @@ class ShallowWaterSphere(PDE):
             raise InputError(
                 f"ShallowWaterSphere topography: expected a function of (longitude, latitude, t) or None for flat ground, got {self.topography!r}"
             )
+
+    @property
+    def usual(self) -> Mapping[str, tuple[float, float]]:
+        """Winds and depths (metres, seconds) of a layer as thick as the lower atmosphere."""
+        return {"velocity_x": (0.0, 10.0), "velocity_y": (0.0, 10.0), "depth": (8000.0, 100.0)}
 
     def stiff(self, u: Fields, D: Operators) -> Fields:
         """Drag."""

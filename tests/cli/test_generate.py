@@ -49,7 +49,7 @@ def test_planes_and_other_laws(tmp_path):
         ("--frames.spin_up -1", "frames.spin_up: expected a non-negative finite number, got -1.0"),
         ("--frames.substeps 0", "frames.substeps: expected a whole number, at least 1, got 0"),
         ("--seed -1", "expected a seed that is an integer >= 0, got -1"),
-        ("--grid.periodic false", "it needs periodic axes"),
+        ("--grid.periodic false --solver etdrk4", "it needs periodic axes"),
         ("--pde NavierStokes --pde.viscosity 0.1", "NavierStokes: expected a plane, got a grid of 1 dimensions"),
         ("--initial RandomField --initial.length 100", "holds no wave of that length; take a shorter one"),
     ],

@@ -63,6 +63,9 @@ def test_volume_and_refusals():
     grid = CartesianGrid(8, extent=2.0, origin=0.5, periodic=False)
     kept = ReservoirPressure(1.0, 3.0, radial=True).invariants({"pressure": torch.ones(1, 8).double()}, grid)["volume"]
     assert torch.allclose(kept, torch.tensor([4.5]).double())  # 3 <r>
+    law, p = ReservoirPressure(1.0, 3.0, source=lambda r, t: r, radial=True), {"pressure": torch.ones(1, 8).double()}
+    rate = law.expected_rates(p, FiniteDifference(grid), 0.0, grid=grid)["volume"]
+    assert torch.allclose(rate, (grid.coordinates()[0] ** 2).mean())  # <r f>
     D = FiniteDifference(CartesianGrid(8, extent=2.0))
     with pytest.raises(InputError, match="start the grid at the well's radius"):
         ReservoirPressure(1.0, radial=True).rhs({"pressure": torch.ones(1, 8)}, D, 0.0)

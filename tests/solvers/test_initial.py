@@ -68,12 +68,29 @@ def test_every_name_has_its_own_stream():
     assert torch.equal(alone["b"], out["b"])
 
 
+def test_between_walls_the_ends_do_not_know_each_other():
+    field, grid = RandomField(length=0.2, varying_mean=True), CartesianGrid(32, extent=1.0, periodic=False)
+    u = field.sample(grid, 1000, Rng(0), like=WIDE)
+    x = grid.axes()[0]
+    expected = torch.exp(-((x - x[0]) ** 2) / (2 * 0.2**2))
+    # 4 standard errors of a covariance of 1000 normal pairs; on a closed box the ends, a cell apart, would have 0.99
+    assert float(((u[:, :1] * u).mean(0) - expected).abs().max()) < 4 * math.sqrt(2 / 1000)
+
+
+def test_a_positive_field_has_its_mean_and_standard_deviation():
+    u = RandomField(0.2, mean=2.0, std=1.0, positive=True, varying_mean=True).sample(CartesianGrid(16), 20000, Rng(0), like=WIDE)[:, 3]
+    # log-normal with std/mean 1/2: kurtosis 8.04 by its formula, so the variance's relative standard error is sqrt(7.04 / 20000) = 0.019
+    assert float(u.min()) > 0 and abs(float(u.mean()) - 2) < 4 / math.sqrt(20000) and abs(float(u.var()) - 1) < 4 * 0.019
+
+
 def test_bad_input_is_refused():
     for kind in ({"length": 0.0}, {"length": 0.1, "slope": -1.0}, {"length": 0.1, "std": -1.0}, {"length": 0.1, "mean": float("nan")}):
         with pytest.raises(InputError, match="RandomField"):
             RandomField(**kind)
-    with pytest.raises(GridMismatch, match="periodic along every axis"):
-        RandomField(0.1).sample(CartesianGrid(16, periodic=False), 1, Rng(0))
+    with pytest.raises(GridMismatch, match="uniform CartesianGrid or a LatLonGrid"):
+        RandomField(0.1).sample(CartesianGrid(3, points=(torch.tensor([0.0, 1.0, 3.0]),), periodic=False), 1, Rng(0))
+    with pytest.raises(InputError, match="above zero for a positive field"):
+        RandomField(0.1, positive=True)
     with pytest.raises(InputError, match="holds no wave"):
         RandomField(10.0).sample(CartesianGrid(16), 1, Rng(0))
     with pytest.raises(InputError, match="missing b"):
