@@ -63,7 +63,7 @@ class GaussianDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[x_0 given x_t], (B, C, T, *S)."""
-        alpha, sigma = (c.reshape(-1, 1) for c in self.schedule(t))
+        alpha, sigma = self._levels(t)
         mean, scale = self.prior_mean(x_t, cond), per_sample(alpha, x_t)
         off = x_t - scale * mean
         # sigma = 0 with a variance of 0 is 0/0: x_t then equals the mean there, and any factor will do
@@ -85,12 +85,17 @@ class GaussianDenoiser(Denoiser):
         Starting a reverse process here rather than from N(0, sigma^2) removes the error of a final
         signal-to-noise ratio above zero.
         """
-        alpha, sigma = (c.reshape(-1, 1) for c in self.schedule(t))
+        alpha, sigma = self._levels(t)
         spread = self.covariance.apply_function(lambda c: torch.sqrt(alpha**2 * c + sigma**2), noise)
         return per_sample(alpha, noise) * self.prior_mean(noise, cond) + spread
 
+    def _levels(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma, (B or 1, 1), where the covariance is."""
+        alpha, sigma = (c.to(self.mean.device).reshape(-1, 1) for c in self.schedule(t))
+        return alpha, sigma
+
     def _posterior(self, t: Tensor) -> Callable[[Tensor], Tensor]:
-        alpha, sigma = (c.reshape(-1, 1) for c in self.schedule(t))
+        alpha, sigma = self._levels(t)
         return lambda c: sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(_TINY)
 
 
@@ -124,7 +129,7 @@ class MixtureDenoiser(Denoiser):
         self.register_buffer("stds", stds, persistent=False)
 
     def _components(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        alpha, sigma = (c.reshape(-1, *([1] * self.means.ndim)) for c in self.schedule(t))
+        alpha, sigma = (c.to(self.means.device).reshape(-1, *([1] * self.means.ndim)) for c in self.schedule(t))
         means = self.means.double()[None]
         spread = self.stds.double().reshape(1, *self.stds.shape, *([1] * (self.means.ndim - self.stds.ndim)))
         v = (alpha**2 * spread**2 + sigma**2).clamp_min(_TINY)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
@@ -45,6 +46,10 @@ def pad(x: Tensor, periodic: tuple[bool, ...], *, width: int = 1, edges: str = "
     check_one_of(edges, EDGES, "edges")
     if width == 0:
         return x
+    if torch.compiler.is_compiling():  # the compiler fuses plain operations and knows their gradients; it cannot follow writes into views
+        for axis, closed in enumerate(periodic, start=2):
+            x = _by_index(x, axis, closed, width, edges == "zeros")
+        return x
     padded: Tensor = _Pad.apply(x, periodic, width, edges == "zeros")  # type: ignore[no-untyped-call]
     return padded
 
@@ -58,6 +63,14 @@ def _margins(n: int, width: int, periodic: bool) -> list[tuple[int, int]]:
     """Pairs (margin cell in the padded axis, cell of the axis it copies)."""
     cells = (*range(width), *range(n + width, n + 2 * width))
     return [(j, (j - width) % n if periodic else min(max(j - width, 0), n - 1)) for j in cells]
+
+
+def _by_index(x: Tensor, axis: int, closed: bool, width: int, zeros: bool) -> Tensor:
+    if zeros and not closed:
+        return torch.nn.functional.pad(x, [0, 0] * (x.ndim - 1 - axis) + [width, width])
+    n = x.shape[axis]
+    cells = range(-width, n + width)
+    return x.index_select(axis, torch.tensor([j % n if closed else min(max(j, 0), n - 1) for j in cells], device=x.device))
 
 
 def _inner(x: Tensor, width: int, axes: range) -> Tensor:

@@ -191,6 +191,11 @@ class PDE(Saved, ABC):
         # a law of numbers is bound as it is; steppers ask at every stage
         return any(True for _ in _tensors(self))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the law's first tensor parameter is; the CPU if all are numbers."""
+        return next((v.device for v in _tensors(self)), torch.device("cpu"))
+
     def _bound_to(self, f: Tensor) -> Self:
         return self.bound(f.ndim - 1, like=f)
 

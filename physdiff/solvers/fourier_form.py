@@ -63,7 +63,8 @@ class FourierForm:
         self._pde, self._operators = pde, WaveOperators(operators)
         self._block = self._operators.block
         self._law = pde.bound(operators.ndim)
-        symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields)
+        place = torch.empty((), dtype=torch.float64, device=pde.device)
+        symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields, like=place)
         self._symbols = {n: self._block.turned(s) for n, s in symbols.items()}
         self._grows = any(bool((s.real > 0).any()) for s in symbols.values())
         self._weights, self._counts = weights, self._block.multiplicity()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from physdiff.grids.field_spec import Fields
@@ -72,7 +73,8 @@ class _Waves(SplitLaw):
     def __init__(self, pde: PDE, operators: Spectral) -> None:
         self.pde, self.operators = pde, operators
         self._spectral, self._law = operators, pde.bound(operators.ndim)
-        self._symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields)
+        place = torch.empty((), dtype=torch.float64, device=pde.device)
+        self._symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields, like=place)
 
     def enter(self, u: Fields) -> dict[str, Tensor]:
         return {n: self._spectral.to_spectrum(u[n]) for n in self.pde.fields}

@@ -30,12 +30,25 @@ class KeyedBatches(Sampler[list[int]]):
         batch_size: Windows per batch; the last incomplete batch is left out, unless it is the only one.
         seed: Seed of the order.
         position: Given the number of batches of an epoch, returns (epoch, batches of it already done); always (0, 0) if None.
+        share: (rank, processes): each process gets its part of every batch, so that all together see what one process would.
     """
 
-    def __init__(self, size: int, batch_size: int, *, seed: int, position: Callable[[int], tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int,
+        position: Callable[[int], tuple[int, int]] | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         if size < 1 or batch_size < 1:
             raise InputError(f"KeyedBatches: expected at least one window and batch_size >= 1, got {size} and {batch_size}")
+        self.rank, self.processes = share
         self.size, self.batch_size = size, min(batch_size, size)
+        if self.batch_size % self.processes:
+            wanted = f"a batch that {self.processes} processes can share evenly"
+            raise InputError(f"KeyedBatches: expected {wanted}, got {self.batch_size} windows; take a multiple of {self.processes}")
         self.rng, self.position = Rng(seed).child("shuffle"), position
 
     def __len__(self) -> int:
@@ -47,7 +60,7 @@ class KeyedBatches(Sampler[list[int]]):
         epoch, first = (0, 0) if self.position is None else self.position(len(self))
         order = self.rng.child(epoch).permutation(self.size)
         for k in range(first, len(self)):
-            yield order[k * self.batch_size : (k + 1) * self.batch_size].tolist()
+            yield order[k * self.batch_size + self.rank : (k + 1) * self.batch_size : self.processes].tolist()
 
 
 class KeyedLoader(DataLoader):
@@ -69,7 +82,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
         val: Validation data, likewise; None: no validation. Tests run on them too.
         history: Number of known frames of a window (ignored if `train` is windows).
         horizon: Number of frames to come.
-        batch_size: Windows per batch.
+        batch_size: Windows per batch, of all processes together (a plain Trainer of several wants ``use_distributed_sampler=False``).
         extras: Extra condition channels (``hour_sin``, ...).
         num_workers: Worker processes of the loaders.
         seed: Seed of the order.
@@ -149,7 +162,8 @@ class TrajectoryDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Keyed, shuffled batches."""
         windows = self._encoded_windows()
-        sampler = KeyedBatches(len(windows), self.batch_size, seed=self.seed, position=self._position)  # type: ignore[arg-type]
+        share = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        sampler = KeyedBatches(len(windows), self.batch_size, seed=self.seed, position=self._position, share=share)  # type: ignore[arg-type]
         return KeyedLoader(windows, batch_sampler=sampler, **self._loader())
 
     def _encoded_windows(self) -> Dataset:

@@ -93,6 +93,7 @@ def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, r
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,  # the loaders of the house share batches among the processes themselves
         "default_root_dir": None if root is None else str(root),
     }
     return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})

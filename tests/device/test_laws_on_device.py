@@ -175,7 +175,7 @@ def test_residuals(accelerator):
     start = smooth_fields(law, PLANE, offset=0.0, batch=2)
     path = solve(ETDRK4(law, Spectral(PLANE)), start, 1e-3 * torch.arange(4, dtype=torch.float64), substeps=1)
     out = [window_residual(law, u, operators) for u in (path, moved(path, accelerator))]
-    assert_same(*out, rtol=1e-8)  # small differences of large terms
+    assert_same(*out, rtol=1e-6)  # of fields that solve the law: some 1e-6 of its terms are left
 
 
 def test_generated_trajectories(accelerator):

@@ -83,3 +83,12 @@ def test_refuses_what_it_cannot_do():
         pad(x, (False,), edges="replicat")
     with pytest.raises(InputError, match="width"):
         pad(x, (False,), width=-1)
+
+
+@pytest.mark.parametrize("edges", ["replicate", "zeros"])
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_what_the_compiler_sees_is_the_same(edges, width, monkeypatch):
+    x = torch.arange(120, dtype=torch.float64).sin().reshape(2, 3, 5, 4)
+    expected = pad(x, (True, False), width=width, edges=edges)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.equal(pad(x, (True, False), width=width, edges=edges), expected)

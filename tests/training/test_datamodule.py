@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -135,3 +138,49 @@ def test_wrong_numbers_and_empty_data_are_refused() -> None:
         TrajectoryDataModule(calendar(20), Empty())
     with pytest.raises(DataError, match="frames"):
         TrajectoryDataModule(calendar(4), history=2, horizon=4)
+
+
+def test_processes_share_every_batch():
+    whole = list(KeyedBatches(13, 6, seed=4))
+    parts = [list(KeyedBatches(13, 6, seed=4, share=(rank, 3))) for rank in range(3)]
+    for k, batch in enumerate(whole):
+        shares = [part[k] for part in parts]
+        assert {len(s) for s in shares} == {2} and sorted(sum(shares, [])) == sorted(batch)
+    with pytest.raises(InputError, match="got 6 windows; take a multiple of 4"):
+        KeyedBatches(13, 6, seed=4, share=(0, 4))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path):
+    """The gradient of a batch is the mean over its windows, wherever they are; sums in another order move weights a little."""
+    script = tmp_path / "two.py"
+    script.write_text(_TWO, encoding="utf-8")
+    found = []
+    for devices in (1, 2):
+        command = [sys.executable, str(script), str(devices), str(tmp_path / f"{devices}.pt")]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert run.returncode == 0, run.stderr
+        found.append(torch.load(tmp_path / f"{devices}.pt", weights_only=True))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
+_TWO = """
+import sys
+from functools import partial
+import torch
+from physdiff.networks.unet import UNet
+from physdiff.training.diffusion_module import DiffusionModule
+from physdiff.training.fit import fit
+from physdiff.training.recipe import Recipe, prepare
+from tests.training.problems import line
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    network = partial(UNet, width=4, multipliers=(1, 2), dropout=0.0)  # its masks are drawn by each process
+    prior, data = prepare(line(), Recipe(history=0, horizon=1, wavelet="none"), network=network, batch_size=8, seed=3)
+    module = DiffusionModule(prior, 3e-3, 0.9, seed=5)
+    options = {"devices": 2, "strategy": "ddp"} if sys.argv[1] == "2" else {}
+    fit(module, data, max_steps=6, accelerator="cpu", **options)
+    if module.global_rank == 0:
+        torch.save(torch.cat([p.detach().flatten() for p in module.parameters()]), sys.argv[2])
+"""

@@ -71,5 +71,7 @@ class WeightAverage(WeightAveraging):
 def _move(averages: list[Tensor], weights: list[Tensor], share: float) -> None:
     if share == 1.0:
         torch._foreach_copy_(averages, weights)
+    elif any(a.dtype != w.dtype for a, w in zip(averages, weights, strict=True)):  # weights in bf16: the average keeps its own digits
+        torch._foreach_lerp_(averages, [w.to(a.dtype) for a, w in zip(averages, weights, strict=True)], share)
     else:
         torch._foreach_lerp_(averages, weights, share)
