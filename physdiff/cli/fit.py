@@ -18,6 +18,7 @@ from physdiff.base.saved import describe
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
+from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
@@ -87,6 +88,7 @@ def train_prior(
     module = DiffusionModule(
         prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(as_list(training.roll) or ()), seed=training.seed
     )
+    module.with_term(ConsistencyTerm(training.fokker_planck, training.symmetry))
     parameters = sum(p.numel() for p in prior.parameters())
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")

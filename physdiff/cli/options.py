@@ -58,6 +58,8 @@ class Training:
         batch_size: Windows per batch.
         input_noise: Noise added to what the network is told, in standard deviations; forgives errors of roll-outs.
         roll: Periodic axes along which windows are shifted at random (only where the law does not depend on the place).
+        fokker_planck: Weight of the Fokker-Planck residual of the denoiser, on one batch in four.
+        symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
         precision: Arithmetic of the network: ``bf16-mixed`` on an accelerator that has it; the weights stay in float32.
         seed: Seed of everything random.
@@ -71,6 +73,8 @@ class Training:
     batch_size: int = 16
     input_noise: float = 0.05
     roll: str | list[str] | None = None
+    fokker_planck: float = 0.0
+    symmetry: float = 0.0
     save_every: int = 100
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: int = 0
@@ -82,7 +86,8 @@ class Training:
         if self.seconds is not None:
             check_positive(self.seconds, "training.seconds")
         check_positive(self.lr, "training.lr")
-        check_positive(self.input_noise, "training.input_noise", zero=True)
+        for what in ("input_noise", "fokker_planck", "symmetry"):
+            check_positive(getattr(self, what), f"training.{what}", zero=True)
         if not 0 <= self.ema < 1:
             raise InputError(f"training.ema: expected a number from 0 to below 1, got {self.ema}")
 

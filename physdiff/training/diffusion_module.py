@@ -7,6 +7,7 @@ keyed by (seed, step, window index), so that a run that was killed and resumed g
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import lightning.pytorch as pl
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
+from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
 from physdiff.training.callbacks.weight_average import WeightAverage
@@ -60,6 +62,7 @@ class DiffusionModule(pl.LightningModule):
         self.prior, self.lr, self.ema, self.noise = prior, lr, ema, noise or LogNormalNoise()
         self.weight_decay, self.input_noise = weight_decay, input_noise
         self.rng = Rng(seed)
+        self.term: ConsistencyTerm | None = None
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"DiffusionModule roll: expected periodic axes among {dims}, got {roll}")
@@ -68,6 +71,11 @@ class DiffusionModule(pl.LightningModule):
             got = f"Anomaly, whose mean field belongs to its place, and roll = {tuple(roll)}"
             raise InputError(f"DiffusionModule roll: expected a law that does not depend on the place, got {got}; take anomaly 'none' or no roll")
         self.roll_axes = tuple(dims.index(name) - len(dims) for name in roll)
+
+    def with_term(self, term: ConsistencyTerm | None) -> Self:
+        """Add a term that draws the denoiser towards one that some law has (see diffusion/consistency.py); the module itself."""
+        self.term = term
+        return self
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The weight average."""
@@ -125,7 +133,7 @@ class DiffusionModule(pl.LightningModule):
         devices = [] if self.device.index is None else [self.device.index]
         with torch.random.fork_rng(devices=devices, device_type=self.device.type):
             torch.manual_seed(int(self.rng.child("dropout", step, first).integers(0, 2**62)))
-            loss = self._loss(batch, self.rng.child("train", step), train=True).mean()
+            loss = self._loss(batch, self.rng.child("train", step), train=True, step=step).mean()
         if not bool(loss.isfinite()):
             raise Diverged("training loss", step, "lower the learning rate or look at the data of this batch; the last checkpoint is kept")
         self.log("loss", loss, prog_bar=True)
@@ -141,7 +149,7 @@ class DiffusionModule(pl.LightningModule):
         loss = self._loss(batch, self.rng.child("validate", batch_idx), train=False).mean()
         self.log("test_loss", loss, batch_size=len(batch["index"]))
 
-    def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool) -> Tensor:
+    def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool, step: int = 0) -> Tensor:
         """Loss of each window of a batch, (B,)."""
         index = batch["index"].tolist()
         if "z" in batch:
@@ -154,7 +162,10 @@ class DiffusionModule(pl.LightningModule):
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
         t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)
         eps = rng.child("noise").normal_each(index, z.shape[1:], like=z)
-        return denoising_loss(self.prior.denoiser, z, t, noise=eps, cond=c, weights=weights)
+        loss = denoising_loss(self.prior.denoiser, z, t, noise=eps, cond=c, weights=weights)
+        if train and self.term is not None and self.term.due(step):
+            loss = loss + self.term.loss(self.prior.denoiser, z, index=index, cond=c, rng=rng.child("term"))
+        return loss
 
     def _rolled(self, x: Tensor, index: list[int], rng: Rng) -> Tensor:
         """Every window shifted by its own random number of cells."""
