@@ -28,10 +28,12 @@ _NAMES: dict[str, str] = {
     "data.write": "write_dataset",
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",
     "diffusion.build": "build_prior",
+    "diffusion.consistency": "ConsistencyTerm",
     "diffusion.denoiser": "Denoiser",
     "diffusion.diffusion_prior": "DiffusionPrior",
     "diffusion.preconditioned": "PreconditionedDenoiser",
     "diffusion.sample_covariance": "pairwise_distance tapered_covariance",
+    "diffusion.sampler_gain": "sampler_gain",
     "diffusion.samplers.ddim": "DDIM DDPM",
     "diffusion.samplers.dpm_multistep": "DPMSolver2M",
     "diffusion.samplers.heun": "Heun",
@@ -40,6 +42,7 @@ _NAMES: dict[str, str] = {
     "diffusion.schedule": "CosineSchedule EDMSchedule RectifiedSchedule Schedule VESchedule VPSchedule",
     "evaluation.atmosphere_check": "atmosphere_check",
     "evaluation.climatology": "climatology",
+    "evaluation.diagnose": "diagnose",
     "evaluation.evaluate": "evaluate",
     "evaluation.kriging": "kriging",
     "evaluation.linear_inverse": "linear_inverse",
@@ -100,6 +103,7 @@ _NAMES: dict[str, str] = {
     "pdes.shallow_water_sphere": "ShallowWaterSphere",
     "pdes.steady": "Steady",
     "plots.calibration": "coverage_plot rank_histogram_plot spread_skill_plot",
+    "plots.diagnosis": "diagnosis_plot",
     "plots.maps": "ensemble_maps map_plot",
     "plots.spectra": "spectral_ratio_plot spectrum_plot",
     "plots.trajectories": "fan_plot scores_plot training_curve",
@@ -169,10 +173,12 @@ if TYPE_CHECKING:
     from physdiff.data.write import write_dataset as write_dataset
     from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
     from physdiff.diffusion.build import build_prior as build_prior
+    from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
     from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
     from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
+    from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
     from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
     from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
     from physdiff.diffusion.samplers.heun import Heun as Heun
@@ -188,6 +194,7 @@ if TYPE_CHECKING:
     )
     from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
     from physdiff.evaluation.climatology import climatology as climatology
+    from physdiff.evaluation.diagnose import diagnose as diagnose
     from physdiff.evaluation.evaluate import evaluate as evaluate
     from physdiff.evaluation.kriging import kriging as kriging
     from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
@@ -267,6 +274,7 @@ if TYPE_CHECKING:
         rank_histogram_plot as rank_histogram_plot,
         spread_skill_plot as spread_skill_plot,
     )
+    from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
     from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
     from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
     from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve

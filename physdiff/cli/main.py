@@ -26,6 +26,7 @@ VERBS = {
     "forecast": "an ensemble forecast from a prior",
     "infer": "fields from sparse sensors and a prior",
     "evaluate": "scores of a forecast against truth and baselines, and a report",
+    "diagnose": "whether a prior can be trusted: its denoiser, its sampler and its spread",
     "demo": "the whole chain on generated data, in minutes",
 }
 
