@@ -6,6 +6,7 @@ import datetime
 import time
 
 from physdiff.base.rng import Rng
+from physdiff.cli.device import best_device
 from physdiff.cli.options import Select, Times, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.write import write_dataset
@@ -41,7 +42,7 @@ def diagnose(
     begin = time.monotonic()
     folder = checked_folder(out)
     check_at_least(seed, 0, "seed")
-    model = DiffusionPrior.load(prior)
+    model = DiffusionPrior.load(prior).to(best_device())
     found = check(model, opened(data, Select(list(model.spec.names), select.start, select.stop)), effort=effort, rng=Rng(seed))
     write_dataset(found, folder / "diagnose.nc", command=command_line())
     figure_of(diagnosis_plot(found)).savefig(folder / "diagnose.png")
