@@ -134,6 +134,7 @@ _NAMES: dict[str, str] = {
     "solvers.runge_kutta": "EmbeddedPair EmbeddedRungeKutta RungeKutta Tableau",
     "solvers.semi_lagrangian": "SemiLagrangian",
     "solvers.solve": "solve",
+    "solvers.staggered": "StaggeredFlow",
     "solvers.stepper": "Stepper",
     "solvers.stepper_for": "stepper_for",
     "solvers.two_point_flux": "TwoPointFlux",
@@ -310,6 +311,7 @@ if TYPE_CHECKING:
     )
     from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
     from physdiff.solvers.solve import solve as solve
+    from physdiff.solvers.staggered import StaggeredFlow as StaggeredFlow
     from physdiff.solvers.stepper import Stepper as Stepper
     from physdiff.solvers.stepper_for import stepper_for as stepper_for
     from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
