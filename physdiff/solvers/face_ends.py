@@ -82,6 +82,16 @@ class FaceEnds:
         ends = [end for i, name in enumerate(self._velocity) for end in self.pair(name, i) or ()]
         return any(isinstance(end, Dirichlet) and not (isinstance(end.value, int | float) and end.value == 0) for end in ends)
 
+    def fastest(self, component: int, t: float, *, like: Tensor) -> float:
+        """The largest speed given anywhere at the ends for a component."""
+        found = [0.0]
+        for direction in range(self.grid.ndim):
+            for side, end in enumerate(self.pair(self._velocity[component], direction) or ()):
+                if isinstance(end, Dirichlet):
+                    value = self._value(end.value, component, (direction, side), t=t, like=like)
+                    found.append(float(torch.as_tensor(value).detach().abs().max()))
+        return max(found)
+
     def positions(self, component: int | None) -> list[Tensor]:
         """Coordinates along x, y, z of a component's faces (one more along its own direction), or of centres for None; float64."""
         lines = list(reversed(self.grid.axes()))

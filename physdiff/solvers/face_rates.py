@@ -59,9 +59,17 @@ class FaceRates:
             out["buoyancy"] = self._scalar(law, state, wide, t=t)
         return out
 
-    def sizes(self, state: Fields) -> tuple[float, float]:
-        """The largest rates of advection, sum of |u_j| / h_j, and of diffusion, 4 nu sum of 1 / h_j^2."""
+    def carried(self, state: Fields, t: float) -> Tensor:
+        """Rate of the scalar alone, for a flow that is given."""
+        b = state["buoyancy"]
+        law = self.pde.bound(self.grid.ndim, like=b)
+        assert isinstance(law, BuoyantFlow)
+        return self._scalar(law, state, {("buoyancy", j): self.ends.extended(b, "buoyancy", j, t=t) for j in range(self.grid.ndim)}, t=t)
+
+    def sizes(self, state: Fields, t: float) -> tuple[float, float]:
+        """The largest rates of advection, sum of |u_j| / h_j inside and at the ends, and of diffusion, 4 nu sum of 1 / h_j^2."""
         speed: Tensor | None = None
+        at_ends = sum(self.ends.fastest(i, t, like=state[name]) / self._spacing[i] for i, name in enumerate(self._names))
         for i, name in enumerate(self._names):
             f = state[name].detach().abs()
             n = f.shape[-1 - i] - 1
@@ -70,7 +78,7 @@ class FaceRates:
         assert speed is not None
         spread = [self.pde.viscosity, getattr(self.pde, "diffusivity", 0.0)]
         largest = max(float(torch.as_tensor(v).detach().max()) for v in spread)
-        return float(speed.max()), 4 * largest * sum(1 / h**2 for h in self._spacing)
+        return max(float(speed.max()), at_ends), 4 * largest * sum(1 / h**2 for h in self._spacing)
 
     def _transport(self, f: Tensor, i: int, wide: dict[tuple[str, int], Tensor]) -> Tensor:
         total = torch.zeros_like(f)
@@ -111,10 +119,11 @@ class FaceRates:
     def _force(self, law: IncompressibleFlow | BuoyantFlow, i: int, wide: dict[tuple[str, int], Tensor], *, like: Tensor, t: float) -> Tensor | None:
         if isinstance(law, IncompressibleFlow):
             return None if law.forcing is None else torch.zeros_like(like) + value_of(law.forcing[i], self._points[i], t, like=like)
-        if self._names[i] != law.upward:
+        lift = law.lift_along(self._names[i])
+        if isinstance(lift, float) and lift == 0.0:
             return None
         b = wide["buoyancy", i]
-        return law.lift * (along(b, -1 - i, (1, 3)) + along(b, -1 - i, (2, 3))) / 2
+        return value_of(lift, self._points[i], t, like=like) * (along(b, -1 - i, (1, 3)) + along(b, -1 - i, (2, 3))) / 2
 
     def _scalar(self, law: BuoyantFlow, state: Fields, wide: dict[tuple[str, int], Tensor], *, t: float) -> Tensor:
         b = state["buoyancy"]
@@ -126,8 +135,11 @@ class FaceRates:
             slope = slope * self._fluid[j].to(b) if self._blocked else slope
             flux = carried(f, state[name], axis, limited=True, passed=passed) - law.diffusivity * slope
             total = total - (along(flux, axis, (1, 1)) - along(flux, axis, (0, 1))) / h
+        if isinstance(law.source, float) and law.source == 0.0 and isinstance(law.stratification, float) and law.stratification == 0.0:
+            return total
         w, axis = state[law.upward], -1 - self._names.index(law.upward)
-        return total - law.stratification * (along(w, axis, (0, 1)) + along(w, axis, (1, 1))) / 2
+        gain = value_of(law.source, self._centres, t, like=b) - law.stratification * (along(w, axis, (0, 1)) + along(w, axis, (1, 1))) / 2
+        return total + gain * self._wet.to(b)
 
     def _surface(self, i: int, solid: Tensor) -> Tensor:
         """For each face, over the directions along it: how much of both neighbours is obstacle, over the spacing's square."""

@@ -91,13 +91,13 @@ class StaggeredFlow(Stepper):
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Estimate of the longest stable step: advection and diffusion along all axes added; see Stepper.limit."""
         real, _ = self.tableau.reach()
-        advection, diffusion = self.rates.sizes(self._state(u, t))
+        advection, diffusion = self.rates.sizes(self._state(u, t), t)
         rate = advection / self.tableau.careful() + diffusion / real
         return 1.0 / rate if rate > 0 else float("inf")
 
     def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
         """The larger reach over the larger of both rates; see Stepper.unstable_beyond."""
-        rate = max(self.rates.sizes(self._state(u, t)))
+        rate = max(self.rates.sizes(self._state(u, t), t))
         return max(self.tableau.reach()) / rate if rate > 0 else float("inf")
 
     def faces(self, u: Fields, t: float = 0.0) -> Vector:

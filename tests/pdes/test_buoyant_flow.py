@@ -34,6 +34,26 @@ def test_budgets_close(up, ndim):
     assert float(D.div(tuple(slope[n] for n in law.fields[:-1])).abs().max()) < 1e-10
 
 
+def test_budgets_close_with_a_field_of_lifts_and_a_source():
+    D, g = Spectral(GRID), torch.Generator().manual_seed(2)
+    white = tuple(torch.randn(2, *GRID.shape, generator=g, dtype=torch.float64) for _ in range(3))
+    v = D.project(tuple(D.dealias(w) for w in white[:2]))
+    wave = math.sqrt(2) * math.pi / 2
+    lift = (lambda x, y, t: torch.cos(wave * x), torch.tensor([0.3, -0.2]).double())
+    law = BuoyantFlow(0.02, 0.03, lift=lift, source=lambda x, y, t: torch.sin(math.pi * y) + t)
+    u = dict(zip(law.fields, (*v, D.dealias(white[-1])), strict=True))
+    slope, rates = law.rhs(u, D, 0.5), law.expected_rates(u, D, 0.5, grid=GRID)
+    energy = sum((u[n] * slope[n]).flatten(1).mean(1) for n in law.fields[:-1])
+    torch.testing.assert_close(energy, rates["kinetic_energy"], atol=1e-11, rtol=0)
+    torch.testing.assert_close((u["buoyancy"] * slope["buoyancy"]).flatten(1).mean(1), rates["variance"], atol=1e-11, rtol=0)
+    torch.testing.assert_close(slope["buoyancy"].flatten(1).mean(1), torch.full((2,), 0.5).double(), atol=1e-12, rtol=0)
+    # what the lifts do: the rest is the law without them
+    bare = BuoyantFlow(0.02, 0.03, lift=0.0).rhs(u, D, 0.5)
+    pushed = D.project((lift[0](*D.coordinates, 0.0) * u["buoyancy"], lift[1].reshape(2, 1, 1) * u["buoyancy"]))
+    for k, name in enumerate(law.fields[:2]):
+        torch.testing.assert_close(slope[name] - bare[name], pushed[k], atol=1e-11, rtol=0)
+
+
 def growth(rayleigh, prandtl=0.7):
     """Measured growth rate of the free-free mode k = pi / sqrt(2), heated from below; and the closed form."""
     nu, kappa = free_fall_units(rayleigh, prandtl)
@@ -72,5 +92,7 @@ def test_refusals():
         BuoyantFlow(0.1, -0.1)
     with pytest.raises(InputError, match="up: expected one of x, y"):
         BuoyantFlow(0.1, 0.1, up="z")
+    with pytest.raises(InputError, match="one number or a tuple of 2 parts"):
+        BuoyantFlow(0.1, 0.1, lift=(0.1, 0.2, 0.3))
     with pytest.raises(InputError, match="rayleigh"):
         free_fall_units(-1.0, 1.0)

@@ -9,6 +9,7 @@ import torch
 from physdiff.grids.boundary import Dirichlet, Reflecting
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.pdes.buoyant_flow import BuoyantFlow
+from physdiff.pdes.incompressible import IncompressibleFlow
 from physdiff.solvers.staggered import StaggeredFlow
 
 NU, KAPPA, LIFT, LID = 0.3, 0.2, 1.5, 0.7
@@ -60,5 +61,12 @@ def test_sizes():
     grid = CartesianGrid((4, 5), extent=(2.0, 5.0))
     stepper = StaggeredFlow(BuoyantFlow(torch.tensor([0.1, 0.3]), 0.2), grid)
     u = {n: torch.full((2, 4, 5), v) for n, v in zip(stepper.pde.fields, (3.0, -2.0, 0.0), strict=True)}
-    advection, diffusion = stepper.rates.sizes(stepper._state(u, 0.0))
+    advection, diffusion = stepper.rates.sizes(stepper._state(u, 0.0), 0.0)
     assert advection == pytest.approx(3.0 / 1.0 + 2.0 / 0.5) and diffusion == pytest.approx(4 * 0.3 * (1 + 4), rel=1e-6)
+
+
+def test_a_lid_over_fluid_at_rest_counts():
+    walls = {"velocity_x": {"x": Dirichlet(), "y": (Dirichlet(), Dirichlet(lambda x, y, t: 2 * x))}, "velocity_y": Dirichlet()}
+    stepper = StaggeredFlow(IncompressibleFlow(0.0), CartesianGrid((4, 5), periodic=False), walls)
+    still = {n: torch.zeros(1, 4, 5) for n in stepper.pde.fields}
+    assert stepper.limit(still) == pytest.approx(stepper.tableau.careful() / (2.0 * 5))

@@ -267,3 +267,21 @@ def test_refusals():
     with pytest.raises(InputError, match="balance where no end is open"):
         shut = StaggeredFlow(IncompressibleFlow(0.1), grid, channel(), solid=stopped)
         shut.step(still(shut), 0.0, 0.01)
+
+
+def test_smoke_from_a_source_and_a_field_of_lifts():
+    """What a source gives is there, none of it inside obstacles; and a lift in parts is one number along each direction."""
+    grid = CartesianGrid((8, 10), extent=(0.8, 1.0), periodic=False)
+    solid = torch.zeros(8, 10, dtype=torch.bool)
+    solid[4:6, 4:7] = True
+    ends = {**WALLS, "buoyancy": Reflecting()}
+    made = []
+    for lift in (1.5, (0.0, lambda x, y, t: 1.5 + 0 * x)):
+        law = BuoyantFlow(0.01, 0.0, lift=lift, source=lambda x, y, t: (x < 0.35).double() * (1 + t))
+        stepper = StaggeredFlow(law, grid, ends, solid=solid)
+        made.append(last(solve(stepper, still(stepper), torch.tensor([0.0, 0.4], dtype=DOUBLE), substeps=8)))
+    torch.testing.assert_close(made[0]["velocity_y"], made[1]["velocity_y"], atol=1e-14, rtol=0)
+    b = made[0]["buoyancy"]
+    # 24 cells of fluid to the left of 0.35, for 0.4 + 0.08
+    assert float(b.sum()) == pytest.approx(24 * 0.48, abs=1e-12) and float(b[:, solid].abs().max()) == 0.0
+    assert float(made[0]["velocity_y"][0, :, 1].max()) > 0.01
