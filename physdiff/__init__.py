@@ -126,6 +126,7 @@ _NAMES: dict[str, str] = {
     "solvers.implicit": "DiagonalTableau ImplicitRungeKutta",
     "solvers.implicit_diffusion": "ImplicitDiffusion",
     "solvers.initial": "InitialField RandomField",
+    "solvers.markov_chain": "MarkovChain",
     "solvers.newton": "Newton",
     "solvers.projection": "ProjectedRungeKutta",
     "solvers.random_state": "RandomState",
@@ -298,6 +299,7 @@ if TYPE_CHECKING:
     from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau, ImplicitRungeKutta as ImplicitRungeKutta
     from physdiff.solvers.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
     from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
+    from physdiff.solvers.markov_chain import MarkovChain as MarkovChain
     from physdiff.solvers.newton import Newton as Newton
     from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
     from physdiff.solvers.random_state import RandomState as RandomState

@@ -1,8 +1,8 @@
 r"""Exact solutions of the Fokker-Planck equation, and drifts with known equilibria.
 
-- `OrnsteinUhlenbeck`: drift $-\Theta(x - c)$, constant D. From a Gaussian start the density stays Gaussian, with mean $c + e^{-\Theta t}(m_0 - c)$
-  and covariance $\Sigma_\infty + e^{-\Theta t}(\Sigma_0 - \Sigma_\infty)e^{-\Theta^T t}$, where
-  $\Theta\Sigma_\infty + \Sigma_\infty\Theta^T = 2\,\mathrm{diag}(D)$ (Uhlenbeck and Ornstein, 1930; Gardiner, Stochastic Methods, 2009).
+- `OrnsteinUhlenbeck`: drift $-\Theta(x - c)$, constant D (a diagonal or a matrix). From a Gaussian start the density stays Gaussian, with mean
+  $c + e^{-\Theta t}(m_0 - c)$ and covariance $\Sigma_\infty + e^{-\Theta t}(\Sigma_0 - \Sigma_\infty)e^{-\Theta^T t}$, where
+  $\Theta\Sigma_\infty + \Sigma_\infty\Theta^T = 2 D$ (Uhlenbeck and Ornstein, 1930; Gardiner, Stochastic Methods, 2009).
 - `gibbs_density`: the equilibrium $e^{-V/D}/Z$ of the drift $-\nabla V$.
 - `double_well` and `double_well_drift`: $V = x^4/4 - x^2/2$, minima at -1 and 1, barrier 1/4. For small D a particle crosses at Kramers' rate
   $k = \sqrt 2/(2\pi)\,e^{-1/(4D)}$ and the slowest decay rate tends to $2k$ (Kramers, 1940).
@@ -21,6 +21,7 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.saved import Saved
 from physdiff.grids.grid import Grid
+from physdiff.pdes.diffusivity import check_diffusivity
 
 __all__ = ["LinearDrift", "OrnsteinUhlenbeck", "double_well", "double_well_drift", "gibbs_density", "kramers_rate"]
 
@@ -52,7 +53,7 @@ class OrnsteinUhlenbeck(Saved):
     Args:
         rates: Rows of the matrix Theta, order x, y, z, per time; its eigenvalues have positive real parts. Asymmetric: the steady state has a
             current.
-        diffusion: D along x, y, z, at least zero.
+        diffusion: D along x, y, z, at least zero; or the rows of a symmetric matrix without negative eigenvalues.
         mean: Of the start.
         covariance: Of the start, rows of a positive definite matrix.
         centre: Where the drift vanishes; the origin if None.
@@ -63,7 +64,7 @@ class OrnsteinUhlenbeck(Saved):
     """
 
     rates: tuple[tuple[float, ...], ...]
-    diffusion: tuple[float, ...]
+    diffusion: tuple[float, ...] | tuple[tuple[float, ...], ...]
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
     centre: tuple[float, ...] | None = None
@@ -73,8 +74,7 @@ class OrnsteinUhlenbeck(Saved):
         square = all(len(rows) == n and all(len(row) == n for row in rows) for rows in (self.rates, self.covariance))
         if not square or len(self.mean) != n or len(self._centre) != n:
             raise ShapeError(f"OrnsteinUhlenbeck: expected {n} x {n} rates and covariance and {n} means, as many as diffusion coefficients")
-        for d in self.diffusion:
-            check_positive(d, "OrnsteinUhlenbeck diffusion", zero=True)
+        check_diffusivity(self.diffusion, n, "OrnsteinUhlenbeck diffusion")
         if not bool((torch.linalg.eigvals(_matrix(self.rates)).real > 0).all()):
             raise InputError(f"OrnsteinUhlenbeck rates: expected a matrix whose eigenvalues have positive real parts, got {self.rates!r}")
         start = _matrix(self.covariance)
@@ -94,7 +94,8 @@ class OrnsteinUhlenbeck(Saved):
         """Sigma_infinity, (n, n), float64: the solution of Lyapunov's equation."""
         theta, n = _matrix(self.rates), len(self.diffusion)
         one = torch.eye(n, dtype=torch.float64, device="cpu")
-        right = 2 * torch.diag(torch.tensor(self.diffusion, dtype=torch.float64, device="cpu"))
+        given = torch.tensor(self.diffusion, dtype=torch.float64, device="cpu")
+        right = 2 * (torch.diag(given) if given.ndim == 1 else given)
         steady: Tensor = torch.linalg.solve(torch.kron(theta, one) + torch.kron(one, theta), right.reshape(-1)).reshape(n, n)
         return steady
 

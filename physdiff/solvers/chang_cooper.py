@@ -33,6 +33,7 @@ from physdiff.grids.grid import Grid
 from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.pdes.fokker_planck import FokkerPlanck
 from physdiff.pdes.pde import Coefficient
+from physdiff.solvers.jumps import steady_state
 from physdiff.solvers.stepper import Stepper
 from physdiff.solvers.tridiagonal import Exchange
 
@@ -57,8 +58,8 @@ class ChangCooper(Stepper):
 
     Values are those at the cell centres of a CartesianGrid (walls half a cell outside); the sum of cells is the mass. Second order in space.
     No step is too long for stability: choose it by accuracy, ``solve(..., substeps=n)`` or ``solve(..., tol=e)``. Coefficients that depend on
-    time are taken at the end of a step (order 1) or in its middle (order 2). Where a drift in two dimensions is no gradient, its steady state is
-    right to the order of the step and of the cells, not to rounding: the directions are split.
+    time are taken at the end of a step (order 1) or in its middle (order 2). Where a drift in two dimensions is no gradient, the state that
+    steps tend to is right to the order of the step and of the cells: the directions are split. `steady` is without the step.
 
     Args:
         pde: The law.
@@ -78,6 +79,8 @@ class ChangCooper(Stepper):
     def __init__(self, pde: FokkerPlanck, grid: Grid, boundary: str | tuple[str, ...] | None = None, *, order: int = 1) -> None:
         if not isinstance(pde, FokkerPlanck):
             raise InputError(f"ChangCooper: expected a FokkerPlanck law, got {type(pde).__name__}; use another stepper for it")
+        if pde.tensor is not None:
+            raise InputError("ChangCooper: expected one diffusion for each direction, got a matrix; use MarkovChain, which takes it")
         if order not in (1, 2):
             raise InputError(f"ChangCooper order: expected 1 or 2, got {order!r}")
         if not isinstance(grid, CartesianGrid) or not grid.uniform:
@@ -112,25 +115,25 @@ class ChangCooper(Stepper):
         return min(spans)
 
     def steady(self, like: Tensor, t: float = 0.0) -> Tensor:
-        """The density that does not change any more, solved for at once on a line, in float64.
+        """The density that does not change any more, solved for at once on a line or in the plane, in float64.
 
-        Either particles are lost in every cell and a source replaces them; or nothing is lost or comes in, walls reflect, and the density of
-        integral one is returned at which no current flows between any two cells.
+        Either (on a line) particles are lost in every cell and a source replaces them; or nothing is lost or comes in, nothing is absorbed, and the
+        density of integral one is returned. On a line between walls no current flows in it; elsewhere currents may circle.
 
         Args:
             like: A Tensor whose device is taken.
             t: Time at which coefficients and source are frozen.
 
         Returns:
-            Density (B or 1, n), float64, differentiable in the coefficients.
+            Density (B or 1, *S), float64, differentiable in the coefficients.
 
         Raises:
-            InputError: If the grid has more axes, or the law has no single steady state of these two kinds.
+            InputError: If the grid has three axes, or the law has no single steady state of these two kinds.
         """
         like = torch.empty((), dtype=torch.float64, device=like.device)
-        if self.grid.ndim != 1:
-            raise InputError(f"ChangCooper.steady: expected a grid with one axis, got {self.grid.ndim}; take long steps of order 1 instead")
-        law = self.pde.bound(1, like=like)
+        law = self.pde.bound(self.grid.ndim, like=like)
+        if self.grid.ndim != 1 or (self.boundary[0] == "periodic" and law.source is None):
+            return self._circling(law, t, like)
         right, left, loss = self._sweeps[0].rates(law, t, like=like)
         if bool((loss.detach() > 0).all()) and law.source is not None:
             source = self._source(law, t, like)
@@ -144,6 +147,17 @@ class ChangCooper(Stepper):
         steps = ways[0].log() - ways[1].log()
         height = torch.cat([torch.zeros_like(steps[..., :1]), steps.cumsum(-1)], dim=-1)
         return torch.softmax(height, dim=-1) / self._sweeps[0].h
+
+    def _circling(self, law: FokkerPlanck, t: float, like: Tensor) -> Tensor:
+        """The steady state of the jumps of all directions at once."""
+        rates: dict[tuple[int, ...], Tensor] = {}
+        for direction, sweep in enumerate(self._sweeps):
+            right, left, loss = sweep.rates(law, t, like=like)
+            if bool((loss.detach() != 0).any()) or law.source is not None or "absorbing" in self.boundary:
+                raise InputError("ChangCooper.steady: expected neither loss nor source nor walls that absorb; take long steps of order 1 instead")
+            for sign, rate in ((1, right), (-1, left)):
+                rates[tuple(sign if i == self.grid.ndim - 1 - direction else 0 for i in range(self.grid.ndim))] = rate
+        return steady_state(rates, shape=self.grid.shape, closed=self.grid.periodic) / math.prod(self.grid.spacing)
 
     def _euler(self, p: Tensor, t: float, dt: float) -> Tensor:
         law, moment = self._law(p), t + dt

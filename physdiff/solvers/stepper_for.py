@@ -34,6 +34,7 @@ from physdiff.solvers.finite_volume import FiniteVolume
 from physdiff.solvers.imex import ImexRungeKutta
 from physdiff.solvers.implicit import ImplicitRungeKutta
 from physdiff.solvers.implicit_diffusion import ImplicitDiffusion
+from physdiff.solvers.markov_chain import MarkovChain
 from physdiff.solvers.projection import ProjectedRungeKutta
 from physdiff.solvers.runge_kutta import RungeKutta
 from physdiff.solvers.stepper import Stepper
@@ -47,6 +48,7 @@ SOLVERS: dict[str, Callable[[PDE, Grid], Stepper]] = {
     "finite_volume": lambda law, grid: FiniteVolume(law, grid, boundary=None if all(grid.periodic) else Outflow()),
     "imex": lambda law, grid: ImexRungeKutta(law, _operators(law, grid)),
     "implicit": lambda law, grid: ImplicitRungeKutta(law, _operators(law, grid)),
+    "markov_chain": lambda law, grid: MarkovChain(law, grid),  # type: ignore[arg-type]
     "implicit_diffusion": lambda law, grid: ImplicitDiffusion(law, grid, order=2),  # type: ignore[arg-type]
     "projected": lambda law, grid: ProjectedRungeKutta(law, _operators(law, grid)),
     "runge_kutta": lambda law, grid: RungeKutta(law, _operators(law, grid)),
@@ -84,7 +86,7 @@ def stepper_for(law: PDE, grid: Grid, solver: str | None = None) -> Stepper:
 
 def _suits(law: PDE, grid: Grid) -> str:
     if isinstance(law, FokkerPlanck):
-        return "chang_cooper"
+        return "chang_cooper" if law.tensor is None else "markov_chain"
     if isinstance(law, PorousMedium):
         return "implicit_diffusion"
     if isinstance(law, IdealGas | ShallowWater):

@@ -30,6 +30,7 @@ RUNS = {
     "FisherKPP": (f"--pde.diffusivity 0.01 {PLANE}", 1e-3),
     "FitzHughNagumo": (f"--pde.diffusivity [0.01,0.02] {PLANE}", 1e-3),
     "FokkerPlanck": (f"--pde.drift [0.5,0.2] --pde.diffusion 0.05 {PLANE} --grid.periodic false", 1e-5),
+    "FokkerPlanck by a tensor": (f"--pde.drift [0.5,0.2] --pde.diffusion [[0.05,0.02],[0.02,0.03]] {PLANE} --grid.periodic false", 1e-5),
     "GrayScott": (f"--pde.diffusivity [0.002,0.001] {PLANE}", 1e-3),
     "IncompressibleFlow": (f"--pde.viscosity 0.01 {PLANE}", 1e-3),
     "IncompressibleFlow in space": ("--pde.viscosity 0.02 --pde.ndim 3 --grid.shape [10,10,10] --initial.length 0.25", 1e-3),

@@ -76,7 +76,7 @@ def test_bad_processes_are_refused_in_words():
         OrnsteinUhlenbeck(((1.0,),), (0.4,), (0.0,), ((0.0,),))
     with pytest.raises(ShapeError, match="expected 2 x 2 rates"):
         OrnsteinUhlenbeck(((1.0, 0.0),), (0.4, 0.1), (0.0, 0.0), ((1.0, 0.0), (0.0, 1.0)))
-    with pytest.raises(InputError, match="diffusion: expected a non-negative"):
+    with pytest.raises(InputError, match="diffusion along x: expected values that are not negative"):
         OrnsteinUhlenbeck(((1.0,),), (-0.4,), (0.0,), ((1.0,),))
     with pytest.raises(ShapeError, match="expected 2 coordinate tensors and the time"):
         PLANE.density(torch.zeros(3, dtype=torch.float64), 0.0)

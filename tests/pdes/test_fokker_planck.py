@@ -111,3 +111,22 @@ def test_bad_parameters_are_refused_in_words():
 def test_a_drift_of_another_dimension_is_refused(operators):
     with pytest.raises(ShapeError, match="expected 2 components for operators in 2 directions, got 1"):
         FokkerPlanck((0.1,), 0.1).rhs({"density": density()}, operators, 0.0)
+
+
+def test_a_matrix_is_the_law_by_all_derivatives():
+    D, p = Spectral(PLANE), density()
+    x, y = D.coordinates
+    across = lambda x, y, t: 0.05 * torch.sin(KY * y)  # noqa: E731 - one entry, twice
+    law = FokkerPlanck((wind, -0.4), ((spread, across), (across, 0.3)))
+    straight = FokkerPlanck((wind, -0.4), (spread, 0.3)).rhs({"density": p}, D, 0.7)["density"]
+    mixed = 2 * D.partial(D.partial(across(x, y, 0.7) * p, 0), 1)
+    torch.testing.assert_close(law.rhs({"density": p}, D, 0.7)["density"], straight + mixed)
+    torch.testing.assert_close(-D.div(law.current({"density": p}, D, 0.7)), law.rhs({"density": p}, D, 0.7)["density"])
+    assert float(mixed.abs().max()) > 0.1 and float(law.stiff({"density": p}, D)["density"].abs().max()) == 0
+    constant = FokkerPlanck((0.0, 0.0), ((0.2, -0.1), (-0.1, 0.3)))
+    symbol = FourierSymbol(PLANE).symbol(constant.stiff, constant.fields)["density"]
+    assert abs(complex(symbol[2, 3]) + 0.2 * (3 * KX) ** 2 + 0.3 * (2 * KY) ** 2 - 2 * 0.1 * 3 * KX * 2 * KY) < 1e-12
+    with pytest.raises(InputError, match="without negative eigenvalues"):
+        FokkerPlanck((0.0, 0.0), ((0.1, 0.2), (0.2, 0.1)))
+    with pytest.raises(ShapeError, match="rows of 2 entries"):
+        FokkerPlanck((0.0, 0.0), ((0.1, 0.2), (0.2,)))

@@ -27,6 +27,7 @@ WALLS, GLOBE = CartesianGrid((8, 8), periodic=False), LatLonGrid(torch.linspace(
         (Burgers(0.1), OPEN, "RungeKutta", "FiniteDifference"),
         (Euler(), OPEN, "FiniteVolume", "FiniteDifference"),
         (FokkerPlanck((0.1,), 0.1), LINE, "ChangCooper", "FiniteDifference"),
+        (FokkerPlanck((0.1, 0.1), ((0.2, 0.1), (0.1, 0.2))), WALLS, "MarkovChain", "FiniteDifference"),
         (IncompressibleFlow(0.1), WALLS, "ProjectedRungeKutta", "WallOperators"),
         (Lorenz96(), LINE, "RungeKutta", "Lattice"),
         (PorousMedium(PowerConductivity(2.0)), OPEN, "ImplicitDiffusion", "FiniteDifference"),
@@ -39,7 +40,7 @@ def test_law_and_grid_choose(law, grid, stepper, operators):
 
 
 def test_a_name_chooses():
-    names = set(SOLVERS) - {"chang_cooper", "implicit_diffusion", "projected"}
+    names = set(SOLVERS) - {"chang_cooper", "implicit_diffusion", "markov_chain", "projected"}
     made = {name: type(stepper_for(Burgers(0.1), LINE, name)).__name__ for name in names}
     assert made == {
         "etdrk2": "ETDRK2",
