@@ -29,6 +29,7 @@ _NAMES: dict[str, str] = {
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",
     "diffusion.build": "build_prior",
     "diffusion.consistency": "ConsistencyTerm",
+    "diffusion.covariance": "low_rank_covariance spectral_covariance",
     "diffusion.denoiser": "Denoiser",
     "diffusion.diffusion_prior": "DiffusionPrior",
     "diffusion.preconditioned": "PreconditionedDenoiser",
@@ -36,10 +37,16 @@ _NAMES: dict[str, str] = {
     "diffusion.sampler_gain": "sampler_gain",
     "diffusion.samplers.ddim": "DDIM DDPM",
     "diffusion.samplers.dpm_multistep": "DPMSolver2M",
+    "diffusion.samplers.dpm_single": "DPMSolverSingle",
+    "diffusion.samplers.er_sde": "ERSDE",
+    "diffusion.samplers.exact_linear": "ExactLinear",
+    "diffusion.samplers.exponential": "ExponentialMultistep UniPC",
     "diffusion.samplers.heun": "Heun",
+    "diffusion.samplers.probability_flow": "log_likelihood ProbabilityFlow",
     "diffusion.samplers.sampler": "KernelSampler Sampler",
     "diffusion.samplers.timesteps": "timesteps",
     "diffusion.schedule": "CosineSchedule EDMSchedule RectifiedSchedule Schedule VESchedule VPSchedule",
+    "diffusion.special_schedules": "DecaySchedule DiscreteSchedule ShiftedSchedule SubVPSchedule",
     "evaluation.atmosphere_check": "atmosphere_check",
     "evaluation.climatology": "climatology",
     "evaluation.diagnose": "diagnose",
@@ -176,6 +183,7 @@ if TYPE_CHECKING:
     from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
     from physdiff.diffusion.build import build_prior as build_prior
     from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
+    from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
     from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
@@ -183,7 +191,12 @@ if TYPE_CHECKING:
     from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
     from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
     from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
+    from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle
+    from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE
+    from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
+    from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
     from physdiff.diffusion.samplers.heun import Heun as Heun
+    from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow as ProbabilityFlow, log_likelihood as log_likelihood
     from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
     from physdiff.diffusion.samplers.timesteps import timesteps as timesteps
     from physdiff.diffusion.schedule import (
@@ -193,6 +206,12 @@ if TYPE_CHECKING:
         Schedule as Schedule,
         VESchedule as VESchedule,
         VPSchedule as VPSchedule,
+    )
+    from physdiff.diffusion.special_schedules import (
+        DecaySchedule as DecaySchedule,
+        DiscreteSchedule as DiscreteSchedule,
+        ShiftedSchedule as ShiftedSchedule,
+        SubVPSchedule as SubVPSchedule,
     )
     from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
     from physdiff.evaluation.climatology import climatology as climatology

@@ -24,6 +24,7 @@ __all__ = [
     "LowRankCovariance",
     "dense_covariance",
     "low_rank_covariance",
+    "spectral_covariance",
 ]
 
 Spectral = Callable[[Tensor], Tensor]
@@ -47,6 +48,18 @@ class Covariance(Saved, nn.Module, ABC):
     @abstractmethod
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C): trace / dimension, (1 or B,), float64."""
+
+    @abstractmethod
+    def modes(self, v: Tensor) -> Tensor:
+        """Coordinates in which C is diagonal, (B, n) real, of vectors (B, *shape); linear."""
+
+    @abstractmethod
+    def from_modes(self, modes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The vectors (B, *shape) whose coordinates `modes` gave."""
+
+    @abstractmethod
+    def mode_variances(self) -> Tensor:
+        """The variance of each coordinate of `modes`, (n,), float64, up to one common factor for coordinates that come in pairs."""
 
     def gram(self, v: Tensor) -> Callable[[Spectral], Tensor]:
         """The map f -> V f(C) V^T, (1, n) functions to (B, B) in float64, for many functions of the same vectors V (B, *shape)."""
@@ -77,6 +90,19 @@ class DiagonalCovariance(Covariance):
         _check_vectors(v, self.variances.numel(), "DiagonalCovariance")
         values = f(self.variances.double().reshape(1, -1))
         return (values.to(v.dtype) * v.flatten(1)).reshape(v.shape)
+
+    def modes(self, v: Tensor) -> Tensor:
+        """The entries, (B, n)."""
+        _check_vectors(v, self.variances.numel(), "DiagonalCovariance")
+        return v.flatten(1)
+
+    def from_modes(self, modes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The entries as vectors (B, *shape)."""
+        return modes.reshape(-1, *shape)
+
+    def mode_variances(self) -> Tensor:
+        """The variances, (n,)."""
+        return self.variances.double().flatten()
 
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""
@@ -142,6 +168,28 @@ class LowRankCovariance(Covariance):
 
         return product
 
+    def modes(self, v: Tensor) -> Tensor:
+        """Coordinates along the eigenvectors and, if these do not span the space, what they leave, (B, r) or (B, r + d)."""
+        _check_vectors(v, self.eigenvectors.shape[1], "LowRankCovariance")
+        basis, flat = self.eigenvectors.to(v.dtype), v.flatten(1)
+        with torch.autocast(v.device.type, enabled=False):
+            parts = flat @ basis.T
+            return parts if basis.shape[0] == basis.shape[1] else torch.cat([parts, flat - parts @ basis], 1)
+
+    def from_modes(self, modes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The vectors (B, *shape)."""
+        basis = self.eigenvectors.to(modes.dtype)
+        rank = basis.shape[0]
+        with torch.autocast(modes.device.type, enabled=False):
+            inside = modes[:, :rank] @ basis
+        return (inside if modes.shape[1] == rank else inside + modes[:, rank:]).reshape(-1, *shape)
+
+    def mode_variances(self) -> Tensor:
+        """The eigenvalues, and `rest` for what they leave."""
+        rank, size = self.eigenvectors.shape
+        values = self.eigenvalues.double()
+        return values if rank == size else torch.cat([values, values.new_full((size,), self.rest)])
+
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""
         values, (rank, size) = f(self._spectrum()), self.eigenvectors.shape
@@ -189,6 +237,20 @@ class FourierCovariance(Covariance):
 
         return product
 
+    def modes(self, v: Tensor) -> Tensor:
+        """Real and imaginary parts of the unitary transform, (B, 2 n)."""
+        _check_vectors(v, self.spectrum.numel(), "FourierCovariance")
+        return torch.view_as_real(torch.fft.fftn(v, dim=self.axes, norm="ortho")).flatten(1)
+
+    def from_modes(self, modes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The vectors (B, *shape)."""
+        pairs = torch.view_as_complex(modes.reshape(-1, *shape, 2))
+        return torch.fft.ifftn(pairs, dim=self.axes, norm="ortho").real
+
+    def mode_variances(self) -> Tensor:
+        """The spectrum, each value twice."""
+        return self.spectrum.double().flatten().repeat_interleave(2)
+
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""
         return f(self.spectrum.double().reshape(1, -1)).mean(1)
@@ -222,6 +284,25 @@ def low_rank_covariance(samples: Tensor, rank: int) -> tuple[Tensor, LowRankCova
     rest = float(values[rank:].sum() / (size - rank))
     covariance = LowRankCovariance(directions[:rank].to(samples.dtype), values[:rank].to(samples.dtype), rest)
     return mean.to(samples.dtype).reshape(samples.shape[1:]), covariance
+
+
+def spectral_covariance(samples: Tensor, axes: int) -> tuple[Tensor, FourierCovariance]:
+    """Mean and spectrum of samples of a homogeneous field on a periodic grid.
+
+    Args:
+        samples: Samples (N, C, T, *S), N >= 2.
+        axes: Number of trailing axes along which the field is homogeneous; channels (and frames, if they are not among them) count as independent.
+
+    Returns:
+        The mean (C, T, *S), and the covariance; the variance of a mode is that of the samples (divisor N - 1), averaged over k and -k.
+    """
+    if samples.shape[0] < 2 or not 0 < axes < samples.ndim:
+        raise InputError(f"spectral_covariance: expected two or more samples and 0 < axes < {samples.ndim}, got {samples.shape[0]} and {axes}")
+    wide, last = samples.double(), tuple(range(-axes, 0))
+    mean = wide.mean(0)
+    power = torch.fft.fftn(wide - mean, dim=last, norm="ortho").abs().square().sum(0) / (samples.shape[0] - 1)
+    mirrored = torch.roll(torch.flip(power, last), (1,) * axes, last)
+    return mean.to(samples.dtype), FourierCovariance((0.5 * (power + mirrored)).to(samples.dtype), axes)
 
 
 def _check_not_negative(values: Tensor, what: str) -> None:

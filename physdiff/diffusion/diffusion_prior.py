@@ -24,7 +24,6 @@ from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.sampler import Sampler
-from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.transform import Transform
@@ -143,7 +142,7 @@ class DiffusionPrior(Saved, nn.Module):
 
     def _sample(self, n: int, cond: Tensor | None, *, rng: Rng, max_batch: int) -> Tensor:
         like = self._state()
-        times = timesteps(self.denoiser.schedule, self.steps)
+        times = self.sampler.grid(self.denoiser, self.steps)
         draws = []
         for start in range(0, n, max_batch):
             rows = range(start, min(start + max_batch, n))
@@ -156,12 +155,14 @@ class DiffusionPrior(Saved, nn.Module):
         return self.masked(torch.cat(draws)) if draws else like.new_empty(0, *self.spec.shape)
 
     def _noisiest(self, noise: Tensor, t: Tensor, encoded: Tensor | None) -> Tensor:
-        """The state at the noisiest time: exact with a Gaussian base, whose large patterns noise alone would not drown, else pure noise."""
+        """The state at the noisiest time: exact with a Gaussian base, whose large patterns noise would not drown, else with the data's variance."""
         denoiser = self.denoiser
         base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser
         if isinstance(base, GaussianDenoiser):
             return base.noisy(noise, t, encoded)
-        return noise * self.denoiser.schedule(t)[1].to(noise)
+        alpha, sigma = denoiser.schedule(t)
+        std = denoiser.sigma_data if isinstance(denoiser, PreconditionedDenoiser) else 0.0
+        return noise * torch.hypot(alpha * std, sigma).to(noise)
 
     def _state(self) -> Tensor:
         """An empty tensor with the device of the denoiser and the dtype of the sampler's state."""

@@ -4,8 +4,8 @@ Any linear target $T = p\,x_0 + q\,\epsilon$ together with $x_t = \alpha x_0 + \
 
     det = alpha q - sigma p,    x_0 = (q x_t - sigma T) / det,    eps = (alpha T - p x_t) / det
 
-Since both maps are linear, the same formulas hold for the posterior means. References: Salimans and Ho,
-Progressive distillation, 2022 (v); Karras et al., 2022; Lipman et al., Flow matching for generative modeling,
+A number k in [0, 1] as target is k-prediction, T = k x_0 + (k - 1) eps. Since both maps are linear, the same formulas hold for the posterior
+means. References: Salimans and Ho, Progressive distillation, 2022 (v); Karras et al., 2022; Lipman et al., Flow matching for generative modeling,
 2023 (velocity).
 """
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_one_of
+from physdiff.base.errors import InputError
 from physdiff.diffusion.schedule import Schedule, per_sample
 
 __all__ = [
@@ -31,18 +32,24 @@ __all__ = [
 TARGETS = ("clean", "noise", "score", "v", "velocity")
 
 
-def target_coefficients(target: str, schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor]:
+def target_coefficients(target: str | float, schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor]:
     r"""The pair (p, q) of the target $p\,x_0 + q\,\epsilon$ at time t, float64, shape of t.
 
     Args:
-        target: "clean" (1, 0), "noise" (0, 1), "score" (0, -1/sigma), "v" (-sigma, alpha), "velocity" (d
-            alpha/dt, d sigma/dt).
+        target: "clean" (1, 0), "noise" (0, 1), "score" (0, -1/sigma), "v" (-sigma, alpha), "velocity" (d alpha/dt, d sigma/dt); a number k in [0, 1]
+            is the k-prediction (k, k - 1), regular at every noise level for 0 < k < 1: k = 1 is "clean", k = 0 is minus "noise", and on the linear
+            path k = 1/2 is minus half the velocity.
         schedule: The schedule.
         t: Times.
 
     Raises:
-        InputError: If the target is unknown.
+        InputError: If the target is unknown, or k outside [0, 1].
     """
+    if isinstance(target, int | float):
+        if not 0 <= target <= 1:
+            raise InputError(f"target: expected a number k in [0, 1] or one of {', '.join(TARGETS)}, got {target}")
+        one = torch.ones_like(schedule.sigma(t))
+        return target * one, (target - 1) * one
     check_one_of(target, TARGETS, "target")
     if target == "velocity":
         return schedule.rates(t)
@@ -55,7 +62,7 @@ def target_coefficients(target: str, schedule: Schedule, t: Tensor | float) -> t
     return (zero, -1 / sigma) if target == "score" else (-sigma, alpha)
 
 
-def mean_of(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, target: str) -> Tensor:
+def mean_of(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, target: str | float) -> Tensor:
     """The posterior mean of x_0 from a prediction of `target`.
 
     Singular only where `target` does not determine x_0: "noise" where alpha = 0, "score" where alpha = 0 or
@@ -66,7 +73,7 @@ def mean_of(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule
         x_t: Noisy sample (B, ...).
         t: Times () or (B,).
         schedule: The schedule.
-        target: One of `TARGETS`.
+        target: One of `TARGETS`, or a number k.
 
     Returns:
         Posterior mean, shape and dtype of `x_t`.
@@ -76,7 +83,7 @@ def mean_of(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule
     return per_sample(q / det, x_t) * x_t - per_sample(sigma / det, x_t) * value
 
 
-def target_of(mean: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, target: str) -> Tensor:
+def target_of(mean: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, target: str | float) -> Tensor:
     """The value of `target` that belongs to the posterior mean `mean`; inverse of `mean_of`.
 
     With eps = (x_t - alpha mean)/sigma it is p mean + q eps; singular at sigma = 0 for all targets but
@@ -88,7 +95,7 @@ def target_of(mean: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedul
     return per_sample(q / sigma, x_t) * x_t + per_sample(p - q * alpha / sigma, x_t) * mean
 
 
-def convert(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, source: str, target: str) -> Tensor:
+def convert(value: Tensor, x_t: Tensor, t: Tensor | float, *, schedule: Schedule, source: str | float, target: str | float) -> Tensor:
     """A prediction of `source` expressed as one of `target`, through the pairs (p, q) of both.
 
     The product p_b x_0 + q_b eps is formed from one 2x2 inversion, so that it is regular wherever both

@@ -16,6 +16,7 @@ from physdiff.diffusion.covariance import (
     LowRankCovariance,
     dense_covariance,
     low_rank_covariance,
+    spectral_covariance,
 )
 
 SHAPE = (2, 1, 3, 4)
@@ -114,6 +115,21 @@ def test_low_rank_fit_keeps_the_trace_and_the_leading_directions() -> None:
     assert torch.allclose(covariance.eigenvalues, torch.linalg.eigvalsh(sample_covariance).flip(0)[:5], rtol=1e-10)
     with pytest.raises(InputError, match="rank"):
         low_rank_covariance(samples, 24)
+
+
+def test_spectral_fit_finds_mean_and_spectrum() -> None:
+    true = FourierCovariance(spectrum(), 2)
+    n = 4000
+    mean = normal(*SHAPE, key="mean")
+    draws = mean + true.apply_function(torch.sqrt, normal(n, *SHAPE, key="draws"))
+    found, covariance = spectral_covariance(draws, 2)
+    # 4 standard errors; a mode that is its own mirror is one number (relative error sqrt(2/n)), others are two
+    assert ((found - mean).abs() < 4 * (true.mean_function(lambda c: c).max() * 4 / n) ** 0.5).all()
+    assert ((covariance.spectrum / true.spectrum - 1).abs() < 4 * (2 / n) ** 0.5).all()
+    # of the samples themselves: the trace is the sum of their variances
+    torch.testing.assert_close(covariance.spectrum.sum(), draws.var(0).sum(), rtol=1e-10, atol=0)
+    with pytest.raises(InputError, match="two or more"):
+        spectral_covariance(draws[:1], 2)
 
 
 def test_autocast_does_not_touch_it() -> None:

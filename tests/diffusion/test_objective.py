@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from physdiff.base.saved import build, describe
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.denoiser import Denoiser
-from physdiff.diffusion.objective import LogNormalNoise, UniformNoise, denoising_loss
+from physdiff.diffusion.objective import LogNormalNoise, ModeNoise, TimeNoise, UniformNoise, denoising_loss, level_weight
+from physdiff.diffusion.parametrize import target_coefficients
 from physdiff.diffusion.schedule import EDMSchedule, RectifiedSchedule, VPSchedule
 
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -38,6 +41,55 @@ def test_levels_have_the_law_on_every_schedule(schedule) -> None:
     ranks = (schedule.lam(UniformNoise(-2, 4).times(schedule, range(n), Rng(0))).sort()[0] + 2) / 6
     # Kolmogorov-Smirnov: P(D > 1.95/sqrt(n)) = 0.001
     assert float((ranks - (torch.arange(n) + 0.5) / n).abs().max()) < 1.95 / n**0.5
+
+
+def test_logit_normal_times_of_the_linear_path_are_log_normal_levels() -> None:
+    n, schedule = 2000, RectifiedSchedule()
+    t = LogNormalNoise(0.3, 0.8).times(schedule, range(n), Rng(0))
+    logit = torch.log(t / (1 - t))
+    assert float(logit.mean()) == pytest.approx(0.3, abs=4 * 0.8 / n**0.5)
+    assert float(logit.std()) == pytest.approx(0.8, abs=4 * 0.8 / (2 * n) ** 0.5)
+
+
+def test_time_and_mode_laws() -> None:
+    n = 2000
+    for law, schedule in ((TimeNoise(), VPSchedule()), (ModeNoise(0.0), RectifiedSchedule())):
+        ranks = law.times(schedule, range(n), Rng(0)).sort()[0]
+        assert float((ranks - (torch.arange(n) + 0.5) / n).abs().max()) < 1.95 / n**0.5
+    # by hand: r = 1/4 has z = Phi^-1(1/4) = -0.67449; t = 3/4 - 1.29 (cos^2(pi/8) - 3/4)
+    lam = ModeNoise(1.29).lam_of(torch.tensor([-0.6744897501960817], dtype=torch.float64))
+    t = 0.75 - 1.29 * (math.cos(math.pi / 8) ** 2 - 0.75)
+    assert float(lam) == pytest.approx(math.log((1 - t) / t), rel=1e-9)
+    with pytest.raises(InputError, match="monotone"):
+        ModeNoise(3.0)
+    with pytest.raises(InputError, match="lam_of"):
+        TimeNoise().lam_of(torch.zeros(2))
+
+
+def test_level_weights_are_those_of_the_errors_they_stand_for() -> None:
+    """By |dx_0|^2 = u^2 |deps|^2 and its kind: each scheme is the plain squared error of another target."""
+    lam = torch.linspace(-4, 5, 10, dtype=torch.float64)
+    for schedule, scheme, target in (
+        (VPSchedule(), "noise", "noise"),
+        (VPSchedule(), "v", "v"),
+        (RectifiedSchedule(), "velocity", "velocity"),
+    ):
+        t = schedule.time_of(lam)
+        (alpha, sigma), (p, q) = schedule(t), target_coefficients(target, schedule, t)
+        # T = p D + q (x - alpha D)/sigma changes by (p - q alpha/sigma) dD
+        torch.testing.assert_close(level_weight(scheme, schedule.lam(t)), (p - q * alpha / sigma) ** 2, rtol=1e-9, atol=0)
+    snr = torch.exp(2 * lam)
+    assert torch.equal(level_weight("min_snr", lam, 5.0), torch.minimum(snr, torch.tensor(5.0)))
+    torch.testing.assert_close(level_weight("p2", lam, 1.0), snr / (1 + snr))
+    torch.testing.assert_close(level_weight("edm", lam), 1 / (torch.exp(-2 * lam) / (1 + torch.exp(-2 * lam))), rtol=1e-12, atol=0)
+    with pytest.raises(InputError, match="scheme"):
+        level_weight("snr2", lam)
+
+
+def test_a_given_level_weight_replaces_the_denoisers() -> None:
+    x, noise, t = torch.zeros(2, 1, 1, 3), torch.zeros(2, 1, 1, 3), torch.tensor([0.2, 0.8])
+    denoiser = Fixed(torch.full((1, 1, 1, 3), 2.0))
+    assert torch.equal(denoising_loss(denoiser, x, t, noise=noise, level=torch.tensor([1.0, 3.0])), torch.tensor([4.0, 12.0]))
 
 
 def test_levels_are_keyed_by_the_sample() -> None:

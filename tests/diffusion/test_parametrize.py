@@ -32,6 +32,9 @@ SCHEDULES = [VPSchedule(), CosineSchedule(), EDMSchedule(), RectifiedSchedule()]
 LAM = torch.tensor([-4.0, -2.0, 0.0, 2.0, 4.0, 6.0], dtype=torch.float64)
 
 
+EVERY = (*TARGETS, 0.0, 0.3, 0.5, 1.0)
+
+
 def draw(schedule: Schedule) -> tuple[torch.Tensor, ...]:
     like = torch.zeros((), dtype=torch.float64)
     clean, eps = (Rng(0).child(k).normal((6, 2, 1, 3, 5), like=like) for k in ("x", "eps"))
@@ -46,7 +49,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EVERY)
 def test_round_trip_through_the_mean(schedule: Schedule, target: str) -> None:
     clean, eps, t, x_t = draw(schedule)
     p, q = target_coefficients(target, schedule, t)
@@ -57,7 +60,7 @@ def test_round_trip_through_the_mean(schedule: Schedule, target: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize(("source", "target"), list(itertools.product(TARGETS, TARGETS)))
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(EVERY, EVERY)))
 def test_convert_between_all_pairs(schedule: Schedule, source: str, target: str) -> None:
     clean, eps, t, x_t = draw(schedule)
     values = {}
@@ -92,6 +95,19 @@ def test_float32_loses_nothing_from_the_mean_to_itself_near_clean() -> None:
     clean = Rng(1).normal((1, 1, 1, 100))
     x_t = per_sample(schedule.alpha(t), clean) * clean
     assert torch.equal(mean_of(clean, x_t, t, schedule=schedule, target="clean"), clean)
+
+
+def test_k_prediction_has_its_special_cases_and_is_regular_everywhere() -> None:
+    schedule = RectifiedSchedule()
+    clean, eps, t, x_t = draw(schedule)
+    for k, other, factor in ((1.0, "clean", 1.0), (0.0, "noise", -1.0), (0.5, "velocity", -0.5)):
+        mine = target_of(clean, x_t, t, schedule=schedule, target=k)
+        torch.testing.assert_close(mine, factor * target_of(clean, x_t, t, schedule=schedule, target=other), rtol=1e-10, atol=1e-10)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)  # no noise, and no sample left
+    (alpha, sigma), (p, q) = schedule(ends), target_coefficients(0.7, schedule, ends)
+    assert ((alpha * q - sigma * p).abs() > 0.2).all()
+    with pytest.raises(InputError, match="k in"):
+        target_coefficients(1.5, schedule, 0.5)
 
 
 def test_unknown_target_names_the_nearest() -> None:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from physdiff.base.errors import InputError
 from physdiff.base.gaussian import Gaussian
-from physdiff.diffusion.samplers.sampler import KernelSampler, level_at
+from physdiff.diffusion.samplers.sampler import KernelSampler, Level, level_at
 from physdiff.diffusion.schedule import Schedule, per_sample
 
-__all__ = ["DDIM", "DDPM", "first_order_kernel"]
+__all__ = ["DDIM", "DDPM", "first_order_kernel", "kernel_with"]
 
 
 def first_order_kernel(schedule: Schedule, x_t: Tensor, mean: Tensor, *, t: Tensor | float, s: Tensor | float, eta: float) -> Gaussian:
@@ -45,6 +45,13 @@ def first_order_kernel(schedule: Schedule, x_t: Tensor, mean: Tensor, *, t: Tens
     std = there.sigma * eta * torch.sqrt(gap) if eta > 0 else torch.zeros_like(there.sigma)
     new = per_sample(there.sigma / here.sigma * rho, x_t) * x_t + per_sample(there.alpha * rest, x_t) * mean
     return Gaussian(new, per_sample(std, x_t))
+
+
+def kernel_with(x_t: Tensor, mean: Tensor, *, here: Level, there: Level, rho: Tensor) -> Gaussian:
+    """The kernel of the module's formula for any rho () or (B,) in [0, 1]; 1 - rho^2 is formed from rho, which need not be close to 1."""
+    r = rho * torch.exp(here.lam - there.lam)
+    new = per_sample(there.sigma / here.sigma * rho, x_t) * x_t + per_sample(there.alpha * (1 - r), x_t) * mean
+    return Gaussian(new, per_sample(there.sigma * torch.sqrt((1 - rho) * (1 + rho)), x_t))
 
 
 class DDIM(KernelSampler):

@@ -50,6 +50,10 @@ class Heun(Sampler):
             raise InputError(f"Heun: expected churn_from < churn_to, got {churn_from} and {churn_to}; swap them")
         self.churn_to = churn_to
 
+    def evaluations_per_step(self) -> int:
+        """Two, the last step (to time 0) left out."""
+        return 2
+
     def run(self, denoiser: Denoiser, x: Tensor, times: Tensor, *, cond: Tensor | None = None, rng: Rng) -> Tensor:
         """Carry x from times[0] to times[-1], see `Sampler.run`."""
         schedule = denoiser.schedule

@@ -22,9 +22,10 @@ from physdiff.base.gaussian import Gaussian
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved
 from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import Schedule
 
-__all__ = ["KernelSampler", "Level", "Sampler", "denoised", "level_at", "start_state", "step_noise"]
+__all__ = ["KernelSampler", "Level", "Sampler", "check_kernel", "denoised", "level_at", "start_state", "step_noise"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,37 @@ class Sampler(Saved, ABC):
             State at times[-1], shape of x, float32 at least.
 
         Raises:
-            Diverged: If the denoiser gives a number that is not finite; it names the step.
+            Diverged: If the denoiser gives a number that is not finite; it names the step and the entry.
             InputError: If the times do not decrease.
         """
+
+    def grid(self, denoiser: Denoiser, steps: int) -> Tensor:
+        """The times that suit this sampler, (steps + 1,) from 1 to 0, float64: equal steps of lam unless a class knows better."""
+        return timesteps(denoiser.schedule, steps)
+
+    def evaluations_per_step(self) -> int:
+        """Evaluations of one step, the last one (to time 0, which takes one) left out."""
+        return 1
+
+    def least_steps(self) -> int:
+        """The fewest steps with which the method is itself."""
+        return 1
+
+    @final
+    def steps_for(self, evaluations: int) -> int:
+        """The most steps to time 0 that cost at most so many evaluations of the denoiser.
+
+        Raises:
+            InputError: If there are too few for the method.
+        """
+        per, least = self.evaluations_per_step(), self.least_steps()
+        steps = (evaluations - 1) // per + 1
+        if steps < least or evaluations < 1:
+            raise InputError(
+                f"{type(self).__name__}: expected at least {per * (least - 1) + 1} evaluations, got {evaluations}; "
+                "give more, or take a sampler of lower order"
+            )
+        return steps
 
 
 class KernelSampler(Sampler):
@@ -103,6 +132,17 @@ class KernelSampler(Sampler):
         return x
 
 
+def check_kernel(sampler: Sampler, what: str) -> KernelSampler:
+    """Return the sampler if its transition has a density, as particle methods need it.
+
+    Raises:
+        InputError: If it has none.
+    """
+    if not isinstance(sampler, KernelSampler):
+        raise InputError(f"{what}: expected a sampler with a kernel, got {type(sampler).__name__}; take DDPM(), DDIM(eta) or ERSDE()")
+    return sampler
+
+
 def start_state(x: Tensor, times: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The state in float32 at least, and the pairs (t, s) of all steps, float64 on the CPU.
 
@@ -124,10 +164,12 @@ def denoised(denoiser: Denoiser, x: Tensor, t: Tensor, *, cond: Tensor | None, s
     """
     mean = denoiser(x, t.to(x.device), cond).to(x.dtype)
     if not bool(mean.isfinite().all()):
+        entry = tuple((~mean.isfinite()).nonzero()[0].tolist())
         raise Diverged(
             "posterior mean",
             float(t),
-            f"step {step + 1} of {steps} (1 = noise); train longer, lower the learning rate or use float32",
+            f"step {step + 1} of {steps} (1 = noise), first at entry {entry} of (sample, channel, time, *space); train longer, lower the learning "
+            "rate or use float32",
         )
     return mean
 
