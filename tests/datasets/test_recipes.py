@@ -20,6 +20,7 @@ SMALL = {
     "pdebench_advection": {"resolution": 16, "horizon": 0.02},
     "pdebench_burgers": {"resolution": 16, "horizon": 0.02, "refine": 1},
     "pdebench_compressible": {"resolution": 16, "horizon": 0.02},
+    "pdebench_compressible_plane": {"resolution": 12, "horizon": 0.05},
     "pdebench_diffusion_reaction": {"resolution": 6, "horizon": 0.1, "step": 0.05},
     "pdebench_diffusion_sorption": {"resolution": 8, "horizon": 10.0},
     "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},

@@ -13,6 +13,7 @@ from physdiff.data.recipes.fno_navier_stokes import FNONavierStokes
 from physdiff.data.recipes.pdebench_advection import PDEBenchAdvection
 from physdiff.data.recipes.pdebench_burgers import PDEBenchBurgers
 from physdiff.data.recipes.pdebench_compressible import PDEBenchCompressible
+from physdiff.data.recipes.pdebench_compressible_plane import PDEBenchCompressiblePlane
 from physdiff.data.recipes.pdebench_diffusion_reaction import PDEBenchDiffusionReaction
 from physdiff.data.recipes.pdebench_diffusion_sorption import PDEBenchDiffusionSorption
 from physdiff.data.recipes.pdebench_reaction_diffusion import PDEBenchReactionDiffusion
@@ -35,6 +36,8 @@ RECIPES: dict[str, DataRecipe] = {
     "pdebench_burgers": PDEBenchBurgers(),
     "pdebench_compressible": PDEBenchCompressible(),
     "pdebench_compressible_shock": PDEBenchCompressible("shock", 0.0, 0.0, horizon=0.4, interval=0.005),
+    "pdebench_compressible_plane": PDEBenchCompressiblePlane(),
+    "pdebench_compressible_turbulence": PDEBenchCompressiblePlane("turbulence", 1e-8, 1e-8, resolution=512, mach=1.0),
     "pdebench_diffusion_reaction": PDEBenchDiffusionReaction(),
     "pdebench_diffusion_sorption": PDEBenchDiffusionSorption(),
     "pdebench_reaction_diffusion": PDEBenchReactionDiffusion(),

@@ -19,6 +19,7 @@ SMALL = {
     "pdebench_advection": {"resolution": 32, "horizon": 0.1, "interval": 0.05},
     "pdebench_burgers": {"resolution": 32, "refine": 2, "horizon": 0.02, "nu": 0.1},
     "pdebench_compressible": {"resolution": 16, "horizon": 0.02},
+    "pdebench_compressible_plane": {"resolution": 10, "horizon": 0.05},
     "pdebench_diffusion_reaction": {"resolution": 8, "horizon": 0.1},
     "pdebench_diffusion_sorption": {"resolution": 8, "horizon": 10.0},
     "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},
