@@ -72,6 +72,7 @@ _NAMES: dict[str, str] = {
     "inference.physics": "PhysicsResidual",
     "inference.posterior": "Posterior PosteriorSampler",
     "inference.sensors": "read_stations Sensors",
+    "inference.weights": "LogWeights",
     "networks.mlp": "FourierMLP MLP",
     "networks.unet": "UNet",
     "operators.autograd": "Autograd",
@@ -248,6 +249,7 @@ if TYPE_CHECKING:
     from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
     from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
     from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
+    from physdiff.inference.weights import LogWeights as LogWeights
     from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
     from physdiff.networks.unet import UNet as UNet
     from physdiff.operators.autograd import Autograd as Autograd
