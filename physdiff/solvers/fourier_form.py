@@ -6,6 +6,7 @@ alias, which are a view of the state (see `WaveBlock`).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,9 +18,11 @@ from physdiff.base.errors import UnsupportedOperator
 from physdiff.grids.field_spec import Fields
 from physdiff.operators.fourier_symbol import FourierSymbol
 from physdiff.operators.operators import Operators
+from physdiff.operators.recording import Replay
 from physdiff.operators.spectral import Spectral
 from physdiff.operators.wave_operators import WaveOperators
 from physdiff.pdes.pde import PDE
+from physdiff.pdes.steady import SteadyFunction
 from physdiff.solvers.stepper import spectral_radius
 
 __all__ = ["FourierForm", "WaveState", "Waves"]
@@ -66,8 +69,12 @@ class FourierForm:
         place = torch.empty((), dtype=torch.float64, device=pde.device)
         symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields, like=place)
         self._symbols = {n: self._block.turned(s) for n, s in symbols.items()}
-        self._grows = any(bool((s.real > 0).any()) for s in symbols.values())
+        self._real = not any(bool(s.imag.any()) for s in symbols.values() if s.is_complex())
+        # only there does the half-spectrum hold waves k and -k
+        double = [0, -1] if operators.grid.shape[-1] % 2 == 0 else [0]
+        self._grows = any(bool((s.real[..., double] > 0).any()) for s in symbols.values())
         self._weights, self._counts = weights, self._block.multiplicity()
+        self._replays, self._replay = not _asks(self._law), Replay(self._values)
         self._kept: OrderedDict[tuple[object, ...], dict[str, dict[str, Tensor]]] = OrderedDict()
 
     def slopes(self, state: Fields, t: float) -> Waves:
@@ -103,8 +110,19 @@ class FourierForm:
 
     def explicit(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
         """The waves of the law's explicit part, of and into those that do not alias."""
+        names = self._pde.fields
+        if not self._replays:
+            return self._from_text(kept, t)
+        return dict(zip(names, self._replay(t, *(kept[n] for n in names)), strict=True))
+
+    def _from_text(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
         D = self._operators
         return D.end(self._law.explicit(D.begin(kept), D, t))
+
+    def _values(self, t: float, *kept: Tensor) -> tuple[Tensor, ...]:
+        names = self._pde.fields
+        found = self._from_text(dict(zip(names, kept, strict=True)), t)
+        return tuple(found[n] for n in names)
 
     def tidy(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The state less what no real field has, where growth would raise it from rounding."""
@@ -118,13 +136,26 @@ class FourierForm:
             return self._kept[key]
         made = {}
         for n, s in self._symbols.items():
-            made[n] = {k: (w if k == "full" else self._block.kept(w)).to(like) for k, w in self._weights(s, dt).items()}
+            made[n] = {k: self._ready(w if k == "full" else self._block.kept(w), like) for k, w in self._weights(s, dt).items()}
         # weights that carry gradients belong to one backward pass only
         if not any(s.requires_grad for s in self._symbols.values()):
             self._kept[key] = made
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return made
+
+    def _ready(self, weight: Tensor, like: Tensor) -> Tensor:
+        if self._real:
+            return torch.stack((weight.real, weight.real), -1).to(like.device, like.dtype.to_real())
+        return weight.to(like)
+
+    def numbers(self, waves: Waves) -> dict[str, Tensor]:
+        """The waves as `weights` multiply them: pairs of real numbers (..., 2) where all symbols are real, half the work; else as they are."""
+        return {n: torch.view_as_real(v) for n, v in waves.items()} if self._real else dict(waves)
+
+    def complexes(self, numbers: Fields) -> dict[str, Tensor]:
+        """The waves of such numbers."""
+        return {n: torch.view_as_complex(v) for n, v in numbers.items()} if self._real else dict(numbers)
 
     def limit(self, u: Fields, t: float, reach: float) -> float:
         """Reach over the largest eigenvalue of the explicit part; inf if that is zero."""
@@ -136,3 +167,14 @@ class FourierForm:
 
         radius = spectral_radius(rhs, {n: u[n] for n in self._pde.fields})
         return reach / radius if radius > 0 else float("inf")
+
+
+def _asks(value: object) -> bool:
+    """Whether a law holds functions that need not give the same again: those of time, or of what its author keeps elsewhere."""
+    if isinstance(value, SteadyFunction | Tensor):
+        return False
+    if isinstance(value, tuple | list):
+        return any(_asks(v) for v in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and not callable(value):
+        return any(_asks(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return callable(value)
