@@ -2,7 +2,8 @@
 
     python benchmarks/solvers.py --peers ../shared/bench/peers --peer-python <python with jax 0.10.2, exponax 0.2.0, scipy> --out benchmarks/results
 
-Both sides solve the same equations on the same grid in float32 with the same number of threads; `p1_solver.py` of the job makes initial states,
+Both sides solve the same equations on the same grid in float32 and may use the same number of threads; ours takes one where the grid is small,
+as `physdiff generate` does (`cli/threads.py`). `p1_solver.py` of the job makes initial states,
 references and the peer's steppers. Each side climbs one ladder of steps until its error (mean over samples, relative L2) is at most 1e-4; then
 the cheapest of both, the peer at the step of the job's table, and our run by tolerance are timed in turns. The peer's compilation and our weights
 are made before. One JSON line per result goes to ``<out>/solvers.jsonl`` and the terminal. Without ``--peer-python`` only our side runs; making the
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 
 from physdiff.base.errors import Diverged
+from physdiff.cli.threads import threads_for
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.burgers import Burgers
@@ -140,15 +142,15 @@ class Ours:
         u0, self._reference = job.reference(name, arguments)
         self.field = self.law.fields[0]
         self.start = torch.from_numpy(np.ascontiguousarray(self._turned(u0).astype(np.float32)))
+        self.points = math.prod(grid.shape)
         self.operators = Spectral(grid)
         self.steppers = {2: ETDRK2(self.law, self.operators), 4: ETDRK4(self.law, self.operators)}
 
     def run(self, order: int, control: dict[str, Any]) -> torch.Tensor:
         """The end state."""
-        with torch.no_grad():
-            return solve(self.steppers[order], {self.field: self.start}, torch.tensor([0.0, self.time], dtype=torch.float64), **control)[self.field][
-                :, -1
-            ]
+        times = torch.tensor([0.0, self.time], dtype=torch.float64)
+        with torch.no_grad(), threads_for(self.points):
+            return solve(self.steppers[order], {self.field: self.start}, times, **control)[self.field][:, -1]
 
     def error(self, order: int, control: dict[str, Any]) -> float:
         """Of the end state; nan if the run fails."""
@@ -224,6 +226,11 @@ def compare(name: str, job: Any, peer: Peer | None, arguments: argparse.Namespac
     for label, row in chosen.items():
         median, least = statistics.median(times[label]), min(times[label])
         emit(kind="time", problem=name, run=label, **row, seconds_per_unit=median / ours.time, least_seconds_per_unit=least / ours.time)
+    for order in ladder:
+        mine_n, theirs_n = (chosen.get(f"{side} ETDRK{order}", {}).get("steps") for side in ("physdiff", "exponax"))
+        if mine_n is not None and mine_n == theirs_n:
+            ratio = statistics.median(b / a for a, b in zip(times[f"physdiff ETDRK{order}"], times[f"exponax ETDRK{order}"], strict=True))
+            emit(kind="equal steps", problem=name, order=order, steps=mine_n, times_faster=ratio)
     summary(name, times, emit)
 
 
@@ -281,7 +288,7 @@ def right_hand_sides(name: str, job: Any, arguments: argparse.Namespace, emit: C
             torch.fft.irfftn(half, s=shape, dim=axes)
         torch.fft.rfftn(ours.start, dim=axes)
 
-    with torch.no_grad():
+    with torch.no_grad(), threads_for(ours.points):
         got, wanted = form.explicit({ours.field: w}, 0.0)[ours.field], by_hand()
         difference = float((got - wanted).abs().max() / wanted.abs().max())
         calls = {"law": lambda: form.explicit({ours.field: w}, 0.0), "by hand": by_hand, "bare transforms": bare}

@@ -56,13 +56,14 @@ class Recording:
     """The list of a function, called like it.
 
     Args:
-        run: From the inputs and then the constants to the results.
+        graph: From a number, the inputs and then the constants to the results.
         constants: Values that do not depend on the inputs.
         origins: Tensors from outside that the function has read.
     """
 
-    def __init__(self, run: Callable[..., tuple[Tensor, ...]], constants: Sequence[Tensor], origins: Sequence[Tensor]) -> None:
-        self._run, self._constants = run, tuple(constants)
+    def __init__(self, graph: fx.Graph, constants: Sequence[Tensor], origins: Sequence[Tensor]) -> None:
+        self._run, self._constants = fx.GraphModule(torch.nn.Module(), graph).forward, tuple(constants)
+        self._timed = bool(next(iter(graph.nodes)).users)
         self._origins = tuple(t for t in origins if not t.is_inference())
         self._versions = self._now()
 
@@ -72,9 +73,11 @@ class Recording:
             return False
         return self._versions == self._now()
 
-    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, number: float, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The results; those of the function to rounding."""
-        return self._run(*inputs, *self._constants)
+        # a tensor of a number takes as long as a product on a small grid
+        found: tuple[Tensor, ...] = self._run(_moment(number) if self._timed else None, *inputs, *self._constants)
+        return found
 
     def _now(self) -> list[int]:
         return [t._version for t in self._origins]
@@ -106,7 +109,7 @@ class Replay:
         if _ordinary(inputs):
             if made is not None and made.fresh():
                 if trials == 0:
-                    return made(_moment(number), *inputs)
+                    return made(number, *inputs)
                 return self._try(key, number, inputs)
             if made is not None or key not in self._found:
                 return self._begin(key, number, inputs)
@@ -119,14 +122,14 @@ class Replay:
         if not any(t.requires_grad for t in results) and sum(t.numel() for t in inputs) <= _LARGEST:
             if len(self._found) == _MOST:
                 self._found.pop(next(iter(self._found)))
-            self._found[key] = (record(self._function, (_moment(number), *inputs)), _TRIALS)
+            self._found[key] = (record(self._function, number, inputs), _TRIALS)
         return results
 
     def _try(self, key: tuple[object, ...], number: float, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The results, and one trial less to go if the recording gives them too; else no recording."""
         made, trials = self._found[key]
         results = self._function(number, *inputs)
-        right = made is not None and all(map(_agree, made(_moment(number), *inputs), results))
+        right = made is not None and all(map(_agree, made(number, *inputs), results))
         self._found[key] = (made, trials - 1) if right else (None, 0)
         return results
 
@@ -140,7 +143,7 @@ def _ordinary(inputs: tuple[Tensor, ...]) -> bool:
 
 
 def _moment(number: float) -> Tensor:
-    return torch.tensor(number, dtype=torch.float64, device="cpu")
+    return torch.scalar_tensor(number, dtype=torch.float64, device="cpu")
 
 
 def _agree(got: Tensor, wanted: Tensor) -> bool:
@@ -151,21 +154,23 @@ def _agree(got: Tensor, wanted: Tensor) -> bool:
     return bool(difference <= 1e3 * torch.finfo(got.dtype).eps * size)
 
 
-def record(function: Function, inputs: Sequence[Tensor]) -> Recording | None:
+def record(function: Function, number: float, inputs: Sequence[Tensor]) -> Recording | None:
     """The operations of a function at these inputs; None if it is not a fixed list of them, or fails.
 
     Args:
-        function: Of tensors, to a tuple of tensors.
+        function: Of a number and of tensors, to a tuple of tensors.
+        number: The number, which the function is given as a tensor.
         inputs: Of the shapes, precisions and devices for which the list is to be used; none of them carries a gradient.
     """
     tape = _Tape()
     try:
+        given = (_moment(number), *inputs)
         with torch.no_grad(), tape:
-            results = function(*inputs)
-        graph, constants, origins = _graph(tape.entries, list(inputs), list(results))
+            results = function(*given)
+        graph, constants, origins = _graph(tape.entries, list(given), list(results))
     except Exception:  # noqa: BLE001 - the function itself is called next, and says what is wrong
         return None
-    return Recording(fx.GraphModule(torch.nn.Module(), graph).forward, constants, origins)
+    return Recording(graph, constants, origins)
 
 
 def _graph(entries: list[Any], inputs: list[Tensor], results: list[Tensor]) -> tuple[fx.Graph, list[Tensor], list[Tensor]]:
@@ -202,6 +207,7 @@ def _graph(entries: list[Any], inputs: list[Tensor], results: list[Tensor]) -> t
     graph.output(tuple(graph.call_function(_aten.clone.default, (n,)) if n in fixed else n for n in last))
     _move_numbers(graph, pool)
     _keep_paddings(graph)
+    _multiply_in_place(graph)
     graph.eliminate_dead_code()
     for node in graph.nodes:
         node.meta.clear()
@@ -316,6 +322,17 @@ def _keep_paddings(graph: fx.Graph) -> None:
         if all(user.target is _aten._fft_c2r.default for user in node.users):
             node.target = _Padded(node.meta["value"], node.args[0].meta["value"])
             node.args = node.args[:1]
+
+
+def _multiply_in_place(graph: fx.Graph) -> None:
+    """A product takes the place of the transform that nothing else reads."""
+    for node in graph.nodes:
+        if node.target is _aten.mul.Tensor and node.meta.get("shorten") and isinstance(node.args[0], fx.Node):
+            first = node.args[0]
+            fresh = first.target is _aten._fft_c2r.default and len(first.users) == 1
+            value, made = first.meta["value"], node.meta["value"]
+            if fresh and (value.shape, value.dtype) == (made.shape, made.dtype):
+                node.target = _aten.mul_.Tensor
 
 
 def _mapped(value: Any, pool: _Pool) -> Any:  # noqa: ANN401 - arguments of an operation

@@ -53,12 +53,12 @@ def test_the_list_is_shortened_and_numbers_move_into_the_symbol():
         return (symbol * torch.fft.rfft(made, dim=-1),)
 
     x = draw(4, 16)
-    made = record(function, (torch.tensor(0.0), x))
+    made = record(function, 0.0, (x,))
     assert operations(made) == ["mul.Tensor", "_fft_r2c.default", "mul.Tensor"]
-    torch.testing.assert_close(made(torch.tensor(0.0), x)[0], function(0.0, x)[0], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(made(0.0, x)[0], function(0.0, x)[0], rtol=1e-14, atol=1e-14)
     # a factor that only happens to be one where the list was made is no constant
-    made = record(lambda t, x: (x * t,), (torch.tensor(1.0, dtype=torch.float64), x))
-    assert torch.equal(made(torch.tensor(3.0), x)[0], 3 * x)
+    made = record(lambda t, x: (x * t,), 1.0, (x,))
+    assert torch.equal(made(3.0, x)[0], 3 * x)
 
 
 def test_memory_that_the_function_makes_and_fills_is_new_each_time():
@@ -148,7 +148,7 @@ def test_an_error_of_the_function_is_its_own():
 
     with pytest.raises(ValueError, match="no such law"):
         Replay(function)(0.0, draw(3))
-    assert record(function, (torch.tensor(0.0), draw(3))) is None
+    assert record(function, 0.0, (draw(3),)) is None
 
 
 def cubed(t, x):
