@@ -18,6 +18,7 @@ from law_pictures.flows import cavity, convection, turbulence
 from law_pictures.lines import burgers, fokker_planck, lorenz, waves
 from law_pictures.plane import patterns, porous, transport, underground
 from law_pictures.shocks import gas, shallow_water
+from law_pictures.smoke import smoke
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -33,6 +34,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "turbulence": turbulence,
     "cavity": cavity,
     "convection": convection,
+    "smoke": smoke,
     "gas": gas,
     "shallow_water": shallow_water,
     "porous": porous,

@@ -130,9 +130,9 @@ def generate(
 
     With ``--recipe NAME`` instead of a law, make a data set of the literature (``--recipe NAME --help`` tells its options):
     fno_burgers, fno_burgers_script, fno_darcy, fno_darcy_script, fno_navier_stokes, fno_navier_stokes_1e-4, fno_navier_stokes_1e-5,
-    pdebench_advection, pdebench_burgers, pdebench_compressible, pdebench_compressible_plane, pdebench_compressible_shock,
-    pdebench_compressible_turbulence, pdebench_diffusion_reaction, pdebench_diffusion_sorption, pdebench_reaction_diffusion,
-    pdebench_shallow_water, sda_kolmogorov, wdno_burgers, wdno_burgers_super.
+    pdearena_smoke, pdearena_smoke_conditioned, pdebench_advection, pdebench_burgers, pdebench_compressible, pdebench_compressible_plane,
+    pdebench_compressible_shock, pdebench_compressible_turbulence, pdebench_diffusion_reaction, pdebench_diffusion_sorption,
+    pdebench_incompressible, pdebench_reaction_diffusion, pdebench_shallow_water, sda_kolmogorov, wdno_burgers, wdno_burgers_super, wdno_smoke.
 
     Args:
         out: File to write.

@@ -91,7 +91,7 @@ class FaceRates:
             else:
                 theirs = wide[self._names[j], i]
                 w = (along(theirs, -1 - i, (1, 3)) + along(theirs, -1 - i, (2, 3))) / 2
-            flux = carried(mine, w, axis, limited=self.limited)
+            flux = carried(mine, w, axis, limited=self.limited, has_ends=not self.grid.periodic[axis])
             part = (along(flux, axis, (1, 1)) - along(flux, axis, (0, 1))) / h
             total = total - part
             if i != j and any(open_ends):
@@ -133,7 +133,7 @@ class FaceRates:
             passed = None if self._passed is None else self._passed[j].to(b)
             slope = (along(f, axis, (2, 3)) - along(f, axis, (1, 3))) / h
             slope = slope * self._fluid[j].to(b) if self._blocked else slope
-            flux = carried(f, state[name], axis, limited=True, passed=passed) - law.diffusivity * slope
+            flux = carried(f, state[name], axis, limited=True, has_ends=not self.grid.periodic[axis], passed=passed) - law.diffusivity * slope
             total = total - (along(flux, axis, (1, 1)) - along(flux, axis, (0, 1))) / h
         if isinstance(law.source, float) and law.source == 0.0 and isinstance(law.stratification, float) and law.stratification == 0.0:
             return total

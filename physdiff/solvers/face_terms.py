@@ -19,7 +19,7 @@ def along(f: Tensor, axis: int, cut: tuple[int, int]) -> Tensor:
     return f.narrow(axis, cut[0], f.shape[axis] - cut[1])
 
 
-def carried(wide: Tensor, w: Tensor, axis: int, *, limited: bool, passed: Tensor | None = None) -> Tensor:
+def carried(wide: Tensor, w: Tensor, axis: int, *, limited: bool, has_ends: bool, passed: Tensor | None = None) -> Tensor:
     """Flux through the faces along an axis, (..., n + 1).
 
     Args:
@@ -27,6 +27,7 @@ def carried(wide: Tensor, w: Tensor, axis: int, *, limited: bool, passed: Tensor
         w: Velocity across the n + 1 faces.
         axis: The axis, counted from the end.
         limited: Whether to take the upwind value with a limited slope in place of the mean.
+        has_ends: Whether the axis is open: what comes in through an end has the value there, the mean of the outermost value and its mirror image.
         passed: 1.0 where differences count and 0.0 across closed faces, (n + 3) along the axis; all count if None.
     """
     lower, upper = along(wide, axis, (1, 3)), along(wide, axis, (2, 3))
@@ -37,6 +38,11 @@ def carried(wide: Tensor, w: Tensor, axis: int, *, limited: bool, passed: Tensor
         step = step * passed
     slopes = van_leer(along(step, axis, (0, 1)), along(step, axis, (1, 1)))
     from_below, from_above = lower + 0.5 * along(slopes, axis, (0, 1)), upper - 0.5 * along(slopes, axis, (1, 1))
+    if has_ends:
+        n = w.shape[axis]
+        first, last = ((lower.narrow(axis, k, 1) + upper.narrow(axis, k, 1)) / 2 for k in (0, n - 1))
+        from_below = torch.cat([first, from_below.narrow(axis, 1, n - 1)], axis)
+        from_above = torch.cat([from_above.narrow(axis, 0, n - 1), last], axis)
     return w * torch.where(w > 0, from_below, from_above)
 
 

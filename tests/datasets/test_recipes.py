@@ -17,17 +17,21 @@ SMALL = {
     "fno_burgers": {"solved": 16, "resolution": 8, "step": 0.25},
     "fno_darcy": {"resolution": 6},
     "fno_navier_stokes": {"solved": 16, "resolution": 8, "horizon": 1.0, "step": 0.5},
+    "pdearena_smoke": {"resolution": 12, "frames": 2, "dropped": 1, "interval": 0.5, "step": 0.25},
     "pdebench_advection": {"resolution": 16, "horizon": 0.02},
     "pdebench_burgers": {"resolution": 16, "horizon": 0.02, "refine": 1},
     "pdebench_compressible": {"resolution": 16, "horizon": 0.02},
     "pdebench_compressible_plane": {"resolution": 12, "horizon": 0.05},
     "pdebench_diffusion_reaction": {"resolution": 6, "horizon": 0.1, "step": 0.05},
     "pdebench_diffusion_sorption": {"resolution": 8, "horizon": 10.0},
+    "pdebench_incompressible": {"resolution": 12, "frames": 2, "step": 0.0025},
     "pdebench_reaction_diffusion": {"resolution": 16, "horizon": 0.02},
     "pdebench_shallow_water": {"resolution": 64, "horizon": 0.01},
     "sda_kolmogorov": {"solved": 32, "resolution": 16, "frames": 2, "dropped": 1, "step": 0.1},
     "wdno_burgers": {"resolution": 16, "intervals": 2, "horizon": 0.1, "step": 0.01},
+    "wdno_smoke": {"intervals": 1, "every": 1},
 }
+SAME = {"lift", "target"}  # one number for all samples, or nothing yet in so short a time
 MANY = {"pdebench_advection", "pdebench_burgers", "pdebench_reaction_diffusion"}  # published for many values of a number
 
 
@@ -68,4 +72,4 @@ def test_the_script_makes_what_the_specification_says(name, tmp_path):
     for field, told in spec["fields"].items():
         assert ds[field].dims == tuple(spec["dims"]) and ds[field].attrs["units"] == told["units"] and str(ds[field].dtype) == spec["dtype"]
         assert ds[field].shape == (2, small.times.numel(), *small.grid.shape)
-        assert bool(ds[field].notnull().all()) and not bool((ds[field][0] == ds[field][1]).all())
+        assert bool(ds[field].notnull().all()) and (field in SAME or not bool((ds[field][0] == ds[field][1]).all()))

@@ -10,17 +10,20 @@ from physdiff.base.errors import InputError
 from physdiff.data.recipes.fno_burgers import FNOBurgers
 from physdiff.data.recipes.fno_darcy import FNODarcy
 from physdiff.data.recipes.fno_navier_stokes import FNONavierStokes
+from physdiff.data.recipes.pdearena_smoke import PDEArenaSmoke
 from physdiff.data.recipes.pdebench_advection import PDEBenchAdvection
 from physdiff.data.recipes.pdebench_burgers import PDEBenchBurgers
 from physdiff.data.recipes.pdebench_compressible import PDEBenchCompressible
 from physdiff.data.recipes.pdebench_compressible_plane import PDEBenchCompressiblePlane
 from physdiff.data.recipes.pdebench_diffusion_reaction import PDEBenchDiffusionReaction
 from physdiff.data.recipes.pdebench_diffusion_sorption import PDEBenchDiffusionSorption
+from physdiff.data.recipes.pdebench_incompressible import PDEBenchIncompressible
 from physdiff.data.recipes.pdebench_reaction_diffusion import PDEBenchReactionDiffusion
 from physdiff.data.recipes.pdebench_shallow_water import PDEBenchShallowWater
 from physdiff.data.recipes.recipe import DataRecipe
 from physdiff.data.recipes.sda_kolmogorov import SDAKolmogorov
 from physdiff.data.recipes.wdno_burgers import WDNOBurgers
+from physdiff.data.recipes.wdno_smoke import WDNOSmoke
 
 __all__ = ["RECIPES", "recipe"]
 
@@ -32,6 +35,8 @@ RECIPES: dict[str, DataRecipe] = {
     "fno_navier_stokes": FNONavierStokes(),
     "fno_navier_stokes_1e-4": FNONavierStokes(viscosity=1e-4, horizon=30.0),
     "fno_navier_stokes_1e-5": FNONavierStokes(viscosity=1e-5, horizon=20.0),
+    "pdearena_smoke": PDEArenaSmoke(),
+    "pdearena_smoke_conditioned": PDEArenaSmoke(lift_low=0.2),
     "pdebench_advection": PDEBenchAdvection(),
     "pdebench_burgers": PDEBenchBurgers(),
     "pdebench_compressible": PDEBenchCompressible(),
@@ -40,11 +45,13 @@ RECIPES: dict[str, DataRecipe] = {
     "pdebench_compressible_turbulence": PDEBenchCompressiblePlane("turbulence", 1e-8, 1e-8, resolution=512, mach=1.0),
     "pdebench_diffusion_reaction": PDEBenchDiffusionReaction(),
     "pdebench_diffusion_sorption": PDEBenchDiffusionSorption(),
+    "pdebench_incompressible": PDEBenchIncompressible(),
     "pdebench_reaction_diffusion": PDEBenchReactionDiffusion(),
     "pdebench_shallow_water": PDEBenchShallowWater(),
     "sda_kolmogorov": SDAKolmogorov(),
     "wdno_burgers": WDNOBurgers(),
     "wdno_burgers_super": WDNOBurgers(resolution=1920, intervals=1280),
+    "wdno_smoke": WDNOSmoke(),
 }
 """Each with the numbers of the literature."""
 

@@ -1,0 +1,51 @@
+"""The tank, the flow through it, and what counts as gone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.data.recipes.wdno_smoke import WDNOSmoke, _carried, _Course, _mouth, _tank
+
+
+def test_the_tank_has_seven_openings():
+    solid = _tank().pressure_solver.solid
+    for line in (solid[112, 16:112], solid[16:112, 16], solid[16:112, 112]):
+        gaps = np.flatnonzero(np.diff(np.concatenate([[1], (~line).int().numpy(), [0]])) == 1)
+        assert len(gaps) in (2, 3)
+    assert bool(solid[16, 16:112].all()) and not bool(solid[112, 24:40].any()) and not bool(solid[:16].any())
+    assert int(_mouth(None).sum()) == 3 * 15 * 20 + 2 * 20 * 16 + 2 * 20 * 15 and int(_mouth(1).sum()) == 300
+
+
+def test_a_flow_without_divergence_carries_smoke_that_stays():
+    made, rng = WDNOSmoke(intervals=2, every=1), Rng(0)
+    both, one = made.generate(2, rng, batch_size=2), made.generate(2, rng, batch_size=1)
+    for name in made.names:
+        np.testing.assert_allclose(both[name], one[name], atol=2e-4)  # float32 through some solves
+    assert float(both.smoke.max()) < 1 + 1e-4 and float(both.smoke.min()) > -1e-4 and float(both.target.max()) == 0.0
+    inside = both.control_x[..., 9:55, 9:55]
+    assert float(abs(inside).max()) == 0.0 and float(abs(both.control_x[:, 1]).max()) > 0.0
+    stepper = _tank()
+    faces = tuple(torch.randn(1, 127 + (i == 1), 127 + (i == 0), generator=torch.Generator().manual_seed(0)).double() for i in (0, 1))
+    flow, _ = stepper.pressure_solver.project(tuple(f * w for f, w in zip(faces, stepper.pressure_solver.fluid, strict=True)))
+    assert float(stepper.pressure_solver.divergence(flow).abs().max()) < 1e-11
+    smoke = torch.from_numpy(_Course(rng.generator(), 256).smoke())[None]
+    moved = _carried(stepper, tuple(f / 4 for f in flow), smoke)
+    assert float(moved.sum()) == pytest.approx(121.0, abs=1e-10) and float(moved.min()) > -1e-14 and float(moved.max()) < 1 + 1e-12
+    assert float(moved[:, stepper.pressure_solver.solid].abs().max()) == 0.0
+
+
+def test_courses():
+    courses = [_Course(Rng(i).generator(), 256) for i in range(200)]
+    starts = np.array([np.argwhere(c.smoke())[0] for c in courses])
+    assert starts[:, 0].min() >= 22 and starts[:, 0].max() < 25 and starts[:, 1].min() >= 22 and starts[:, 1].max() < 97
+    set_at = [[n for n in range(257) if c.velocity(n) is not None] for c in courses]
+    assert all(len(moments) == 4 and moments[0] == 0 for moments in set_at)
+    # every leg goes upwards; its speed is drawn with a quarter of itself as standard deviation
+    up = np.array([[c.velocity(n)[1] for n in moments] for c, moments in zip(courses, set_at, strict=True)])
+    assert (up > 0).mean() > 0.999 and np.isfinite(up).all()
+    with pytest.raises(InputError, match="WDNOSmoke every"):
+        WDNOSmoke(every=0)
