@@ -72,6 +72,8 @@ _NAMES: dict[str, str] = {
     "inference.physics": "PhysicsResidual",
     "inference.posterior": "Posterior PosteriorSampler",
     "inference.sensors": "read_stations Sensors",
+    "inference.smc": "FeynmanKac run_smc SMCRun",
+    "inference.state_space": "kalman LinearGaussian particle_filter StateSpace",
     "inference.weights": "LogWeights",
     "networks.mlp": "FourierMLP MLP",
     "networks.unet": "UNet",
@@ -249,6 +251,13 @@ if TYPE_CHECKING:
     from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
     from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
     from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
+    from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
+    from physdiff.inference.state_space import (
+        LinearGaussian as LinearGaussian,
+        StateSpace as StateSpace,
+        kalman as kalman,
+        particle_filter as particle_filter,
+    )
     from physdiff.inference.weights import LogWeights as LogWeights
     from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
     from physdiff.networks.unet import UNet as UNet

@@ -62,7 +62,7 @@ def systematic(weights: Tensor, rng: Rng) -> Tensor:
     """One uniform number for all draws; see `multinomial` for arguments, result and errors."""
     c = _cumulative(weights)
     u = rng.uniform((*c.shape[:-1], 1), like=c)
-    return _like(_from_ends(torch.ceil(c.mul_(c.shape[-1]).sub_(u))), weights)
+    return _like(_from_ends(c.mul_(c.shape[-1]).sub_(u).ceil_()), weights)
 
 
 def residual(weights: Tensor, rng: Rng) -> Tensor:
@@ -126,16 +126,19 @@ SCHEMES: dict[str, Callable[[Tensor, Rng], Tensor]] = {
 
 
 def _checked(weights: Tensor) -> Tensor:
-    """The weights in float64 on the CPU, where all draws are made."""
+    """The weights in float64 on the CPU, where all draws are made, normalised to the last digit."""
     w = weights.detach().to("cpu", torch.float64)
-    total, least = w.sum(-1), w.amin()
+    total = w.sum(-1, keepdim=True)
+    _check(w, total)
+    return w / total
+
+
+def _check(w: Tensor, total: Tensor) -> None:
     # float32 weights of a million particles sum to one within 1e-4
-    if not (bool(least >= 0) and bool(((total - 1).abs() < 1e-3).all())):
-        off = total.flatten()[(total.flatten() - 1).abs().nan_to_num(torch.inf).argmax()]
-        raise CollapsedWeights(
-            f"resampling: expected weights >= 0 that sum to one, got sum {float(off):g} and smallest {float(least):g}; pass LogWeights.normalised"
-        )
-    return w / total[..., None]
+    if not (bool(w.amin() >= 0) and bool(((total - 1).abs() < 1e-3).all())):
+        off = float(total.flatten()[(total.flatten() - 1).abs().nan_to_num(torch.inf).argmax()])
+        got = f"sum {off:g} and smallest {float(w.amin()):g}"
+        raise CollapsedWeights(f"resampling: expected weights >= 0 that sum to one, got {got}; pass LogWeights.normalised")
 
 
 def _parts(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +150,10 @@ def _parts(w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cumulative(weights: Tensor) -> Tensor:
     """Cumulative weights; the last is one exactly, so that nothing is drawn behind the last particle with a weight."""
-    c = torch.cumsum(_checked(weights), -1)
-    return c / c[..., -1:].clone()
+    w = weights.detach().to("cpu", torch.float64)
+    c = torch.cumsum(w, -1)
+    _check(w, c[..., -1:])
+    return c.div_(c[..., -1:].clone())
 
 
 def _from_ends(ends: Tensor) -> Tensor:
@@ -158,8 +163,9 @@ def _from_ends(ends: Tensor) -> Tensor:
     """
     n = ends.shape[-1]
     rows = ends.reshape(-1, n).long()
-    offset = torch.arange(len(rows))[:, None] * (n + 1)
-    histogram = torch.bincount((rows + offset).flatten(), minlength=len(rows) * (n + 1))
+    if len(rows) > 1:
+        rows += torch.arange(len(rows))[:, None] * (n + 1)
+    histogram = torch.bincount(rows.flatten(), minlength=len(rows) * (n + 1))
     return histogram.reshape(-1, n + 1)[:, :n].cumsum(1).reshape(ends.shape)
 
 

@@ -11,9 +11,9 @@ model comparison, 2016 (CESS).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,18 +38,20 @@ class LogWeights:
     """
 
     values: Tensor
+    _top: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         values = self.values.detach().double()
         if values.ndim < 1 or values.shape[-1] < 1:
             raise ShapeError(f"LogWeights: expected (..., particles), got shape {tuple(values.shape)}")
         # one pass finds both: NaN and +inf make the largest NaN or +inf, all zero makes it -inf
-        top = values.amax(-1)
+        top = values.amax(-1, keepdim=True)
         if not bool(top.isfinite().all()):
             bad = int((values.isnan() | (values == torch.inf)).sum())
             got = f"NaN or inf at {bad} of {values.numel()}" if bad else "zero weights only"
             raise CollapsedWeights(f"LogWeights: expected finite log weights (-inf for zero), got {got}; {_REMEDY}")
         object.__setattr__(self, "values", values)
+        object.__setattr__(self, "_top", top)
 
     @classmethod
     def equal(cls, shape: Sequence[int], device: torch.device | None = None) -> LogWeights:
@@ -61,21 +63,29 @@ class LogWeights:
         """Number N of particles of a population."""
         return self.values.shape[-1]
 
+    @cached_property
+    def _scaled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The largest log weight, the weights over it, and their sum: one exponential serves everything below."""
+        scaled = (self.values - self._top).exp_()
+        return self._top, scaled, scaled.sum(-1, keepdim=True)
+
     @property
     def normalised(self) -> Tensor:
         """Weights W that sum to one over the last axis, (..., N), float64."""
-        return torch.softmax(self.values, -1)
+        _, scaled, total = self._scaled
+        return scaled / total
 
     @property
     def ess(self) -> Tensor:
         """Effective sample size of each population, (...), between 1 and N."""
-        w = self.normalised
-        return 1 / (w * w).sum(-1)
+        _, scaled, total = self._scaled
+        return total[..., 0] ** 2 / torch.linalg.vector_norm(scaled, dim=-1) ** 2
 
     @property
     def log_mean(self) -> Tensor:
         """Logarithm of the mean weight, (...): what the evidence gains when the population is resampled and its weights reset to one."""
-        return torch.logsumexp(self.values, -1) - math.log(self.count)
+        top, _, total = self._scaled
+        return (top + torch.log(total / self.count))[..., 0]
 
     def times(self, increments: Tensor) -> LogWeights:
         """The weights multiplied by e^increments (..., N); a particle of weight zero stays one, whatever its increment.
@@ -86,9 +96,11 @@ class LogWeights:
         """
         if increments.shape != self.values.shape:
             raise ShapeError(f"LogWeights.times: expected increments of shape {tuple(self.values.shape)}, got {tuple(increments.shape)}")
-        total = self.values + increments.detach().to(self.values)
-        # -inf + inf and -inf + NaN: only where the weight was zero already may that pass
-        return LogWeights(torch.where(self.values == -torch.inf, self.values, total) if bool(total.isnan().any()) else total)
+        total = self.values + increments.detach()  # float64, whatever the increments are
+        if not bool(total.amax().isfinite()):
+            # -inf + inf and -inf + NaN: only where the weight was zero already may that pass
+            total = torch.where(self.values == -torch.inf, self.values, total)
+        return LogWeights(total)
 
     def log_ratio(self, increments: Tensor) -> Tensor:
         """Growth of the log evidence by increments (..., N): the log of their weighted mean, (...)."""
