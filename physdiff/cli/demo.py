@@ -152,6 +152,7 @@ def _trained(folder: Path, train: xr.Dataset, size: Size, seed: int) -> Diffusio
     # the law does not depend on x: shifts along it are new data
     plan = Training(seconds=size.seconds, floor=size.floor, lr=2e-3, ema=0.995, input_noise=0.0, roll=["x"], seed=seed)
     prior = train_prior(train, recipe, training=plan, network=partial(UNet, dropout=0.0), folder=folder / "turbulence.prior.fit", resume=False)
+    assert isinstance(prior, DiffusionPrior)  # the recipe says so
     path = prior.save(folder / "turbulence.prior", card={"command": command_line(), "seed": seed})
     print(f"   prior in {path}")
     return prior

@@ -19,7 +19,7 @@ from physdiff.cli.options import Select, Training, as_list, check_at_least, chec
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
 from physdiff.diffusion.consistency import ConsistencyTerm
-from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
@@ -76,7 +76,7 @@ def train_prior(
     folder: Path | None = None,
     resume: bool = True,
     source: Mapping[str, Any] | None = None,
-) -> DiffusionPrior:
+) -> WindowPrior:
     """Prepare, say what it will cost, train, and return the prior in evaluation mode.
 
     With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from).
@@ -117,7 +117,7 @@ def _named(data: str | list[str], select: Select) -> dict[str, Any]:
     return {"data": data, "select": asdict(select)}
 
 
-def _begin(folder: Path, prior: DiffusionPrior, training: Training, *, source: Mapping[str, Any] | None, resume: bool) -> None:
+def _begin(folder: Path, prior: WindowPrior, training: Training, *, source: Mapping[str, Any] | None, resume: bool) -> None:
     """Note what is trained in the folder; refuse to go on with another run's checkpoint, whose weights would not fit the statistics."""
     budget = ("seconds", "floor", "max_steps", "save_every")
     settings = {"model": describe(prior, {}), "training": {k: v for k, v in asdict(training).items() if k not in budget}, **(source or {})}

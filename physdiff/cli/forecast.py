@@ -7,7 +7,7 @@ import time
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
 from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
-from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.rollout import rollout
 
 __all__ = ["forecast"]
@@ -40,7 +40,7 @@ def forecast(
     target = checked_file(out)
     for what, value, least in (("lead", lead, 1), ("members", members, 1), ("every", every, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
-    model = DiffusionPrior.load(prior).to(best_device())
+    model = WindowPrior.load(prior).to(best_device())
     wanted = Select(list(model.spec.names), select.start, select.stop)
     result = rollout(model, opened(initial, wanted), every=every, lead=lead, members=members, rng=Rng(seed), out=target)
     starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)

@@ -32,12 +32,13 @@ from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import per_sample
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.numerical_spread import apply_gains, gain_curve, largest_variance
 from physdiff.evaluation.sample_gap import sample_gap, spectrum_of
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 
-__all__ = ["CHECKS", "Check", "Effort", "check_table", "diagnose"]
+__all__ = ["CHECKS", "Check", "Effort", "check_table", "diagnose", "known_frames", "windows_of"]
 
 _SHARE = 1e-4  # shells with less of the variance than this say nothing about a field
 
@@ -114,7 +115,7 @@ def diagnose(prior: DiffusionPrior, data: xr.Dataset, *, effort: Effort = Effort
         DataError: If the data have no window of the prior.
         GridMismatch: If they are on another grid.
     """
-    x, cond = _windows(prior, data, max(effort.windows, effort.cases))
+    x, cond = windows_of(prior, data, max(effort.windows, effort.cases))
     training = prior.training
     prior.eval()
     try:
@@ -136,8 +137,9 @@ def check_table(found: xr.Dataset) -> str:
     return "\n".join([*lines, str(found.attrs["verdict"])])
 
 
-def _windows(prior: DiffusionPrior, data: xr.Dataset, most: int) -> tuple[Tensor, Tensor | None]:
-    history = _history(prior)
+def windows_of(prior: WindowPrior, data: xr.Dataset, most: int) -> tuple[Tensor, Tensor | None]:
+    """Windows (n, C, T, *S) of the data, at most so many, and their condition windows, as a prior takes them."""
+    history = known_frames(prior)
     names = prior.cond_spec.names[len(prior.spec.names) + 1 :] if prior.cond_spec is not None else ()
     windows = TrajectoryWindows(
         data,
@@ -153,7 +155,8 @@ def _windows(prior: DiffusionPrior, data: xr.Dataset, most: int) -> tuple[Tensor
     return torch.cat([b.x for b in batches]), cond
 
 
-def _history(prior: DiffusionPrior) -> int:
+def known_frames(prior: WindowPrior) -> int:
+    """Number of known frames of a prior's windows."""
     if prior.cond_spec is None:
         return 0
     parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
@@ -231,7 +234,7 @@ def _steps(prior: DiffusionPrior, x: Tensor, cond: Tensor | None) -> xr.Dataset:
     middle = prior.transform.decode(centre.expand_as(z), completed)
     spectra = []
     for departure in (z - centre, *apply_gains(z - centre, curves)):
-        fields = (prior.transform.decode(centre + departure, completed) - middle)[:, :, _history(prior) :]
+        fields = (prior.transform.decode(centre + departure, completed) - middle)[:, :, known_frames(prior) :]
         wavenumber, energy = spectrum_of(fields, prior.spec.grid)
         spectra.append(energy.mean((0, 2)))
     names = ["own: " + type(prior.sampler).__name__, *list(samplers)[1:]]
@@ -248,7 +251,7 @@ def _exact_start(prior: DiffusionPrior) -> bool:
 
 
 def _ensembles(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort: Effort, rng: Rng) -> xr.Dataset:
-    history = _history(prior)
+    history = known_frames(prior)
     cases = 1 if cond is None else min(effort.cases, len(x))
     members = effort.members * (effort.cases if cond is None else 1)
     known = None if cond is None else cond[:cases].repeat_interleave(members, 0)

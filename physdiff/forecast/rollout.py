@@ -32,7 +32,7 @@ from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset
 from physdiff.data.timeline import FORCINGS, show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
-from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.keyed_rows import KeyedRows
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
@@ -45,7 +45,7 @@ _FINGERPRINT = "rollout_fingerprint"
 
 
 def rollout(
-    prior: DiffusionPrior,
+    prior: WindowPrior,
     ds: xr.Dataset,
     *,
     every: int = 1,
@@ -82,7 +82,7 @@ def rollout(
     return Rollout(prior, lead, members, rng=rng).run(ds, starts, every=every, out=out)
 
 
-def history_of(prior: DiffusionPrior) -> int:
+def history_of(prior: WindowPrior) -> int:
     """Number of known frames that the windows of a prior begin with.
 
     Raises:
@@ -94,7 +94,7 @@ def history_of(prior: DiffusionPrior) -> int:
     return found
 
 
-def known_frames(prior: DiffusionPrior) -> int:
+def known_frames(prior: WindowPrior) -> int:
     """Number of known frames of a prior's windows, 0 if it is not conditioned on any: what `DropHistory` says, else the condition's spec."""
     if prior.cond_spec is None:
         return 0
@@ -114,7 +114,7 @@ class Rollout:
         max_batch: Largest number of windows that go through the network at once.
     """
 
-    prior: DiffusionPrior
+    prior: WindowPrior
     lead: int
     members: int
     rng: Rng
@@ -191,7 +191,7 @@ class Rollout:
             encoded = self.prior.encode_cond(completed)
             z = torch.zeros(cond.shape[0], *self.prior.latent_shape, device=_device(self.prior))
             begun = time.perf_counter()
-            self.prior.denoiser(z, torch.tensor(0.5, dtype=torch.float64, device=z.device), encoded)
+            self.prior.model(z, torch.tensor(0.5, dtype=torch.float64, device=z.device), encoded)
             seconds = time.perf_counter() - begun
         rows = known.trajectories * len(known) * self.members
         steps = rows / cond.shape[0] * self.blocks * self.prior.steps
@@ -245,8 +245,8 @@ class Rollout:
             raise Diverged(spec.names[channel], step * spec.dt, f"member {member} of start {start}; train longer or take more sampler steps")
 
 
-def _device(prior: DiffusionPrior) -> torch.device:
-    return next((p.device for p in prior.denoiser.parameters()), torch.device("cpu"))
+def _device(prior: WindowPrior) -> torch.device:
+    return next((p.device for p in prior.model.parameters()), torch.device("cpu"))
 
 
 class _Parts:

@@ -19,19 +19,23 @@ from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.interpolant import interpolant_loss
+from physdiff.diffusion.interpolant_prior import InterpolantPrior
 from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.training.callbacks.weight_average import WeightAverage
-from physdiff.training.encoded import EncodedWindows, encode_batch
+from physdiff.training.encoded import EncodedWindows, base_of, encode_batch
 from physdiff.transforms.anomaly import Anomaly
 from physdiff.transforms.compose import Compose
 
 __all__ = ["DiffusionModule"]
 
+_EDGE = 1e-5  # an interpolant is not drawn closer to its ends
 _CLIP = 1.0  # largest norm of the gradient, if the trainer names none
 
 
 class DiffusionModule(pl.LightningModule):
-    """Fit the denoiser of a prior.
+    """Fit the denoiser of a prior, or the drift of an `InterpolantPrior` (times uniform; `noise` is not used).
 
     Args:
         prior: The prior; trained in place (with `ema`, it holds the averaged weights at the end).
@@ -46,7 +50,7 @@ class DiffusionModule(pl.LightningModule):
 
     def __init__(
         self,
-        prior: DiffusionPrior,
+        prior: WindowPrior,
         lr: float = 2e-4,
         ema: float = 0.999,
         *,
@@ -74,6 +78,8 @@ class DiffusionModule(pl.LightningModule):
 
     def with_term(self, term: ConsistencyTerm | None) -> Self:
         """Add a term that draws the denoiser towards one that some law has (see diffusion/consistency.py); the module itself."""
+        if term is not None and term.due(0) and not isinstance(self.prior, DiffusionPrior):
+            raise InputError(f"DiffusionModule: expected a DiffusionPrior for a term on its denoiser, got {type(self.prior).__name__}; leave it out")
         self.term = term
         return self
 
@@ -83,7 +89,7 @@ class DiffusionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay over the steps of the run (no decay if the run has no end)."""
-        optimizer = torch.optim.AdamW(self.prior.denoiser.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=self._fused())
+        optimizer = torch.optim.AdamW(self.prior.model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=self._fused())
         total = self.trainer.estimated_stepping_batches
         last = max(2, int(total)) if math.isfinite(total) else None
         warm = 100 if last is None else max(1, min(100, last // 20))
@@ -160,12 +166,26 @@ class DiffusionModule(pl.LightningModule):
             z, c, weights = encode_batch(self.prior, batch["x"], batch.get("cond"), guess=batch.get("guess"))
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
+        if isinstance(self.prior, InterpolantPrior):
+            base = batch["base"] if "base" in batch else None if "z" in batch else base_of(self.prior, batch.get("cond"), guess=batch.get("guess"))
+            return self._interpolated(self.prior, z, base, index=index, cond=c, weights=weights, rng=rng)
+        assert isinstance(self.prior, DiffusionPrior)
         t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)
         eps = rng.child("noise").normal_each(index, z.shape[1:], like=z)
         loss = denoising_loss(self.prior.denoiser, z, t, noise=eps, cond=c, weights=weights)
         if train and self.term is not None and self.term.due(step):
             loss = loss + self.term.loss(self.prior.denoiser, z, index=index, cond=c, rng=rng.child("term"))
         return loss
+
+    def _interpolated(
+        self, prior: InterpolantPrior, z: Tensor, base: Tensor | None, *, index: list[int], cond: Tensor | None, weights: Tensor | None, rng: Rng
+    ) -> Tensor:
+        """Loss of an interpolant; windows that share their base start from zero."""
+        level = rng.child("level")
+        t = torch.stack([level.child(i).uniform((), like=torch.empty((), dtype=torch.float64)) for i in index]).clamp(_EDGE, 1 - _EDGE)
+        noise = rng.child("noise").normal_each(index, z.shape[1:], like=z)
+        ends = (torch.zeros_like(z) if base is None else base.to(z), z)
+        return interpolant_loss(prior.drift, ends, t.to(z.device), noise=noise, cond=cond, weights=weights)
 
     def _rolled(self, x: Tensor, index: list[int], rng: Rng) -> Tensor:
         """Every window shifted by its own random number of cells."""

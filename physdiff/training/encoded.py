@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.window_prior import WindowPrior
 
-__all__ = ["EncodedWindows", "encode_batch"]
+__all__ = ["EncodedWindows", "base_of", "encode_batch"]
 
 _IN_MEMORY = 256 * 2**20
 _BLOCK = 32
@@ -20,15 +20,16 @@ _BLOCK = 32
 class EncodedWindows(Dataset[dict[str, Any]]):
     """Coefficients of all windows of a data set, in memory on the device of the prior.
 
-    Item i is ``{"z": (C', T', *S'), "c": encoded condition, "weights": known shares, "index": i}``; "c" only with a condition, "weights"
-    only if values are missing somewhere. Windows are encoded in fixed blocks, so that every run gets the same bits.
+    Item i is ``{"z": (C', T', *S'), "c": encoded condition, "weights": known shares, "base": where an
+    interpolant starts, "index": i}``; "c" only with a condition, "base" only for priors that have one per window, "weights" only if values are
+    missing somewhere. Windows are encoded in fixed blocks, so that every run gets the same bits.
 
     Args:
         windows: Windows as `TrajectoryWindows` yields them.
         prior: Encodes them.
     """
 
-    def __init__(self, windows: Dataset[dict[str, Any]], prior: DiffusionPrior) -> None:
+    def __init__(self, windows: Dataset[dict[str, Any]], prior: WindowPrior) -> None:
         size = len(windows)  # type: ignore[arg-type]
         self.spec, self.cond_spec = prior.spec, prior.cond_spec
         like = _anchor(prior)
@@ -40,16 +41,17 @@ class EncodedWindows(Dataset[dict[str, Any]]):
             moved = {k: v.to(like.device) for k, v in batch.items()}
             with torch.no_grad():
                 z, c, weights = encode_batch(prior, moved["x"], moved.get("cond"), guess=moved.get("guess"))
+                base = base_of(prior, moved.get("cond"), guess=moved.get("guess"))
             if weights is not None and "weights" not in self._held:
                 self._held["weights"] = z.new_ones(size, *weights.shape[1:])
-            for name, part in (("z", z), ("c", c), ("weights", weights)):
+            for name, part in (("z", z), ("c", c), ("weights", weights), ("base", base)):
                 if part is not None:
                     if name not in self._held:
                         self._held[name] = part.new_empty(size, *part.shape[1:])
                     self._held[name][rows] = part
 
     @staticmethod
-    def fits(windows: Dataset[dict[str, Any]], prior: DiffusionPrior) -> bool:
+    def fits(windows: Dataset[dict[str, Any]], prior: WindowPrior) -> bool:
         """Whether the coefficients of all windows take at most 256 MiB."""
         size = len(windows)  # type: ignore[arg-type]
         first = default_collate([windows[0]])
@@ -68,12 +70,18 @@ class EncodedWindows(Dataset[dict[str, Any]]):
         return {**{name: part[index] for name, part in self._held.items()}, "index": index}
 
 
-def _anchor(prior: DiffusionPrior) -> Tensor:
+def _anchor(prior: WindowPrior) -> Tensor:
     return next(chain(prior.parameters(), prior.buffers()), torch.zeros(()))
 
 
+def base_of(prior: WindowPrior, cond: Tensor | None, *, guess: Tensor | None = None) -> Tensor | None:
+    """Where an interpolant starts for each window of a batch, or None for priors whose windows share it."""
+    base = prior.base(prior.complete(cond, guess)) if cond is not None else None
+    return None if base is None or cond is None or len(base) != len(cond) else base
+
+
 def encode_batch(
-    prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, guess: Tensor | None = None
+    prior: WindowPrior, x: Tensor, cond: Tensor | None, *, guess: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Physical windows to what a training step needs.
 

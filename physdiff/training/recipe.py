@@ -13,6 +13,7 @@ from functools import partial
 import torch
 import xarray as xr
 from torch import nn
+from torch.utils.data import default_collate
 
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
@@ -23,9 +24,16 @@ from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.interpolant import Interpolant
+from physdiff.diffusion.interpolant_prior import InterpolantPrior
+from physdiff.diffusion.interpolant_sampler import InterpolantSampler
+from physdiff.diffusion.network_drift import NetworkDrift
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.ddim import DDPM
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.compose import Compose
@@ -36,7 +44,9 @@ from physdiff.transforms.normalizer import Normalizer
 from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["Recipe", "prepare"]
+__all__ = ["Recipe", "as_interpolant", "prepare"]
+
+Windows = TrajectoryWindows | GuessedWindows
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Recipe:
         levels: Wavelet levels.
         steps: Steps of the ancestral sampler (DDPM): its fresh noise mends errors of a briefly trained network, at the price of about 16 % of the
             spread of a perfect denoiser at 24 steps (undertrained networks err on the side of too much).
+        process: ``"diffusion"``, or ``"interpolant"`` (only with history): from the first guess, or from persistence where there is none, to the
+            frames to come; `steps` are its evaluations.
         gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
     """
 
@@ -65,6 +77,7 @@ class Recipe:
     levels: int = 1
     steps: int = 24
     gaussian: str = "auto"
+    process: str = "diffusion"
 
     def __post_init__(self) -> None:
         if self.history < 0 or self.horizon < 1:
@@ -72,6 +85,9 @@ class Recipe:
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "no"), "Recipe gaussian")
+        check_one_of(self.process, ("diffusion", "interpolant"), "Recipe process")
+        if self.process == "interpolant" and (self.history < 1 or self.gaussian == "yes"):
+            raise InputError("Recipe: expected history >= 1 and no Gaussian base for process 'interpolant'; it starts from the known frames")
 
     def with_wavelet(self, transform: WaveletTransform) -> Recipe:
         """The same with the filter and the levels of a wavelet transform over space."""
@@ -88,7 +104,7 @@ def prepare(
     network: Callable[..., nn.Module] = UNet,
     batch_size: int = 16,
     seed: int = 0,
-) -> tuple[DiffusionPrior, TrajectoryDataModule]:
+) -> tuple[WindowPrior, TrajectoryDataModule]:
     """Fit the transform and the first guess, choose sizes, and build the prior (untrained) and the data module.
 
     Args:
@@ -118,7 +134,7 @@ def prepare(
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
 
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
-        return network(i, o, ndim=ndim, periodic=periodic)
+        return network(i, 2 * o if recipe.process == "interpolant" else o, ndim=ndim, periodic=periodic)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -131,9 +147,46 @@ def prepare(
             sampler=DDPM(),
             steps=recipe.steps,
         )
+    if recipe.process == "interpolant":
+        return as_interpolant(prior, source, start="persistence" if kind == "none" else "centre"), _module(source, checked, batch_size, seed)
     if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):
         prior = with_gaussian(prior, source)
-    return prior, TrajectoryDataModule(source, checked, batch_size=batch_size, seed=seed)
+    return prior, _module(source, checked, batch_size, seed)
+
+
+def _module(source: Windows, val: TrajectoryWindows | None, batch_size: int, seed: int) -> TrajectoryDataModule:
+    return TrajectoryDataModule(source, val, batch_size=batch_size, seed=seed)
+
+
+def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str) -> InterpolantPrior:
+    """The interpolant with the network (of twice as many outputs), transform and condition of a prior, and the moments of its ends.
+
+    Args:
+        prior: Gives the parts.
+        source: Training windows, of which 256 are looked at.
+        start: See `InterpolantPrior`.
+    """
+    denoiser = prior.denoiser
+    if not isinstance(denoiser, PreconditionedDenoiser):
+        raise InputError(f"as_interpolant: expected a prior with a network, got {type(denoiser).__name__}")
+    parts = {"cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec, "start": start}
+
+    def made(moments: tuple[float, float, float]) -> InterpolantPrior:
+        # the noise that suits a known base best, see InterpolantSampler
+        sampler = InterpolantSampler(max(1, prior.steps // 2), 0.5, shape="decreasing")
+        return InterpolantPrior(NetworkDrift(denoiser.network, Interpolant(), moments), prior.transform, prior.spec, sampler=sampler, **parts)  # type: ignore[arg-type]
+
+    rough, sums, count = made((0.0, 1.0, 0.0)), torch.zeros(3, dtype=torch.float64), 0
+    for i in range(0, len(source), max(1, len(source) // 256)):
+        batch = default_collate([source[i]])
+        cond, guess = batch.get("cond"), batch.get("guess")
+        x_1 = encode_batch(rough, batch["x"], cond, guess=guess)[0].double()
+        base = base_of(rough, cond, guess=guess) if start == "persistence" else None
+        x_0 = torch.zeros_like(x_1) if base is None else base.double()
+        sums += torch.stack([x_0.square().mean(), x_1.square().mean(), (x_0 * x_1).mean()])
+        count += 1
+    v_0, v_1, c = (float(m) for m in sums / count)
+    return made((v_0, v_1, c))
 
 
 def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:
