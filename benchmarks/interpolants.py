@@ -41,7 +41,7 @@ from physdiff import (
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
 from physdiff.solvers.initial import RandomField
 
-MEMBERS = 16
+MEMBERS = 8
 
 
 def burgers(samples: int, seed: int) -> xr.Dataset:

@@ -32,6 +32,10 @@ _NAMES: dict[str, str] = {
     "diffusion.covariance": "low_rank_covariance spectral_covariance",
     "diffusion.denoiser": "Denoiser",
     "diffusion.diffusion_prior": "DiffusionPrior",
+    "diffusion.interpolant": "Drift GaussianDrift Interpolant",
+    "diffusion.interpolant_prior": "InterpolantPrior",
+    "diffusion.interpolant_sampler": "InterpolantSampler",
+    "diffusion.network_drift": "ConservingDrift NetworkDrift",
     "diffusion.preconditioned": "PreconditionedDenoiser",
     "diffusion.sample_covariance": "pairwise_distance tapered_covariance",
     "diffusion.sampler_gain": "sampler_gain",
@@ -53,6 +57,7 @@ _NAMES: dict[str, str] = {
     "evaluation.evaluate": "evaluate",
     "evaluation.kriging": "kriging",
     "evaluation.linear_inverse": "linear_inverse",
+    "evaluation.match_spread": "match_spread",
     "evaluation.optimal_interpolation": "field_covariance optimal_interpolation",
     "evaluation.persistence": "dressed_persistence persistence",
     "evaluation.physics": "physics_residual",
@@ -189,6 +194,10 @@ if TYPE_CHECKING:
     from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
+    from physdiff.diffusion.interpolant import Drift as Drift, GaussianDrift as GaussianDrift, Interpolant as Interpolant
+    from physdiff.diffusion.interpolant_prior import InterpolantPrior as InterpolantPrior
+    from physdiff.diffusion.interpolant_sampler import InterpolantSampler as InterpolantSampler
+    from physdiff.diffusion.network_drift import ConservingDrift as ConservingDrift, NetworkDrift as NetworkDrift
     from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
     from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
     from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
@@ -222,6 +231,7 @@ if TYPE_CHECKING:
     from physdiff.evaluation.evaluate import evaluate as evaluate
     from physdiff.evaluation.kriging import kriging as kriging
     from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
+    from physdiff.evaluation.match_spread import match_spread as match_spread
     from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
     from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
     from physdiff.evaluation.physics import physics_residual as physics_residual

@@ -90,7 +90,7 @@ def train_prior(
     )
     module.with_term(ConsistencyTerm(training.fokker_planck, training.symmetry))
     if training.compile:
-        prior.denoiser.compile()
+        prior.model.compile()
     parameters = sum(p.numel() for p in prior.parameters())
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")

@@ -107,9 +107,9 @@ class Interpolant(Saved):
         """Whether the path starts at a base."""
         return self.path != "one-sided"
 
-    def between(self, x_0: Tensor, x_1: Tensor, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def between(self, ends: tuple[Tensor, Tensor], z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The point x_t and the target a' x_0 + b' x_1, both (B, ...)."""
-        p = self(t)
+        (x_0, x_1), p = ends, self(t)
         x_t = per_sample(p.a, x_1) * x_0 + per_sample(p.b, x_1) * x_1 + per_sample(p.gamma, x_1) * z
         return x_t, per_sample(p.da, x_1) * x_0 + per_sample(p.db, x_1) * x_1
 
@@ -138,8 +138,9 @@ class Drift(Saved, nn.Module, ABC):
         return torch.ones_like(t, dtype=torch.float64), torch.ones_like(t, dtype=torch.float64)
 
 
-def ends_of(v: Tensor, h: Tensor, x_t: Tensor, p: PathPoint) -> tuple[Tensor, Tensor]:
-    """The posterior means (E[x_0 | x_t], E[x_1 | x_t]) from v and h; where an end has left the path it is estimated as zero."""
+def ends_of(means: tuple[Tensor, Tensor], x_t: Tensor, p: PathPoint) -> tuple[Tensor, Tensor]:
+    """The posterior means (E[x_0 | x_t], E[x_1 | x_t]) from (v, h); where an end has left the path it is estimated as zero."""
+    v, h = means
     rest = x_t - per_sample(p.gamma, x_t) * h
     det = p.a * p.db - p.da * p.b
     both = det.abs() > 1e-12
@@ -218,7 +219,7 @@ def interpolant_loss(
     loss = torch.zeros(len(x_1), dtype=x_1.dtype, device=x_1.device)
     signs = (1, -1) if antithetic else (1,)
     for sign in signs:
-        x_t, target = drift.interpolant.between(x_0, x_1, sign * noise, t)
+        x_t, target = drift.interpolant.between(ends, sign * noise, t)
         v, h = drift(x_t, t, cond)
         squared = w_v * (v - target).square() + w_h * (h - sign * noise).square()
         loss = loss + torch.where(share > 0, share * squared, torch.zeros_like(share)).flatten(1).sum(1) / total

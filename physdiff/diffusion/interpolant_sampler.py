@@ -88,8 +88,7 @@ class InterpolantSampler(Saved):
         if self.cut == 0:
             return x
         t = torch.sin(0.5 * math.pi * r[-1]) ** 2
-        v, h = drift(x, t.to(x.device), cond)
-        ends = ends_of(v, h, x, path(t))
+        ends = ends_of(drift(x, t.to(x.device), cond), x, path(t))
         return ends[0] if backward and path.two_sided else ends[1] if not backward else x
 
     def _check_noise(self, path: Interpolant) -> None:

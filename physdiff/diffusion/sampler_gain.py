@@ -42,7 +42,7 @@ class _Impulses:
 
 
 @torch.no_grad()
-def sampler_gain(sampler: Sampler, schedule: Schedule, times: Tensor, variances: Tensor, *, start: str = "noise") -> Tensor:
+def sampler_gain(sampler: Sampler, schedule: Schedule, times: Tensor, *, variances: Tensor, start: str = "noise") -> Tensor:
     """Standard deviation of each mode after sampling over its true one, with the exact denoiser.
 
     Args:
@@ -50,7 +50,7 @@ def sampler_gain(sampler: Sampler, schedule: Schedule, times: Tensor, variances:
         schedule: The schedule.
         times: Its times, as for `Sampler.run`.
         variances: Variances (K,) of the modes, positive.
-        start: ``"noise"``: N(0, sigma^2) at times[0]; ``"exact"``: N(0, alpha^2 S + sigma^2).
+        start: ``"noise"``: N(0, sigma^2) at times[0]; ``"unit"``: N(0, alpha^2 + sigma^2); ``"exact"``: N(0, alpha^2 S + sigma^2).
 
     Returns:
         Gains (K,), float64; one is right.
@@ -58,13 +58,14 @@ def sampler_gain(sampler: Sampler, schedule: Schedule, times: Tensor, variances:
     Raises:
         InputError: If a variance is not positive.
     """
-    check_one_of(start, ("noise", "exact"), "sampler_gain.start")
+    check_one_of(start, ("noise", "unit", "exact"), "sampler_gain.start")
     if variances.ndim != 1 or not bool((variances > 0).all()):
         raise InputError(f"sampler_gain: expected positive variances (K,), got {tuple(variances.shape)} from {float(variances.min()):g}")
     modes = variances.double().cpu().reshape(1, 1, -1)
     denoiser = GaussianDenoiser(schedule, torch.zeros_like(modes), DiagonalCovariance(modes))
     alpha, sigma = schedule(times[0])
-    first = torch.sqrt(sigma**2 + (alpha**2 * modes if start == "exact" else 0 * modes))
+    left = {"noise": torch.zeros_like(modes), "unit": torch.ones_like(modes), "exact": modes}[start]
+    first = torch.sqrt(sigma**2 + alpha**2 * left)
     rows: dict[tuple[int | str, ...], int] = {}
     sampler.run(denoiser, first[None], times, rng=cast(Rng, _Impulses(rows)))  # which noises there are
     batch = torch.cat([first[None], first.new_zeros(len(rows), *first.shape)])

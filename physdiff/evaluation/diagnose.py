@@ -28,9 +28,9 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.sampler import Sampler
-from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import per_sample
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.numerical_spread import apply_gains, gain_curve, largest_variance
@@ -82,14 +82,14 @@ class Effort:
         levels: Noise levels, log-uniform in u from 0.1 to 10 standard deviations of the data.
         cases: Conditions from which ensembles are drawn (one without a condition).
         members: Members for each; `cases` times as many without a condition.
-        steps: Steps of the samplers that stand for the exact ODE and SDE.
+        steps: Steps of the samplers that stand for the exact ODE and SDE, of second order or more.
     """
 
     windows: int = 64
     levels: int = 8
     cases: int = 16
     members: int = 8
-    steps: int = 48
+    steps: int = 64
 
     def __post_init__(self) -> None:
         for what, least in (("windows", 4), ("levels", 1), ("cases", 1), ("members", 2), ("steps", 8)):
@@ -104,7 +104,7 @@ def diagnose(prior: DiffusionPrior, data: xr.Dataset, *, effort: Effort = Effort
     Args:
         prior: The prior, trained.
         data: Trajectories in house conventions, best such that it was not trained on.
-        effort: How much is drawn; the cost is about ``cases * members * (4 * steps + prior.steps)`` evaluations.
+        effort: How much is drawn; the cost is about ``cases * members * (2 * steps + prior.steps)`` evaluations.
         rng: Randomness.
 
     Returns:
@@ -209,15 +209,11 @@ def _denoiser(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort: 
 def _candidates(prior: DiffusionPrior) -> dict[str, tuple[Sampler, int]]:
     """The prior's sampler and others at the same number of evaluations."""
     own, steps = prior.sampler, prior.steps
-    evaluations = 2 * steps - 1 if isinstance(own, Heun) else steps
-    others: dict[str, tuple[Sampler, int]] = {
-        "DDIM": (DDIM(), evaluations),
-        "DDPM": (DDPM(), evaluations),
-        "DPMSolver2M": (DPMSolver2M(), evaluations),
-        "Heun": (Heun(), max(1, (evaluations + 1) // 2)),
-    }
-    found = {"own": (own, steps)}
-    return found | {name: pair for name, pair in others.items() if type(own).__name__ != name}
+    evaluations = own.evaluations_per_step() * (steps - 1) + 1
+    others: tuple[Sampler, ...] = (DDIM(), DDPM(), DPMSolver2M(), UniPC(), Heun())
+    # a method with too few evaluations for its order is left out
+    able = {type(s).__name__: (s, s.steps_for(evaluations)) for s in others if evaluations > s.evaluations_per_step() * (s.least_steps() - 1)}
+    return {"own": (own, steps)} | {name: pair for name, pair in able.items() if type(own).__name__ != name}
 
 
 @torch.no_grad()
@@ -226,10 +222,10 @@ def _steps(prior: DiffusionPrior, x: Tensor, cond: Tensor | None) -> xr.Dataset:
     z = z.float() if z.dtype not in (torch.float32, torch.float64) else z
     centre = z.mean(0, keepdim=True)
     schedule, largest = prior.denoiser.schedule, largest_variance(z - centre)
-    start = "exact" if _exact_start(prior) else "noise"
+    start = "exact" if _exact_start(prior) else "unit" if isinstance(prior.denoiser, PreconditionedDenoiser) else "noise"
     samplers = _candidates(prior)
     curves: list[Callable[[Tensor], Tensor]] = [
-        gain_curve(s, schedule, timesteps(schedule, n), largest=largest, start=start) for s, n in samplers.values()
+        gain_curve(s, schedule, s.grid(prior.denoiser, n), largest=largest, start=start) for s, n in samplers.values()
     ]
     middle = prior.transform.decode(centre.expand_as(z), completed)
     spectra = []
@@ -262,8 +258,8 @@ def _ensembles(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort:
         return torch.nan_to_num(found[:, :, history:] / std).unflatten(0, (cases, members))
 
     own = drawn(prior.sampler, prior.steps, "draws")
-    ode = drawn(Heun(), effort.steps, "draws")  # the same starts as the prior's own draws
-    sde = drawn(Heun(0.4 * effort.steps), effort.steps, "others")
+    ode = drawn(UniPC(), effort.steps, "draws")  # the same starts as the prior's own draws
+    sde = drawn(ExponentialMultistep(2, noise=1.0), effort.steps, "others")
     gap = sample_gap(ode, sde, rng=rng.child("exchange"))
     truth = torch.nan_to_num(x[: len(x) if cond is None else cases, :, history:] / std)
     mean = own.mean(1)

@@ -26,7 +26,7 @@ _SMALLEST = 1e-9  # of the largest variance: what is smaller shows in no spectru
 def gain_curve(sampler: Sampler, schedule: Schedule, times: Tensor, *, largest: float, start: str) -> Callable[[Tensor], Tensor]:
     """The gain of a mode as a function of its variance, up to `largest`; between 96 exact points linear in the logarithm."""
     nodes = torch.logspace(0, 1, _POINTS, base=_SMALLEST, dtype=torch.float64).flip(0) * largest
-    gains = sampler_gain(sampler, schedule, times, nodes, start=start)
+    gains = sampler_gain(sampler, schedule, times, variances=nodes, start=start)
     step = (nodes[-1] / nodes[0]).log() / (_POINTS - 1)
 
     def gain(variance: Tensor) -> Tensor:

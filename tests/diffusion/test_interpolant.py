@@ -66,7 +66,7 @@ def test_both_ends_follow_from_the_two_means() -> None:
         drift, t = gaussian(path), torch.tensor([0.2, 0.7], dtype=torch.float64)
         x = normal(2, 1, 1, 1, key="x")
         p = path(t)
-        x_0, x_1 = ends_of(*drift(x, t), x, p)
+        x_0, x_1 = ends_of(drift(x, t), x, p)
         shape = (-1, 1, 1, 1)
         total = p.a**2 * 0.8 + p.b**2 * 0.3 + 2 * p.a * p.b * 0.3 + p.gamma**2
         off = (x - (0.5 * p.a - p.b).reshape(shape)) / total.reshape(shape)

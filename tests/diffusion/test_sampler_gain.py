@@ -32,7 +32,7 @@ def noisy_grid(steps: int) -> torch.Tensor:
     [(DDIM(), 8, 0.28), (DDIM(), 16, 0.15), (DDIM(), 32, 0.079)],
 )
 def test_red_spectrum_of_the_card(sampler, steps: int, card: float) -> None:
-    lost = (sampler_gain(sampler, SCHEDULE, noisy_grid(steps), RED, start="exact") - 1).abs()
+    lost = (sampler_gain(sampler, SCHEDULE, noisy_grid(steps), variances=RED, start="exact") - 1).abs()
     assert float(lost.mean()) == pytest.approx(card, rel=0.05)  # the card gives two digits
 
 
@@ -41,7 +41,7 @@ def test_ddim_multiplies_cosines() -> None:
     angle = torch.atan(SCHEDULE.noise_ratio(times[:-1])[None] / variance.sqrt()[:, None])
     # the last step takes the mean at the last noisy level, that is cos of its whole angle
     expected = torch.cos(angle.diff(dim=1)).prod(1) * torch.cos(angle[:, -1])
-    assert torch.allclose(sampler_gain(DDIM(), SCHEDULE, times, variance, start="exact"), expected, rtol=1e-12)
+    assert torch.allclose(sampler_gain(DDIM(), SCHEDULE, times, variances=variance, start="exact"), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sampler", [DDPM(), DDIM(0.5), Heun(8.0)], ids=["ddpm", "half", "churn"])
@@ -63,12 +63,12 @@ def test_noise_counts_as_in_many_draws(sampler) -> None:
     out = sampler.run(denoiser, start, times, rng=Draws())
     drawn = out.std(0).flatten() / variance.sqrt()
     # relative error of a standard deviation of n draws: 1/sqrt(2n)
-    assert torch.allclose(sampler_gain(sampler, schedule, times, variance), drawn, rtol=4 / math.sqrt(2 * n))
+    assert torch.allclose(sampler_gain(sampler, schedule, times, variances=variance), drawn, rtol=4 / math.sqrt(2 * n))
 
 
 def test_a_start_of_pure_noise_lacks_what_is_left_of_the_data() -> None:
     schedule, times, large = VPSchedule(), timesteps(VPSchedule(), 60), torch.tensor([400.0], dtype=torch.float64)
-    exact, noise = (float(sampler_gain(DPMSolver2M(), schedule, times, large, start=s)) for s in ("exact", "noise"))
+    exact, noise = (float(sampler_gain(DPMSolver2M(), schedule, times, variances=large, start=s)) for s in ("exact", "noise"))
     alpha, sigma = schedule(1.0)
     assert noise / exact == pytest.approx(float(sigma / torch.sqrt(sigma**2 + alpha**2 * 400)), rel=1e-10)
     assert abs(exact - 1) < 1e-2
@@ -76,4 +76,4 @@ def test_a_start_of_pure_noise_lacks_what_is_left_of_the_data() -> None:
 
 def test_variances_must_be_positive() -> None:
     with pytest.raises(InputError, match="positive variances"):
-        sampler_gain(DDIM(), SCHEDULE, timesteps(SCHEDULE, 4), torch.zeros(3))
+        sampler_gain(DDIM(), SCHEDULE, timesteps(SCHEDULE, 4), variances=torch.zeros(3))

@@ -19,7 +19,15 @@ from physdiff.cli.demo import Size, demo
 from physdiff.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/how_to_add.md", "docs/choose_a_solver.md", "docs/concepts.md", "docs/data_formats.md", "docs/trust_a_prior.md")
+PAGES = (
+    "README.md",
+    "docs/how_to_add.md",
+    "docs/choose_a_solver.md",
+    "docs/concepts.md",
+    "docs/data_formats.md",
+    "docs/trust_a_prior.md",
+    "docs/paired_states.md",
+)
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (test|not run)(?:: (.*?))? -->\s*\Z")
 

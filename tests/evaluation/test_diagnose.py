@@ -70,7 +70,7 @@ def test_steps_that_lose_spread_are_found_with_and_without_the_network() -> None
     value = {str(n): float(v) for n, v in zip(found["check"].values, found["value"].values, strict=True)}
     # the card: 15 % of the standard deviation of every mode; the grid here reaches to u = 80 as there
     assert value["step_error"] == pytest.approx(0.162, abs=0.01)
-    # the same starts, and a deterministic sampler: the same loss in this prior's own draws, but for the 2 % that Heun's method errs in 32 steps
+    # the same starts, and a deterministic sampler: the same loss in this prior's own draws, but for what UniPC errs in 32 steps
     assert value["prior_step_error"] == pytest.approx(value["step_error"], abs=0.025)
     assert found["step_gain"].sel(sampler="DPMSolver2M").min() > 0.95
     assert "spread lost to steps, Gaussian" in found.attrs["verdict"].split(";")[0]

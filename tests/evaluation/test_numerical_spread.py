@@ -19,7 +19,7 @@ def test_the_curve_is_the_gain() -> None:
     variances = torch.tensor([3.0, 0.4, 1e-3], dtype=torch.float64)
     curve = gain_curve(DDIM(), schedule, times, largest=4.0, start="noise")
     # linear between points a fifth of a unit of log S apart, on a curve that bends by a fraction of one per unit
-    assert torch.allclose(curve(variances), sampler_gain(DDIM(), schedule, times, variances), atol=2e-3)
+    assert torch.allclose(curve(variances), sampler_gain(DDIM(), schedule, times, variances=variances), atol=2e-3)
 
 
 def test_gains_meet_the_modes_of_correlated_channels() -> None:
