@@ -27,11 +27,13 @@ import torch
 import xarray as xr
 from accelerator import facts
 
+from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.demo import Size, turbulence
 from physdiff.cli.device import best_device
-from physdiff.data.convert import to_tensor
 from physdiff.data.open import open_dataset
+from physdiff.data.timeline import FORCINGS
+from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
@@ -60,6 +62,7 @@ SAMPLERS: dict[str, Sampler] = {
 }
 # shares of the Nyquist wavenumber; above 0.6 the solver keeps next to nothing
 BANDS = (0.0, 0.06, 0.12, 0.25, 0.4, 0.6)
+LABELS = {"crps": "CRPS", "spread_skill": "spread over error", "spectrum_db": "distance of spectra (dB)"}
 Line = dict[str, Any]
 
 
@@ -90,7 +93,7 @@ def main() -> None:
             print(json.dumps(lines[-1]), flush=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
-        for key in ("crps", "spectrum_db"):
+        for key in (k for k in LABELS if k in lines[0]):
             print(f"\n{key}\n{rows(lines, key)}")
         if arguments.picture:
             _picture(lines, Path(arguments.picture) / f"samplers_{Path(name).stem}.png")
@@ -109,8 +112,15 @@ def _table(prior: DiffusionPrior, data: xr.Dataset, arguments: argparse.Namespac
         for evaluations in arguments.evaluations:
             prior.sampler, prior.steps = sampler, sampler.steps_for(evaluations)
             begin = time.perf_counter()
-            scores = _unconditional(prior, data, arguments) if prior.cond_spec is None else _forecast(prior, data, arguments)
+            scores = _forecast(prior, data, arguments) if _has_past(prior) else _windows_drawn(prior, data, arguments)
             yield {"sampler": name, "evaluations": evaluations, **scores, "seconds": round(time.perf_counter() - begin, 2)}
+
+
+def _has_past(prior: DiffusionPrior) -> bool:
+    try:
+        return history_of(prior) > 0
+    except InputError:
+        return False
 
 
 def _forecast(prior: DiffusionPrior, data: xr.Dataset, arguments: argparse.Namespace) -> dict[str, float]:
@@ -129,31 +139,35 @@ def _forecast(prior: DiffusionPrior, data: xr.Dataset, arguments: argparse.Names
     return {**found, "spectrum_db": round(math.sqrt(sum(r**2 for r in ratios) / len(ratios)), 5)}
 
 
-def _unconditional(prior: DiffusionPrior, data: xr.Dataset, arguments: argparse.Namespace) -> dict[str, float]:
+def _windows_drawn(prior: DiffusionPrior, data: xr.Dataset, arguments: argparse.Namespace) -> dict[str, float]:
     """The rms decibels between the zonal spectra of draws and data, each field's anomalies from the data's mean."""
+    names = () if prior.cond_spec is None else prior.cond_spec.names[len(prior.spec.names) + 1 :]
+    extras, statics = (tuple(n for n in names if (n in FORCINGS) == forcing) for forcing in (True, False))
+    windows = TrajectoryWindows(data, history=0, horizon=prior.spec.frames, spec=prior.spec, extras=extras, statics=statics)
+    chosen = [windows[round(k * (len(windows) - 1) / max(1, arguments.cases - 1))] for k in range(arguments.cases)]
     count = arguments.cases * arguments.members
-    draws = prior.sample(count, rng=Rng(0), max_batch=256).cpu()
-    truth = to_tensor(data, prior.spec.with_frames(data.sizes["time"]))
-    truth = truth.flatten(0, 1) if truth.ndim > 5 else truth
-    mean = truth.mean(2, keepdim=True)
-    found = []
-    for c in range(draws.shape[1]):
-        own, real = (draws - mean)[:, c].flatten(0, 1), (truth - mean)[0, c]
+    cond = None if prior.cond_spec is None else torch.stack([w["cond"] for w in chosen]).repeat_interleave(arguments.members, 0)
+    draws = prior.sample(count, cond=cond, rng=Rng(0), max_batch=256).cpu()
+    truth = torch.stack([windows[k]["x"] for k in range(len(windows))])
+    mean = truth.mean((0, 2), keepdim=True)
+    ratios = []
+    for own, real in zip((draws - mean).unbind(1), (truth - mean).unbind(1), strict=True):
         both = [torch.fft.rfft(f - f.mean(-1, keepdim=True)).abs().square().flatten(0, -2).mean(0)[1:] for f in (own, real)]
-        found.append(float((10 * (both[0] / both[1]).log10()).square().mean().sqrt()))
-    return {"crps": math.nan, "spread_skill": math.nan, "spectrum_db": round(sum(found) / len(found), 5)}
+        ratios.append(10 * (both[0] / both[1]).log10())
+    return {"spectrum_db": round(float(torch.cat(ratios).square().mean().sqrt()), 5)}
 
 
 def _picture(lines: list[Line], path: Path) -> None:
-    keys = {"crps": "CRPS", "spread_skill": "spread over error", "spectrum_db": "distance of spectra (dB)"}
-    keys = {k: v for k, v in keys.items() if any(math.isfinite(line[k]) for line in lines)}
-    axes = new_axes(1, len(keys))[0]
+    keys = {k: v for k, v in LABELS.items() if k in lines[0]}
+    axes, counts = new_axes(1, len(keys))[0], sorted({line["evaluations"] for line in lines})
     for axis, (key, label) in zip(axes, keys.items(), strict=True):
         for name in dict.fromkeys(line["sampler"] for line in lines):
             own = [line for line in lines if line["sampler"] == name]
             axis.plot([line["evaluations"] for line in own], [line[key] for line in own], marker="o", label=name)
         tidy(axis, x="evaluations of the network", y=label)
         axis.set_xscale("log")
+        axis.set_xticks(counts, [str(n) for n in counts], minor=False)
+        axis.minorticks_off()
         if key != "spread_skill":
             axis.set_yscale("log")
     axes[0].legend(fontsize="small")
