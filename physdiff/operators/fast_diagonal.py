@@ -22,7 +22,7 @@ from physdiff.base.errors import InputError, ShapeError
 
 __all__ = ["FastDiagonal", "Line"]
 
-_ENDS = {"closed": -1.0, "node": -2.0, "face": -3.0}  # what stands at the corner of the matrix, in units of 1 / h^2
+_BEYOND = {"closed": 1.0, "node": 0.0, "face": -1.0}  # the value beyond an end as a multiple of the last one
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Line:
         if self.ends == ("periodic", "periodic"):
             return
         for end in self.ends:
-            check_one_of(end, _ENDS, "Line ends")
+            check_one_of(end, _BEYOND, "Line ends")
 
     @property
     def holds(self) -> bool:
@@ -62,9 +62,9 @@ class Line:
             made[0, -1] += 1.0
             made[-1, 0] += 1.0
         elif n == 1:
-            made[0, 0] += sum(_ENDS[end] + 2.0 for end in self.ends)
+            made[0, 0] += sum(_BEYOND[end] for end in self.ends)
         else:
-            made[0, 0], made[-1, -1] = (_ENDS[end] for end in self.ends)
+            made[0, 0], made[-1, -1] = (_BEYOND[end] - 2.0 for end in self.ends)
         return made / self.spacing**2
 
 
@@ -103,6 +103,18 @@ class FastDiagonal:
             raise InputError(f"FastDiagonal helmholtz: expected a of at least zero, got {a!r}; below, the equation may have no solution")
         symbol, _, vectors = self._on(f)
         return self._turned(self._turned(f, vectors, back=False) / (1 - a * symbol), vectors, back=True)
+
+    def laplacian(self, f: Tensor) -> Tensor:
+        """The sum of the second differences along all axes."""
+        self._on(f)
+        total = torch.zeros_like(f)
+        for k, line in enumerate(self.lines):
+            axis, n = f.ndim - len(self.lines) + k, line.points
+            first, last = f.narrow(axis, 0, 1), f.narrow(axis, n - 1, 1)
+            low, high = (last, first) if line.ends[0] == "periodic" else (_BEYOND[line.ends[0]] * first, _BEYOND[line.ends[1]] * last)
+            wide = torch.cat([low, f, high], axis)
+            total = total + (wide.narrow(axis, 0, n) - 2 * f + wide.narrow(axis, 2, n)) / line.spacing**2
+        return total
 
     def _on(self, like: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         shape = tuple(line.points for line in self.lines)

@@ -16,6 +16,7 @@ from physdiff.pdes.incompressible import IncompressibleFlow, velocity_names
 from physdiff.pdes.pde import value_of
 from physdiff.solvers.face_ends import FaceEnds
 from physdiff.solvers.face_terms import along, carried, second_difference
+from physdiff.solvers.face_viscosity import FaceViscosity
 from physdiff.solvers.point_operators import PointOperators
 
 __all__ = ["FaceRates"]
@@ -44,20 +45,34 @@ class FaceRates:
         self._beside = [self._surface(i, faces.solid) * (-1.0 if slip else 1.0) for i in range(self.grid.ndim)] if self._blocked else None
         self._passed = [self._wider(m, -1 - i) for i, m in enumerate(self._fluid)] if self._blocked else None
 
-    def all(self, state: Fields, t: float) -> dict[str, Tensor]:
-        """Rates of all fields of a state on all faces; on faces whose velocity is given they mean nothing."""
+    def all(self, state: Fields, t: float, *, viscous: bool = True) -> dict[str, Tensor]:
+        """Rates of all fields of a state on all faces, with or without viscosity; on faces whose velocity is given they mean nothing."""
         first = state[self._names[0]]
         law = self.pde.bound(self.grid.ndim, like=first)
         wide = {(n, j): self.ends.extended(state[n], n, j, t=t) for n in self.pde.fields for j in range(self.grid.ndim)}
         out = {}
         for i, name in enumerate(self._names):
-            rate = self._transport(state[name], i, wide) + law.viscosity * self._spread(state[name], i, wide)
+            rate = self._transport(state[name], i, wide)
+            rate = rate + law.viscosity * self._spread(state[name], i, wide) if viscous else rate
             force = self._force(law, i, wide, like=state[name], t=t)
             rate = rate if force is None else rate + force
             out[name] = rate * self._fluid[i].to(rate) if self._blocked else rate
         if isinstance(law, BuoyantFlow):
             out["buoyancy"] = self._scalar(law, state, wide, t=t)
         return out
+
+    def spread(self, state: Fields, t: float) -> dict[str, Tensor]:
+        """The Laplacian of each component of the velocity."""
+        out = {}
+        for i, name in enumerate(self._names):
+            wide = {(name, j): self.ends.extended(state[name], name, j, t=t) for j in range(self.grid.ndim)}
+            out[name] = self._spread(state[name], i, wide) * self._fluid[i].to(state[name])
+        return out
+
+    def implicit(self) -> tuple[FaceViscosity, ...]:
+        """What inverts 1 - a times the Laplacian, for each component."""
+        beside: list[Tensor | None] = [None] * self.grid.ndim if self._beside is None else [*self._beside]
+        return tuple(FaceViscosity(self.ends, i, name, fluid=self._fluid[i], beside=beside[i]) for i, name in enumerate(self._names))
 
     def carried(self, state: Fields, t: float) -> Tensor:
         """Rate of the scalar alone, for a flow that is given."""
@@ -66,8 +81,8 @@ class FaceRates:
         assert isinstance(law, BuoyantFlow)
         return self._scalar(law, state, {("buoyancy", j): self.ends.extended(b, "buoyancy", j, t=t) for j in range(self.grid.ndim)}, t=t)
 
-    def sizes(self, state: Fields, t: float) -> tuple[float, float]:
-        """The largest rates of advection, sum of |u_j| / h_j inside and at the ends, and of diffusion, 4 nu sum of 1 / h_j^2."""
+    def sizes(self, state: Fields, t: float, *, viscous: bool = True) -> tuple[float, float]:
+        """The largest rates of advection, sum of |u_j| / h_j inside and at the ends, and of explicit diffusion, 4 nu sum of 1 / h_j^2."""
         speed: Tensor | None = None
         at_ends = sum(self.ends.fastest(i, t, like=state[name]) / self._spacing[i] for i, name in enumerate(self._names))
         for i, name in enumerate(self._names):
@@ -76,7 +91,7 @@ class FaceRates:
             part = torch.maximum(f.narrow(-1 - i, 0, n), f.narrow(-1 - i, 1, n)) / self._spacing[i]
             speed = part if speed is None else speed + part
         assert speed is not None
-        spread = [self.pde.viscosity, getattr(self.pde, "diffusivity", 0.0)]
+        spread = [self.pde.viscosity if viscous else 0.0, getattr(self.pde, "diffusivity", 0.0)]
         largest = max(float(torch.as_tensor(v).detach().max()) for v in spread)
         return max(float(speed.max()), at_ends), 4 * largest * sum(1 / h**2 for h in self._spacing)
 

@@ -5,9 +5,14 @@ Each component of the velocity lives on the faces it crosses, pressure and scala
 $$u_i = P\Big(u + \Delta t\sum_{j<i} a_{ij} k_j\Big), \qquad k = -\nabla_h\cdot(u\,\hat u) + \nu\Delta_h u + f,$$
 
 with the exact P of `FaceProjection`: what leaves each cell enters its neighbours, nothing passes a closed face. Without viscosity the central form
-keeps the energy in exact time, obstacles or not. Scalars are carried with limited slopes: no new extrema, and their integral changes by what passes
-the ends. References: Harlow and Welch, Numerical calculation of time-dependent viscous incompressible flow of fluid with free surface (1965);
-Sanderse and Koren, Accuracy analysis of explicit Runge-Kutta methods applied to the incompressible Navier-Stokes equations (2012).
+keeps the energy in exact time, obstacles or not. With `implicit` a step is Heun's for the rest and, for each stage, with the pressure p known so far,
+
+$$\Big(1 - \tfrac{\nu\Delta t}2\Delta_h\Big) u^* = u + \Delta t\,(N - \nabla_h p) + \tfrac{\nu\Delta t}2\Delta_h u, \qquad u^+ = P u^*.$$
+
+Scalars are carried with limited slopes: no new extrema, and their integral changes by what passes the ends. References: Harlow and Welch, Numerical
+calculation of time-dependent viscous incompressible flow of fluid with free surface (1965); Van Kan, A second-order accurate pressure-correction
+scheme for viscous incompressible flow (1986); Sanderse and Koren, Accuracy analysis of explicit Runge-Kutta methods applied to the incompressible
+Navier-Stokes equations (2012).
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from physdiff.pdes.buoyant_flow import BuoyantFlow
 from physdiff.pdes.incompressible import IncompressibleFlow, velocity_names
 from physdiff.solvers.face_ends import FaceEnds
 from physdiff.solvers.face_rates import FaceRates
-from physdiff.solvers.runge_kutta import SSPRK3, Tableau
+from physdiff.solvers.runge_kutta import HEUN2, SSPRK3, Tableau
 from physdiff.solvers.stepper import Stepper
 
 __all__ = ["StaggeredFlow"]
@@ -49,12 +54,15 @@ class StaggeredFlow(Stepper):
         slip: Whether the fluid slides along the obstacles; it sticks to them if False.
         limited: Whether velocities are carried upwind with limited slopes: for flows whose finest eddies the grid does not hold. Central if False.
         tableau: The method in time.
+        implicit: Whether viscosity is taken implicitly, so that it does not limit the step: order 2, whatever the tableau.
 
     Raises:
         UnsupportedOperator: If the law is another one.
         InputError: If the grid, a condition or the obstacles make no sense.
         ShapeError: If the obstacles have another shape than the grid.
     """
+
+    pde: IncompressibleFlow | BuoyantFlow
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class StaggeredFlow(Stepper):
         slip: bool = False,
         limited: bool = False,
         tableau: Tableau = SSPRK3,
+        implicit: bool = False,
     ) -> None:
         if not isinstance(pde, IncompressibleFlow | BuoyantFlow):
             raise UnsupportedOperator("advance", "StaggeredFlow", f"it knows IncompressibleFlow and BuoyantFlow, got {type(pde).__name__}")
@@ -79,10 +88,15 @@ class StaggeredFlow(Stepper):
         self.rates = FaceRates(pde, self.ends, self.pressure_solver, limited=limited, slip=slip)
         self.operators = FiniteDifference(grid)
         self._given = self.ends.brings_in()
+        self._viscosity = self.rates.implicit() if implicit else None
+        if implicit:
+            self.tableau, self.order = HEUN2, 2
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:
         """One step; see Stepper.step."""
         start = self._state(u, t)
+        if self._viscosity is not None:
+            return self._stored(self._spreading(start, t, dt))
         slopes: list[dict[str, Tensor]] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
             slopes.append(self.rates.all(self._moved(start, slopes, row, t=t + c * dt, dt=dt), t + c * dt))
@@ -91,13 +105,13 @@ class StaggeredFlow(Stepper):
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Estimate of the longest stable step: advection and diffusion along all axes added; see Stepper.limit."""
         real, _ = self.tableau.reach()
-        advection, diffusion = self.rates.sizes(self._state(u, t), t)
+        advection, diffusion = self.rates.sizes(self._state(u, t), t, viscous=self._viscosity is None)
         rate = advection / self.tableau.careful() + diffusion / real
         return 1.0 / rate if rate > 0 else float("inf")
 
     def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
         """The larger reach over the larger of both rates; see Stepper.unstable_beyond."""
-        rate = max(self.rates.sizes(self._state(u, t), t))
+        rate = max(self.rates.sizes(self._state(u, t), t, viscous=self._viscosity is None))
         return max(self.tableau.reach()) / rate if rate > 0 else float("inf")
 
     def faces(self, u: Fields, t: float = 0.0) -> Vector:
@@ -140,6 +154,28 @@ class StaggeredFlow(Stepper):
         found = self.pressure_solver.potential(self.pressure_solver.divergence(tuple(accelerations[name] for name in self._names)))
         return getattr(self.pde, "density", 1.0) * found
 
+    def _spreading(self, start: dict[str, Tensor], t: float, dt: float) -> dict[str, Tensor]:
+        """Heun's method for the rest and Crank and Nicolson's for viscosity, with the gradient of the pressure known so far."""
+        first = self.rates.all(start, t, viscous=False)
+        law = self.pde.bound(self.grid.ndim, like=start[self._names[0]])
+        half, before = 0.5 * dt * law.viscosity, self.rates.spread(start, t)
+        rates = self._held({name: first[name] + law.viscosity * before[name] for name in self._names}, t, still=True)
+        pressure = self.pressure_solver.potential(self.pressure_solver.divergence(tuple(rates[name] for name in self._names)))
+        slopes, state = first, start
+        for stage in range(2):
+            moved = {name: start[name] + dt * slopes[name] for name in self._scalars}
+            held = self._held({**{name: start[name] for name in self._names}, **moved}, t + dt)
+            ahead, push = self.rates.spread(held, t + dt), self.pressure_solver.gradient(pressure)
+            assert self._viscosity is not None
+            for name, solver, p in zip(self._names, self._viscosity, push, strict=True):
+                held[name] = held[name] + solver.solve(dt * (slopes[name] - p) + half * (before[name] + ahead[name]), half)
+            state, phi = self._pressed(held, t + dt)
+            if stage == 0:
+                pressure = pressure + phi / dt
+                second = self.rates.all(state, t + dt, viscous=False)
+                slopes = {name: (first[name] + second[name]) / 2 for name in first}
+        return state
+
     def _state(self, u: Fields, t: float) -> dict[str, Tensor]:
         """All faces: the lower ones of open axes are put on, at a free end by the balance of the cell there."""
         state = {name: u[name] for name in self._scalars}
@@ -173,11 +209,15 @@ class StaggeredFlow(Stepper):
         return self._projected(out, t)
 
     def _projected(self, state: dict[str, Tensor], t: float) -> dict[str, Tensor]:
+        return self._pressed(state, t)[0]
+
+    def _pressed(self, state: dict[str, Tensor], t: float) -> tuple[dict[str, Tensor], Tensor]:
         held = self._held(state, t)
         flow = tuple(held[name] for name in self._names)
         if self._given:
             self.pressure_solver.check_balance(flow, t)
-        return {**held, **dict(zip(self._names, self.pressure_solver.project(flow)[0], strict=True))}
+        pressed, phi = self.pressure_solver.project(flow)
+        return {**held, **dict(zip(self._names, pressed, strict=True))}, phi
 
     def _held(self, state: Fields, t: float, *, still: bool = False) -> dict[str, Tensor]:
         """The state with what is given on the ends' faces (zero if still), and nothing on closed faces."""

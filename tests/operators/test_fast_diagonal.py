@@ -32,6 +32,7 @@ def test_it_inverts_the_matrix(ends):
     f = torch.randn(2, 4, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean = f.mean((1, 2, 3), keepdim=True) if ends in (("periodic",) * 2, ("closed",) * 2) else 0.0
     assert solver.singular == (ends in (("periodic",) * 2, ("closed",) * 2))
+    torch.testing.assert_close(solver.laplacian(f), (f.reshape(2, -1) @ dense).reshape(f.shape), atol=1e-12, rtol=0)
     g = solver.poisson(f)
     torch.testing.assert_close((g.reshape(2, -1) @ dense).reshape(f.shape), f - mean, atol=1e-12, rtol=0)
     if solver.singular:
