@@ -125,36 +125,28 @@ class ETDRK4(_Exponential):
         self._form = FourierForm(pde, operators, what="ETDRK4", weights=etd_weights)
 
     def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
-        form, slopes = self._form, [self._form.slopes(state, t)]
-        w, n_u = form.weights(state, dt), form.numbers(slopes[0])
-
-        def explicit(waves: dict[str, Tensor], t: float) -> dict[str, Tensor]:
-            slopes.append(form.explicit(form.complexes(waves), t))
-            return form.numbers(slopes[-1])
-
+        form = self._form
+        w, start, n_u = form.weights(state, dt), form.kept(state), form.slopes(state, t)
         # in place where no backward pass needs the value: sums do not keep their terms
-        half = {k: w[k]["half"] * v for k, v in form.numbers(form.kept(state)).items()}
+        half = {k: w[k]["half"] * v for k, v in start.items()}
         a = {k: torch.addcmul(v, w[k]["q"], n_u[k]) for k, v in half.items()}
-        n_a = explicit(a, t + dt / 2)
+        n_a = form.explicit(a, t + dt / 2)
         b = {k: v.addcmul_(w[k]["q"], n_a[k]) for k, v in half.items()}
-        n_b = explicit(b, t + dt / 2)
+        n_b = form.explicit(b, t + dt / 2)
         c = {k: (w[k]["half"] * v).addcmul_(w[k]["q"], n_b[k], value=2).addcmul_(w[k]["q"], n_u[k], value=-1) for k, v in a.items()}
-        n_c = explicit(c, t + dt)
-        whole = {k: w[k]["full"] * v for k, v in form.numbers(state).items()}
-        end = form.complexes(whole)
-        for k, v in form.numbers(form.kept(end)).items():
+        n_c = form.explicit(c, t + dt)
+        end = {k: w[k]["full"] * v for k, v in state.items()}
+        for k, v in form.kept(end).items():
             v.addcmul_(w[k]["f1"], n_u[k]).addcmul_(w[k]["f2"], n_a[k] + n_b[k], value=2).addcmul_(w[k]["f3"], n_c[k])
-        return form.tidy(end), list(slopes)
+        return form.tidy(end), [n_u, n_a, n_b, n_c]
 
     def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
-        form = self._form
-        w, numbers = form.weights(state, dt), form.numbers(new)
-        n_u, n_a, n_b, n_c = map(form.numbers, stages)
-        late = {k: w[k]["f3"] * (n_c[k] - n) for k, n in numbers.items()}
-        curved = {k: 2 * w[k]["f3"] * (n_a[k] + n_b[k] - n_u[k] - n) for k, n in numbers.items()}
-        sizes = form.numbers({k: (stages[0][k].abs() + n.abs()).to(n.dtype) for k, n in new.items()})
-        size = {k: 3 * w[k]["f3"] * n for k, n in sizes.items()}
-        return form.complexes(size), form.complexes(late), form.complexes(curved)
+        w = self._form.weights(state, dt)
+        n_u, n_a, n_b, n_c = stages
+        late = {k: w[k]["f3"] * (n_c[k] - n) for k, n in new.items()}
+        curved = {k: 2 * w[k]["f3"] * (n_a[k] + n_b[k] - n_u[k] - n) for k, n in new.items()}
+        size = {k: 3 * w[k]["f3"] * (n_u[k].abs() + n.abs()) for k, n in new.items()}
+        return size, late, curved
 
 
 class ETDRK2(_Exponential):
@@ -176,23 +168,18 @@ class ETDRK2(_Exponential):
 
     def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
         form = self._form
-        w, first = form.weights(state, dt), form.slopes(state, t)
-        n_u = form.numbers(first)
-        end = form.complexes({k: w[k]["full"] * v for k, v in form.numbers(state).items()})
-        a = form.numbers(form.kept(end))
-        for k, v in a.items():
-            v.addcmul_(w[k]["phi1"], n_u[k])
-        last = form.explicit(form.complexes({k: v.clone() for k, v in a.items()}), t + dt)
-        n_a = form.numbers(last)
+        w, n_u = form.weights(state, dt), form.slopes(state, t)
+        end = {k: w[k]["full"] * v for k, v in state.items()}
+        a = {k: v.addcmul_(w[k]["phi1"], n_u[k]) for k, v in form.kept(end).items()}
+        n_a = form.explicit({k: v.clone() for k, v in a.items()}, t + dt)
         for k, v in a.items():
             v.addcmul_(w[k]["phi2"], n_a[k] - n_u[k])
-        return form.tidy(end), [first, last]
+        return form.tidy(end), [n_u, n_a]
 
     def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
-        form = self._form
-        w = form.weights(state, dt)
-        n_u, n_a = map(form.numbers, stages)
-        late = form.complexes({k: w[k]["phi2"] * (n_a[k] - n) for k, n in n_u.items()})
+        w = self._form.weights(state, dt)
+        n_u, n_a = stages
+        late = {k: w[k]["phi2"] * (n_a[k] - n) for k, n in n_u.items()}
         return late, late, {k: torch.zeros_like(v) for k, v in late.items()}
 
 

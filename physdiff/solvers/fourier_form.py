@@ -69,7 +69,6 @@ class FourierForm:
         place = torch.empty((), dtype=torch.float64, device=pde.device)
         symbols = FourierSymbol(operators.grid).symbol(self._law.stiff, pde.fields, like=place)
         self._symbols = {n: self._block.turned(s) for n, s in symbols.items()}
-        self._real = not any(bool(s.imag.any()) for s in symbols.values() if s.is_complex())
         # only there does the half-spectrum hold waves k and -k
         double = [0, -1] if operators.grid.shape[-1] % 2 == 0 else [0]
         self._grows = any(bool((s.real[..., double] > 0).any()) for s in symbols.values())
@@ -103,10 +102,6 @@ class FourierForm:
     def kept(self, state: Fields) -> dict[str, Tensor]:
         """The waves that do not alias, views."""
         return {n: self._block.kept(v) for n, v in state.items()}
-
-    def columns(self, waves: Tensor) -> Tensor:
-        """A view of the columns of those waves."""
-        return self._block.kept(waves)
 
     def explicit(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
         """The waves of the law's explicit part, of and into those that do not alias."""
@@ -147,17 +142,7 @@ class FourierForm:
     def _ready(self, weight: Tensor, like: Tensor) -> Tensor:
         """A weight as it is multiplied; what would leave nothing of a wave is zero, for numbers near the smallest one are a hundred times slower."""
         weight = torch.where(weight.abs() < torch.finfo(like.dtype).tiny ** 0.5, 0.0, weight)
-        if self._real:
-            return torch.stack((weight.real, weight.real), -1).to(like.device, like.dtype.to_real())
         return weight.to(like)
-
-    def numbers(self, waves: Waves) -> dict[str, Tensor]:
-        """The waves as `weights` multiply them: pairs of real numbers (..., 2) where all symbols are real, half the work; else as they are."""
-        return {n: torch.view_as_real(v) for n, v in waves.items()} if self._real else dict(waves)
-
-    def complexes(self, numbers: Fields) -> dict[str, Tensor]:
-        """The waves of such numbers."""
-        return {n: torch.view_as_complex(v) for n, v in numbers.items()} if self._real else dict(numbers)
 
     def limit(self, u: Fields, t: float, reach: float) -> float:
         """Reach over the largest eigenvalue of the explicit part; inf if that is zero."""

@@ -8,7 +8,6 @@ import torch
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.burgers import Burgers
-from physdiff.pdes.korteweg_de_vries import KortewegDeVries
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from physdiff.pdes.navier_stokes import KolmogorovForcing, NavierStokes
 from physdiff.pdes.pde import PDE
@@ -62,9 +61,17 @@ def test_weights_are_kept_for_as_many_lengths_as_a_controller_uses():
     for i in range(10):
         f.weights(state, 0.2 + i)
     assert f.weights(state, 0.1) is first
-    assert f.weights(f.waves({"u": rough(1, 12).float()}), 0.1)["u"]["q"].dtype is torch.float32  # diffusion has real symbols
-    waves = FourierForm(KortewegDeVries(), Spectral(LINE), what="test", weights=etd_weights)
-    assert waves.weights(waves.waves({"u": rough(1, 12).float()}), 0.1)["u"]["q"].dtype is torch.complex64
+    assert f.weights(f.waves({"u": rough(1, 12).float()}), 0.1)["u"]["q"].dtype is torch.complex64
+
+
+def test_weights_that_leave_nothing_of_a_wave_are_zero():
+    f, _ = form((64,), nu=1.0)
+    for dtype in (torch.float32, torch.float64):
+        state = f.waves({"u": rough(1, 64).to(dtype)})
+        for name, w in f.weights(state, 0.05)["u"].items():
+            least = w.abs()[w != 0].min()
+            assert name not in ("full", "half") or bool((w == 0).any())
+            assert float(least) >= torch.finfo(dtype).tiny ** 0.5, name
 
 
 def test_waves_above_the_cut_decay_as_the_stiff_part_says():
