@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from physdiff.grids.boundary import Dirichlet, Reflecting
+from physdiff.grids.boundary import Dirichlet, Outflow, Reflecting
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.pdes.buoyant_flow import BuoyantFlow
 from physdiff.pdes.incompressible import IncompressibleFlow
@@ -70,3 +70,26 @@ def test_a_lid_over_fluid_at_rest_counts():
     stepper = StaggeredFlow(IncompressibleFlow(0.0), CartesianGrid((4, 5), periodic=False), walls)
     still = {n: torch.zeros(1, 4, 5) for n in stepper.pde.fields}
     assert stepper.limit(still) == pytest.approx(stepper.tableau.careful() / (2.0 * 5))
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_open_end_lets_out_and_brings_nothing_in(side):
+    """The end's own faces: carried out by their own speed where it points outwards, swept along the end by what crosses it."""
+    grid = CartesianGrid(SHAPE, extent=(1.5, 2.0), periodic=False)
+    ends = (Outflow(), Dirichlet(1.0)) if side == 0 else (Dirichlet(1.0), Outflow())
+    walls = {"velocity_x": {"x": ends, "y": Dirichlet()}, "velocity_y": {"x": Reflecting(), "y": Dirichlet()}}
+    stepper = StaggeredFlow(IncompressibleFlow(0.0), grid, walls)
+    g = torch.Generator().manual_seed(5)
+    state = stepper._state({n: torch.randn(1, *SHAPE, dtype=torch.float64, generator=g) for n in stepper.pde.fields}, 0.0)
+    x, y = state["velocity_x"][0], state["velocity_y"][0]
+    (h, w), last = SPACING, SHAPE[1] * side
+    inner, cell = (1, 0) if side == 0 else (last - 1, last - 1)
+    found = stepper.rates.all(state, 0.0)["velocity_x"][0, :, last]
+    assert bool((x[:, last] > 0).any()) and bool((x[:, last] < 0).any())
+    for j in range(SHAPE[0]):
+        u = float(x[j, last])
+        out = max(u, 0.0) if side else max(-u, 0.0)
+        below, above = (float(x[k, last]) if 0 <= k < SHAPE[0] else -u for k in (j - 1, j + 1))
+        down, up = float(y[j, cell]), float(y[j + 1, cell])
+        swept = (up * (above + u) / 2 - down * (below + u) / 2 - u * (up - down)) / h
+        assert float(found[j]) == pytest.approx(-swept - out * (u - float(x[j, inner])) / w, abs=1e-12)
