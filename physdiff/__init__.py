@@ -71,6 +71,7 @@ _NAMES: dict[str, str] = {
     "grids.latlon": "LatLonGrid",
     "inference.ensemble": "Ensemble",
     "inference.exact": "exact_posterior FieldTarget GaussianTarget MixtureTarget",
+    "inference.feynman_kac": "AnnealedSMC",
     "inference.guided": "Guided GuidedDenoiser",
     "inference.noise": "GaussianNoise Noise",
     "inference.observation": "LinearOperator MatrixOperator Observation Operator",
@@ -79,6 +80,8 @@ _NAMES: dict[str, str] = {
     "inference.sensors": "read_stations Sensors",
     "inference.smc": "FeynmanKac run_smc SMCRun",
     "inference.state_space": "kalman LinearGaussian particle_filter StateSpace",
+    "inference.tempered_smc": "TemperedSMC",
+    "inference.twisted_smc": "TwistedSMC",
     "inference.weights": "LogWeights",
     "networks.mlp": "FourierMLP MLP",
     "networks.unet": "UNet",
@@ -250,6 +253,7 @@ if TYPE_CHECKING:
         MixtureTarget as MixtureTarget,
         exact_posterior as exact_posterior,
     )
+    from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
     from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
     from physdiff.inference.noise import GaussianNoise as GaussianNoise, Noise as Noise
     from physdiff.inference.observation import (
@@ -268,6 +272,8 @@ if TYPE_CHECKING:
         kalman as kalman,
         particle_filter as particle_filter,
     )
+    from physdiff.inference.tempered_smc import TemperedSMC as TemperedSMC
+    from physdiff.inference.twisted_smc import TwistedSMC as TwistedSMC
     from physdiff.inference.weights import LogWeights as LogWeights
     from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
     from physdiff.networks.unet import UNet as UNet

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,11 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
 from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
+from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
+from physdiff.inference.posterior import PosteriorSampler
+from physdiff.inference.tempered_smc import TemperedSMC
+from physdiff.inference.twisted_smc import TwistedSMC
 from physdiff.report.html import run_facts
 from physdiff.report.posterior_page import Readings as Shown, posterior_report_page
 
@@ -36,7 +41,14 @@ __all__ = ["Against", "infer", "interpolated"]
 
 log = logging.getLogger(__name__)
 
-METHODS = {"Guided": Guided}
+METHODS: dict[str, Callable[..., PosteriorSampler]] = {
+    "Guided": Guided,
+    "FKC": partial(AnnealedSMC, guidance=0.5),
+    "AFDPS": partial(AnnealedSMC, guidance=1.0),
+    "BootstrapSMC": partial(AnnealedSMC, guidance=0.0),
+    "TwistedSMC": TwistedSMC,
+    "TemperedSMC": TemperedSMC,
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ def infer(
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``.
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
-        method: Posterior sampler; ``Guided``.
+        method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``.
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.
         against: What the result is compared with.

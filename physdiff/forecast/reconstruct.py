@@ -172,7 +172,10 @@ def reconstruct(
     total = 1 if initial is not None else len(readings.moments())
     for times, posterior in tqdm(_posteriors(jobs, each), total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
-        ensemble = sampler.sample(posterior, members, rng=rng.child(tick) if tick >= 0 else rng.child("before", -tick))
+        key = rng.child(tick) if tick >= 0 else rng.child("before", -tick)
+        ensemble = sampler.sample(posterior, members, rng=key)
+        if not ensemble.equally_weighted:
+            ensemble = ensemble.resample(key.child("equal"))
         draws.append(ensemble.members[:, :, known:])
         stamps.append(np.zeros(1) if times is None else times[known:])
         notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})

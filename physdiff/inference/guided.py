@@ -131,6 +131,10 @@ class GuidedDenoiser(Denoiser):
             variances.append(o.noise.variance(torch.empty(r.shape[1:], device=r.device)).flatten()[seen])
         return torch.cat(residuals, 1), torch.cat(variances)
 
+    def gram(self, function: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """H f(C) H^T, (m, m), float64, for a function of C's eigenvalues; None where H is not kept as a matrix."""
+        return None if self._gram is None else self._gram(function)
+
     def surprise(self) -> float | None:
         """Root mean square over the readings of (y - A m) / std of (y - A z) under the prior N(m, C); None without a matrix.
 

@@ -41,6 +41,16 @@ def test_fields_at_the_times_that_were_read(tmp_path, frame_prior, sensors):
     assert not np.array_equal(open_dataset(tmp_path / "posterior.nc")["t2m"].values, first)
 
 
+@pytest.mark.parametrize(("method", "members"), [("FKC", 3), ("AFDPS", 3), ("BootstrapSMC", 64), ("TwistedSMC", 3), ("TemperedSMC", 3)])
+def test_weighted_samplers(tmp_path, frame_prior, sensors, method, members):
+    """64 members are as many as particles run: their weights differ, and the file holds equal ones."""
+    words = ("--prior", frame_prior, "--sensors", sensors, "--std 3 --against.steps 6 --out", tmp_path / "a.nc")
+    works("infer", *words, "--members", members, "--method", method)
+    drawn = open_dataset(tmp_path / "a.nc")
+    assert drawn.sizes["member"] == members and np.isfinite(drawn["t2m"].values).all()
+    assert np.isfinite(drawn.attrs["mean_log_evidence"]) and drawn.attrs["mean_particles"] == 64
+
+
 def test_scores_and_a_page_beside_optimal_interpolation(tmp_path, era, frame_prior, sensors):
     words = ("--members 4 --std 0.3 --against.steps 4 --against.stop 2020-01-04 --against.truth", era, "--against.train", era)
     said = works("infer", "--prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "posterior.nc", *words)
@@ -103,7 +113,7 @@ def test_a_bad_table_is_refused(tmp_path, frame_prior, text, said):
         ("--std -1", "std: expected a positive finite number, got -1.0"),
         ("--std .nan", "std: expected a positive finite number, got nan"),
         ("--members 0", "members: expected a whole number, at least 1, got 0"),
-        ("--method TwistedSMC", "method: expected one of Guided; got 'TwistedSMC'"),
+        ("--method TwistdSMC", "got 'TwistdSMC'; did you mean TwistedSMC"),
         ("--against.steps 0", "against.steps: expected a whole number, at least 1, got 0"),
         ("--against.seed -1", "against.seed: expected a whole number, at least 0, got -1"),
     ],

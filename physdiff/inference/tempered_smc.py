@@ -1,0 +1,170 @@
+r"""Tempered particles: draws of the prior, the likelihood raised step by step, and moves of the noise they were made from.
+
+A deterministic sampler G makes the prior's draw x = G(z) from standard normal noise z, so that the posterior is a law of z with a known density,
+$N(z; 0, I) \, p(y | G(z))$. Exponents $0 = \beta_0 < \dots < \beta_K = 1$ are chosen as far apart as keeps the conditional effective sample size at a
+share of the particles; then particles are resampled and moved by the preconditioned Crank-Nicolson walk
+
+$$ z' = \sqrt{1 - b^2}\, z + b \xi, \qquad \text{accepted with probability } \min(1, e^{\beta (r(x') - r(x))}), $$
+
+which leaves each tempered law as it is, in any dimension; b follows the acceptance. No gradients: any operator and any noise law will do. Exact for
+the prior as this sampler draws it. References: Del Moral, Doucet and Jasra, Sequential Monte Carlo samplers, 2006; Zhou, Johansen and Aston, 2016;
+Cotter, Roberts, Stuart and White, MCMC methods for functions, 2013.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from physdiff.base.checks import check_one_of
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.diffusion.samplers.sampler import Sampler
+from physdiff.inference.diffusion_path import count_of, to_ensemble
+from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.resampling import SCHEMES
+from physdiff.inference.smc import SMCRun
+from physdiff.inference.weights import LogWeights
+
+__all__ = ["TemperedSMC", "next_exponent"]
+
+# Acceptance the walk aims at; flat between 0.2 and 0.4.
+_ACCEPTANCE = 0.3
+
+
+def next_exponent(weights: LogWeights, log_likelihood: Tensor, beta: float, *, share: float) -> float:
+    """The largest exponent up to 1 at which the conditional effective sample size is still `share` of the particles.
+
+    Args:
+        weights: Of one population, (N,).
+        log_likelihood: r of every particle, (N,); -inf allowed.
+        beta: Exponent reached.
+        share: In (0, 1).
+    """
+
+    def size(step: float) -> float:
+        return float(weights.cess(step * log_likelihood)) / weights.count
+
+    if size(1 - beta) >= share:
+        return 1.0
+    low, high = 0.0, 1 - beta
+    # CESS falls from N as the step grows; 60 halvings reach the last digit
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if size(middle) >= share else (low, middle)
+    # a likelihood so sharp that no step keeps the share still has to move on
+    return beta + max(high, 1e-12)
+
+
+class TemperedSMC(PosteriorSampler):
+    """Draw from a posterior by tempering and moves of the starting noise.
+
+    Args:
+        sampler: A deterministic sampler (Heun, DPMSolver2M, DDIM with eta 0); the prior's own if None.
+        steps: Number of its steps; the prior's own if None.
+        moves: Moves of every particle at each exponent; each costs a run of the sampler.
+        particles: Number of particles; as many as members, at least 64, if None.
+        share: Share of the particles at which the conditional effective sample size is kept.
+        scheme: Resampling scheme, see `run_smc`.
+        max_batch: Number of particles that go through the network at once.
+
+    Raises:
+        InputError: If a number makes no sense.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler | None = None,
+        steps: int | None = None,
+        moves: int = 5,
+        *,
+        particles: int | None = None,
+        share: float = 0.5,
+        scheme: str = "systematic",
+        max_batch: int = 64,
+    ) -> None:
+        check_one_of(scheme, SCHEMES, "TemperedSMC scheme")
+        if moves < 1 or not 0 < share < 1:
+            raise InputError(f"TemperedSMC: expected one move or more and a share in (0, 1), got {moves} and {share}")
+        self.sampler, self.steps, self.moves, self.particles = sampler, steps, moves, particles
+        self.share, self.scheme, self.max_batch = share, scheme, max_batch
+
+    @torch.no_grad()
+    def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
+        """Draw n members.
+
+        `info` as `diffusion_path.to_ensemble` says, an entry of ``ess`` for each exponent, and ``exponents``, ``acceptance`` (one for each).
+
+        Raises:
+            InputError: If the sampler is not deterministic.
+            CollapsedWeights: If all particles lose their weight.
+        """
+        begin = time.monotonic()
+        count = count_of(self.particles, n, "TemperedSMC")
+        draw = _Pushed(posterior, self)
+        draw.check_deterministic(rng)
+        z = rng.child("start").normal((count, *posterior.prior.latent_shape), like=posterior.state)
+        x, r = draw(z)
+        weights, width, beta = LogWeights.equal((count,), r.device), 1.0, 0.0
+        evidence = torch.zeros((), dtype=torch.float64, device=r.device)
+        origins = torch.arange(count, device=r.device)
+        sizes, accepted, exponents = [], [], list[float]()
+        while beta < 1:
+            level = len(exponents)
+            new = next_exponent(weights, r, beta, share=self.share)
+            weights = weights.times((new - beta) * r)
+            beta = new
+            evidence = evidence + weights.log_mean
+            sizes.append(weights.ess)
+            exponents.append(beta)
+            chosen = SCHEMES[self.scheme](weights.normalised, rng.child("resample", level))
+            z, x, r, origins = z[chosen], x[chosen], r[chosen], origins[chosen]
+            weights = LogWeights.equal((count,), r.device)
+            shares = []
+            for move in range(self.moves):
+                key = rng.child("move", level, move)
+                proposal = (1 - width**2) ** 0.5 * z + width * key.child("step").normal(z.shape, like=z)
+                moved, risen = draw(proposal)
+                odds = beta * (risen - r)
+                # two impossible states, -inf against -inf, stay where they are
+                take = torch.log(key.child("accept").uniform((count,), like=r)) < odds.nan_to_num(-torch.inf)
+                keep = take.reshape(-1, *[1] * (z.ndim - 1))
+                z, x, r = torch.where(keep, proposal, z), torch.where(keep, moved, x), torch.where(take, risen, r)
+                shares.append(take.double().mean())
+                width = min(1.0, max(1e-3, width * float(torch.exp(2 * (shares[-1] - _ACCEPTANCE)))))
+            accepted.append(torch.stack(shares).mean())
+        ess = torch.stack(sizes)
+        run = SMCRun((x,), weights, evidence, ess, torch.ones_like(ess, dtype=torch.bool), origins)
+        ensemble = to_ensemble(posterior, run, n, nfe=draw.evaluations, start=begin, rng=rng)
+        info = {**ensemble.info, "exponents": torch.tensor(exponents, dtype=torch.float64), "acceptance": torch.stack(accepted)}
+        return Ensemble(ensemble.members, ensemble.log_weights, info)
+
+
+class _Pushed:
+    """From starting noise to clean coefficients and their log likelihood."""
+
+    def __init__(self, posterior: Posterior, method: TemperedSMC) -> None:
+        prior = posterior.prior
+        self.posterior, self.sampler, self.max_batch = posterior, method.sampler or prior.sampler, method.max_batch
+        self.times = self.sampler.grid(prior.denoiser, method.steps or prior.steps)
+        self.sigma = prior.denoiser.schedule(self.times[0])[1]
+        self.cond = prior.encode_cond(posterior.completed)
+        self.evaluations = 0
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([self.clean(part, Rng(0)) for part in z.split(self.max_batch)])
+        # the last step, to time 0, is one evaluation
+        self.evaluations += self.sampler.evaluations_per_step() * (len(self.times) - 2) + 1
+        return x, self.posterior.log_likelihood(self.posterior.decode(x))
+
+    def clean(self, z: Tensor, rng: Rng) -> Tensor:
+        return self.sampler.run(self.posterior.prior.denoiser, z * self.sigma.to(z), self.times, cond=self.cond, rng=rng)
+
+    def check_deterministic(self, rng: Rng) -> None:
+        z = rng.child("check").normal((1, *self.posterior.prior.latent_shape), like=self.posterior.state)
+        if not torch.equal(self.clean(z, rng.child("one")), self.clean(z, rng.child("two"))):
+            name = type(self.sampler).__name__
+            raise InputError(f"TemperedSMC: expected a deterministic sampler, got {name}, which adds noise; pass Heun() or DDIM()")
