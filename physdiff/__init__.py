@@ -27,8 +27,10 @@ _NAMES: dict[str, str] = {
     "data.windows": "condition condition_spec TrajectoryWindows",
     "data.write": "write_dataset",
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",
+    "diffusion.bridge": "BridgeSchedule BrownianBridge DriftDenoiser MeanRevertingSchedule walk_bridge walk_to_mean",
     "diffusion.build": "build_prior",
     "diffusion.consistency": "ConsistencyTerm",
+    "diffusion.coupled_flow": "CoupledFlow CoupledPrior",
     "diffusion.covariance": "low_rank_covariance spectral_covariance",
     "diffusion.denoiser": "Denoiser",
     "diffusion.diffusion_prior": "DiffusionPrior",
@@ -192,8 +194,17 @@ if TYPE_CHECKING:
     from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
     from physdiff.data.write import write_dataset as write_dataset
     from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
+    from physdiff.diffusion.bridge import (
+        BridgeSchedule as BridgeSchedule,
+        BrownianBridge as BrownianBridge,
+        DriftDenoiser as DriftDenoiser,
+        MeanRevertingSchedule as MeanRevertingSchedule,
+        walk_bridge as walk_bridge,
+        walk_to_mean as walk_to_mean,
+    )
     from physdiff.diffusion.build import build_prior as build_prior
     from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
+    from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
     from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
     from physdiff.diffusion.denoiser import Denoiser as Denoiser
     from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class WindowPrior(Saved, nn.Module, ABC):
     cond_transform: ConditionTransform | None
     cond_spec: FieldSpec | None
     steps: int
+    no_posterior: ClassVar[str] = "its state on the way is no noised sample, so that no denoiser E[x_0 | x_t] belongs to it"
 
     def _check_parts(self) -> None:
         """Raise InputError if the condition's transform and spec do not come together, or there are no steps."""

@@ -33,7 +33,7 @@ class Posterior:
 
     def __init__(self, prior: DiffusionPrior, observations: Observation | tuple[Observation, ...], cond: Tensor | None = None) -> None:
         if not isinstance(prior, DiffusionPrior):
-            why = "its state on the way is no noised sample, so that no denoiser E[x_0 | x_t] belongs to it"
+            why = getattr(prior, "no_posterior", "it is no prior of windows")
             raise InputError(f"Posterior: expected a DiffusionPrior, got {type(prior).__name__}: {why}; train one with process 'diffusion'")
         self.prior = prior
         self.observations = (observations,) if isinstance(observations, Observation) else tuple(observations)

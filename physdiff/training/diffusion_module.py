@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.consistency import ConsistencyTerm
+from physdiff.diffusion.coupled_flow import CoupledPrior, coupled_loss
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.interpolant import interpolant_loss
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
@@ -169,6 +170,11 @@ class DiffusionModule(pl.LightningModule):
         if isinstance(self.prior, InterpolantPrior):
             base = batch["base"] if "base" in batch else None if "z" in batch else base_of(self.prior, batch.get("cond"), guess=batch.get("guess"))
             return self._interpolated(self.prior, z, base, index=index, cond=c, weights=weights, rng=rng)
+        if isinstance(self.prior, CoupledPrior):
+            level = rng.child("level")
+            t = torch.stack([level.child(i).uniform((), like=torch.empty((), dtype=torch.float64)) for i in index]).clamp(_EDGE, 1 - _EDGE)
+            noise = rng.child("noise").normal_each(index, z.shape[1:], like=z)
+            return coupled_loss(self.prior.flow, z, t.to(z.device), noise=noise, cond=c)
         assert isinstance(self.prior, DiffusionPrior)
         t = self.noise.times(self.prior.denoiser.schedule, index, rng.child("level")).to(z.device)
         eps = rng.child("noise").normal_each(index, z.shape[1:], like=z)

@@ -9,7 +9,11 @@ import torch
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.interpolant import GAMMAS, Drift, GaussianDrift, Interpolant, ends_of, interpolant_loss
+from physdiff.diffusion.parametrize import noise_of, velocity_of
+from physdiff.diffusion.schedule import RectifiedSchedule
 
 LIKE = torch.zeros((), dtype=torch.float64)
 PATHS = [Interpolant(p, g, scale=0.8) for p in ("linear", "trigonometric") for g in GAMMAS]
@@ -111,6 +115,20 @@ def test_missing_entries_do_not_count() -> None:
     bad = torch.where(seen > 0, x, torch.full_like(x, 1e6))
     full = interpolant_loss(wide, (0 * x, x), t, noise=z, weights=seen)
     assert torch.allclose(full, interpolant_loss(wide, (0 * x, bad), t, noise=z, weights=seen), rtol=1e-12)
+
+
+def test_flow_matching_is_the_denoiser_on_the_rectified_schedule() -> None:
+    """One-sided: v + gamma' h is minus the velocity of the probability flow at 1 - t, v the posterior mean, h that of the noise."""
+    variance = torch.full((1, 1, 1), 0.3, dtype=torch.float64)
+    means, variances = torch.stack([0 * variance, variance - 1]), torch.stack([0 * variance, variance])
+    drift = GaussianDrift(Interpolant("one-sided"), means, variances, covariance=0 * variance)
+    schedule = RectifiedSchedule()
+    denoiser = GaussianDenoiser(schedule, variance - 1, DiagonalCovariance(variance))
+    t, x = torch.tensor([0.2, 0.7], dtype=torch.float64), normal(2, 1, 1, 1, key="x")
+    mean = denoiser(x, 1 - t)
+    v, h = drift(x, t)
+    assert torch.allclose(v, mean, rtol=1e-12) and torch.allclose(h, noise_of(mean, x, 1 - t, schedule=schedule), rtol=1e-12)
+    assert torch.allclose(v - h, -velocity_of(mean, x, 1 - t, schedule=schedule), rtol=1e-12)
 
 
 def test_refusals() -> None:

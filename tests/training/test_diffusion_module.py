@@ -12,7 +12,10 @@ from torch.utils.data import default_collate
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.coupled_flow import CoupledFlow, CoupledPrior
 from physdiff.diffusion.covariance import DiagonalCovariance
+from physdiff.diffusion.interpolant import Interpolant
+from physdiff.diffusion.network_drift import NetworkDrift
 from physdiff.diffusion.objective import NoiseLaw, denoising_loss
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.training import diffusion_module
@@ -333,3 +336,14 @@ def test_numbers_are_checked(options) -> None:
     prior, _ = prepare(line(), Recipe(history=0, horizon=1, gaussian="no"), network=tiny)
     with pytest.raises(InputError, match="DiffusionModule"):
         DiffusionModule(prior, **options)
+
+
+def test_a_coupled_flow_is_trained_as_every_prior() -> None:
+    recipe = Recipe(history=0, horizon=1, gaussian="no")
+    prior, data = prepare(line(), recipe, network=lambda i, o, **k: tiny(i, 2 * o, **k), seed=3)
+    flow = CoupledFlow(NetworkDrift(prior.denoiser.network, Interpolant("one-sided")))
+    coupled = CoupledPrior(flow, prior.transform, prior.spec, steps=2)
+    before = torch.cat([p.detach().flatten() for p in flow.parameters()]).clone()
+    fit(DiffusionModule(coupled, 1e-2, 0.0), data, max_steps=2, progress=False)
+    assert not torch.equal(before, torch.cat([p.detach().flatten() for p in flow.parameters()]))
+    assert bool(coupled.sample(2, rng=Rng(0)).isfinite().all())
