@@ -58,6 +58,7 @@ class FaceProjection:
                 raise InputError(f"FaceProjection: {'xyz'[i]} is a periodic axis and has no end to let the flow out; make the grid open along it")
         self.solid = torch.zeros(grid.shape, dtype=torch.bool) if solid is None else _checked(solid, grid)
         self._box = FastDiagonal([Line(self._cells(i), self._spacing(i), self._kinds(i)) for i in reversed(range(grid.ndim))])
+        self._kept: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self.fluid = tuple(self._open_faces(i) for i in range(grid.ndim))
         self._rows = self._closed_rows()
         self.dense = self._rows[0].numel() <= _DENSE if dense is None else dense
@@ -79,7 +80,7 @@ class FaceProjection:
 
     def gradient(self, phi: Tensor) -> Vector:
         """Differences on all faces of a field at centres: zero at given ends and on closed faces."""
-        return tuple(self._difference(phi, i) * m.to(phi) for i, m in enumerate(self.fluid))
+        return tuple(self._difference(phi, i) * self._placed(f"fluid {i}", m, phi) for i, m in enumerate(self.fluid))
 
     def project(self, faces: Vector) -> tuple[Vector, Tensor]:
         """The part without divergence of velocities that are zero on closed faces, and the potential that was taken away."""
@@ -93,7 +94,7 @@ class FaceProjection:
             return first
         jumps = self._jumps(first)
         if self._inverse is not None:
-            q = jumps @ self._inverse.to(jumps)
+            q = jumps @ self._placed("inverse", self._inverse, jumps)
         else:
             rtol = 8 * torch.finfo(jumps.dtype).eps
             q = cg(self._system, jumps.reshape(-1, jumps.shape[-1]), rtol=rtol, max_iter=500).reshape(jumps.shape)
@@ -101,7 +102,7 @@ class FaceProjection:
 
     def _system(self, q: Tensor) -> Tensor:
         """I - G A^-1 G^T, with ones in place of its zeros: potentials that are constant in each region have no difference inside them."""
-        z = self._constants.to(q)
+        z = self._placed("constants", self._constants, q)
         return q + self._jumps(self._box.poisson(self._spread(q))) + (q @ z) @ z.T
 
     def check_balance(self, faces: Vector, when: float) -> None:
@@ -125,6 +126,13 @@ class FaceProjection:
                     f"flow at t = {when:g}: expected inflow and outflow that balance where no end is open, got {net:.3g} too much "
                     "through the given ends; make one end Outflow(), or scale the profile that leaves"
                 )
+
+    def _placed(self, name: str, m: Tensor, like: Tensor) -> Tensor:
+        """A tensor of this object in the dtype (indices keep theirs) and on the device of a field, moved once."""
+        key = (name, like.dtype, like.device)
+        if key not in self._kept:
+            self._kept[key] = m.to(like) if m.is_floating_point() else m.to(like.device)
+        return self._kept[key]
 
     def _kinds(self, i: int) -> tuple[str, str]:
         low, high = self.open_ends[i]
@@ -183,15 +191,15 @@ class FaceProjection:
 
     def _jumps(self, phi: Tensor) -> Tensor:
         """G phi, (..., faces)."""
-        a, b, wa, wb = (r.to(phi.device) for r in self._rows)
+        a, b, wa, wb = (self._placed(f"row {k}", r, phi) for k, r in enumerate(self._rows))
         flat = phi.flatten(phi.ndim - self.grid.ndim)
-        return flat[..., a] * wa.to(phi) + flat[..., b] * wb.to(phi)
+        return flat[..., a] * wa + flat[..., b] * wb
 
     def _spread(self, q: Tensor) -> Tensor:
         """The transpose, (..., *S)."""
-        a, b, wa, wb = (r.to(q.device) for r in self._rows)
+        a, b, wa, wb = (self._placed(f"row {k}", r, q) for k, r in enumerate(self._rows))
         flat = q.new_zeros(*q.shape[:-1], self.solid.numel())
-        flat = flat.index_add(-1, a, q * wa.to(q)).index_add(-1, b, q * wb.to(q))
+        flat = flat.index_add(-1, a, q * wa).index_add(-1, b, q * wb)
         return flat.reshape(*q.shape[:-1], *self.grid.shape)
 
     def _made_inverse(self) -> Tensor:
