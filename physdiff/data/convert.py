@@ -282,8 +282,9 @@ def to_dataset(
     if spec.mask is not None:
         values = np.where(spec.mask.cpu().numpy(), values, np.nan).astype(values.dtype)
     dims = (*leading, time_dim, *spec.grid.dims)
+    on_sphere = isinstance(spec.grid, LatLonGrid)
     data = {
-        name: xr.Variable(dims, np.take(values, c, axis=n_lead), {"units": unit, **cf_attributes(name)})
+        name: xr.Variable(dims, np.take(values, c, axis=n_lead), {"units": unit, **cf_attributes(name, unit=unit, on_sphere=on_sphere)})
         for c, (name, unit) in enumerate(zip(spec.names, spec.units, strict=True))
     }
     time_attrs = {"units": spec.time_unit} if stamps.dtype.kind == "f" else {}

@@ -36,6 +36,20 @@ _QUANTITIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "vo": ("atmosphere_relative_vorticity", "relative vorticity", ("vorticity", "atmosphere_relative_vorticity")),
     "d": ("divergence_of_wind", "divergence", ("divergence", "divergence_of_wind")),
 }
+# what a quantity may be measured in; a field of another unit only bears its name (the u of a law, without unit, is no wind)
+_UNITS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("t2m", "d2m", "sst", "t"), ("K", "degC")),
+    **dict.fromkeys(("u10", "v10", "u", "v"), ("m s-1",)),
+    **dict.fromkeys(("msl", "sp"), ("Pa", "hPa")),
+    **dict.fromkeys(("vo", "d"), ("s-1",)),
+    "tp": ("m", "mm", "kg m-2"),
+    "lsm": ("1",),
+    "tcw": ("kg m-2",),
+    "z": ("m2 s-2",),
+    "w": ("Pa s-1",),
+    "q": ("1", "g kg-1"),
+    "r": ("%", "1"),
+}
 _SHORT = {other: short for short, (_, _, others) in _QUANTITIES.items() for other in (short, *others)}
 _LEVEL = re.compile(r"(?P<base>.+)_(?P<level>(ml)?\d+(\.\d+)?)$")
 _PRESSURE = {"hPa": 1.0, "Pa": 0.01}
@@ -77,10 +91,13 @@ def _quantity(name: str) -> tuple[str, str]:
     return short or name, ""
 
 
-def cf_attributes(name: str) -> dict[str, str]:
-    """CF attributes `standard_name` and `long_name` of a known quantity, with its level; empty if unknown."""
+def cf_attributes(name: str, *, unit: str, on_sphere: bool) -> dict[str, str]:
+    """CF attributes `standard_name` and `long_name` of a known quantity of the atmosphere, with its level; empty if unknown.
+
+    Empty too for a field that has the name alone: of another unit, or not on latitudes and longitudes.
+    """
     short, level = _quantity(name)
-    if short not in _QUANTITIES:
+    if short not in _QUANTITIES or not on_sphere or normal_unit(unit) not in map(normal_unit, _UNITS[short]):
         return {}
     standard, long, _ = _QUANTITIES[short]
     where = f" on model level {level[2:]}" if level.startswith("ml") else f" at {level} hPa"

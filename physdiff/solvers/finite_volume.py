@@ -34,6 +34,7 @@ from physdiff.solvers.point_operators import PointOperators
 from physdiff.solvers.reconstruction import MUSCL, Reconstruction
 from physdiff.solvers.riemann import Face, RiemannFlux, Rusanov
 from physdiff.solvers.runge_kutta import SSPRK3, Tableau
+from physdiff.solvers.stages import moved
 from physdiff.solvers.stepper import Stepper, spectral_radius
 
 __all__ = ["FiniteVolume"]
@@ -128,8 +129,8 @@ class FiniteVolume(Stepper):
         """
         slopes: list[Fields] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
-            slopes.append(self.rhs(_moved(u, dt, row, slopes), t + c * dt))
-        after = _moved(u, dt, self.tableau.b, slopes)
+            slopes.append(self.rhs(moved(u, dt, row, slopes=slopes), t + c * dt))
+        after = moved(u, dt, self.tableau.b, slopes=slopes)
         self._check(after, t + dt)
         return after
 
@@ -227,11 +228,3 @@ def _face_coordinates(grid: CartesianGrid, direction: int) -> Vector:
     h = grid.spacing[axis]
     axes[axis] = axes[axis][0] - h / 2 + h * torch.arange(grid.shape[axis] + 1, dtype=torch.float64, device="cpu")
     return tuple(reversed(torch.meshgrid(*axes, indexing="ij")))
-
-
-def _moved(u: Fields, dt: float, weights: tuple[float, ...], slopes: list[Fields]) -> Fields:
-    out = dict(u)
-    for w, slope in zip(weights, slopes, strict=True):
-        if w != 0:
-            out = {name: out[name] + (w * dt) * slope[name] for name in slope}
-    return out

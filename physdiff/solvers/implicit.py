@@ -15,14 +15,13 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from physdiff.base.errors import InputError
 from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.newton import Newton, implicit_stage
+from physdiff.solvers.stages import Rows, check_stages, moved, stability
 from physdiff.solvers.stepper import Stepper
 
 __all__ = ["BACKWARD_EULER", "CRANK_NICOLSON", "IMPLICIT_MIDPOINT", "SDIRK2", "SDIRK3", "DiagonalTableau", "ImplicitRungeKutta"]
@@ -41,17 +40,11 @@ class DiagonalTableau:
 
     name: str
     order: int
-    a: tuple[tuple[float, ...], ...]
+    a: Rows
     b: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.a) != len(self.b) or any(len(row) != i + 1 or row[-1] < 0 for i, row in enumerate(self.a)):
-            raise InputError(
-                f"DiagonalTableau {self.name}: expected row i of `a` with i + 1 entries, the last at least zero, "
-                f"and as many rows as `b`, got a = {self.a!r}"
-            )
-        if abs(sum(self.b) - 1) > 1e-12:
-            raise InputError(f"DiagonalTableau {self.name}: expected weights b that sum to 1, got {self.b!r}")
+        check_stages(f"DiagonalTableau {self.name}", self.a, self.b, implicit=True)
 
     @property
     def c(self) -> tuple[float, ...]:
@@ -60,12 +53,7 @@ class DiagonalTableau:
 
     def stability(self, z: Tensor) -> Tensor:
         """R(z), the factor by which one step multiplies u' = lambda u with z = lambda dt; complex128 of z's shape."""
-        z = z.to(torch.complex128)
-        stages: list[Tensor] = []
-        for row in self.a:
-            known = 1 + sum((w * k for w, k in zip(row, stages, strict=False)), torch.zeros_like(z))
-            stages.append(z * known / (1 - row[-1] * z))
-        return 1 + sum((w * k for w, k in zip(self.b, stages, strict=True)), torch.zeros_like(z))
+        return stability(self.a, self.b, z)
 
 
 _G2 = 1 - math.sqrt(0.5)
@@ -119,23 +107,15 @@ class ImplicitRungeKutta(Stepper):
         slopes: list[Fields] = []
         stage: Fields = u
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
-            known, share, moment = _moved(u, dt, row, slopes), row[-1] * dt, t + c * dt
+            known, share, moment = moved(u, dt, row, slopes=slopes), row[-1] * dt, t + c * dt
             if share == 0:
                 stage = known
                 slopes.append(self.rhs(stage, moment))
             else:
                 stage = implicit_stage(partial(self.rhs, t=moment), known, share, guess=stage, time=moment, newton=self._newton)
                 slopes.append({n: (stage[n] - known[n]) / share for n in stage})
-        return stage if self.tableau.b == self.tableau.a[-1] else _moved(u, dt, self.tableau.b, slopes)
+        return stage if self.tableau.b == self.tableau.a[-1] else moved(u, dt, self.tableau.b, slopes=slopes)
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Infinity: all methods of this file are stable for any step; see Stepper.limit."""
         return math.inf
-
-
-def _moved(u: Fields, dt: float, weights: tuple[float, ...], slopes: list[Fields]) -> Fields:
-    out = dict(u)
-    for w, slope in zip(weights, slopes, strict=False):
-        if w != 0:
-            out = {name: out[name] + (w * dt) * slope[name] for name in slope}
-    return out

@@ -14,6 +14,7 @@ from physdiff.operators.operators import Operators, PoissonOperators
 from physdiff.pdes.incompressible import velocity_names
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.runge_kutta import HEUN2, RungeKutta, Tableau
+from physdiff.solvers.stages import moved
 from physdiff.solvers.stepper import Stepper
 
 __all__ = ["ProjectedRungeKutta"]
@@ -54,11 +55,8 @@ class ProjectedRungeKutta(Stepper):
         return self._whole.limit(u, t)
 
     def _moved(self, u: Fields, dt: float, weights: tuple[float, ...], *, slopes: list[Fields]) -> Fields:
-        out = {name: u[name] for name in self.pde.fields}
+        out = moved({name: u[name] for name in self.pde.fields}, dt, weights, slopes=slopes)
         if not weights:
             return out
-        for w, slope in zip(weights, slopes, strict=True):
-            if w != 0:
-                out = {name: out[name] + (w * dt) * slope[name] for name in out}
         flow = self.operators.project(tuple(out[name] for name in self._names))
         return {**out, **dict(zip(self._names, flow, strict=True))}

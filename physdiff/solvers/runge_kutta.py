@@ -21,7 +21,8 @@ from physdiff.base.errors import InputError
 from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
 from physdiff.pdes.pde import PDE
-from physdiff.solvers.stepper import EmbeddedStepper, Stepper, spectral_radius
+from physdiff.solvers.stages import Rows, check_stages, moved, stability
+from physdiff.solvers.stepper import EmbeddedStepper, Stepper, shortest_wave_rate, spectral_radius
 
 __all__ = [
     "BOGACKI_SHAMPINE",
@@ -53,14 +54,11 @@ class Tableau:
 
     name: str
     order: int
-    a: tuple[tuple[float, ...], ...]
+    a: Rows
     b: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.a) != len(self.b) or any(len(row) != i for i, row in enumerate(self.a)):
-            raise InputError(f"Tableau {self.name}: expected row i of `a` with i entries and as many rows as `b`, got a = {self.a!r}")
-        if abs(sum(self.b) - 1) > 1e-12:
-            raise InputError(f"Tableau {self.name}: expected weights b that sum to 1, got {self.b!r}")
+        check_stages(f"Tableau {self.name}", self.a, self.b, implicit=False)
 
     @property
     def c(self) -> tuple[float, ...]:
@@ -69,11 +67,7 @@ class Tableau:
 
     def stability(self, z: Tensor) -> Tensor:
         """R(z), the factor by which one step multiplies u' = lambda u with z = lambda dt; complex128 of z's shape."""
-        z = z.to(torch.complex128)
-        stages: list[Tensor] = []
-        for row in self.a:
-            stages.append(z * (1 + sum((w * k for w, k in zip(row, stages, strict=True)), torch.zeros_like(z))))
-        return 1 + sum((w * k for w, k in zip(self.b, stages, strict=True)), torch.zeros_like(z))
+        return stability(self.a, self.b, z)
 
     def reach(self) -> tuple[float, float]:
         """How far |R| <= 1 holds along the negative real axis and along the imaginary axis."""
@@ -196,18 +190,22 @@ class RungeKutta(Stepper):
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:
         """One step of the tableau; see Stepper.step."""
-        return _moved(u, dt, self.tableau.b, self.slopes(u, t, dt))
+        return moved(u, dt, self.tableau.b, slopes=self.slopes(u, t, dt))
 
     def slopes(self, u: Fields, t: float, dt: float) -> list[Fields]:
         """The right-hand sides of all stages of a step."""
         out: list[Fields] = []
         for row, c in zip(self.tableau.a, self.tableau.c, strict=True):
-            out.append(self.rhs(_moved(u, dt, row, out), t + c * dt))
+            out.append(self.rhs(moved(u, dt, row, slopes=out), t + c * dt))
         return out
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
-        """`careful` of the tableau over the largest eigenvalue met; see Stepper.limit."""
-        return self._over_radius(self.tableau.careful(), u, t)
+        """`careful` of the tableau over the largest eigenvalue met, or next to open ends a bound of it; see Stepper.limit."""
+        limit = self._over_radius(self.tableau.careful(), u, t)
+        if all(getattr(getattr(self.operators, "grid", None), "periodic", (True,))):
+            return limit
+        rate = shortest_wave_rate(lambda v: self.rhs(v, t), {n: u[n] for n in self.pde.fields})
+        return min(limit, self.tableau.careful() / rate) if rate > 0 else limit
 
     def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
         """The larger reach over the largest eigenvalue met; see Stepper.unstable_beyond."""
@@ -241,7 +239,7 @@ class EmbeddedRungeKutta(EmbeddedStepper):
         slopes = self._method.slopes(u, t, dt)
         weights = [(b - low) * dt for b, low in zip(self.pair.tableau.b, self.pair.lower, strict=True)]
         error = {n: sum((w * s[n] for w, s in zip(weights, slopes, strict=True)), torch.zeros_like(u[n])) for n in self.pde.fields}
-        return _moved(u, dt, self.pair.tableau.b, slopes), error
+        return moved(u, dt, self.pair.tableau.b, slopes=slopes), error
 
     def limit(self, u: Fields, t: float = 0.0) -> float:
         """Reach of the method over the largest eigenvalue met; see Stepper.limit."""
@@ -250,11 +248,3 @@ class EmbeddedRungeKutta(EmbeddedStepper):
     def unstable_beyond(self, u: Fields, t: float = 0.0) -> float:
         """See Stepper.unstable_beyond."""
         return self._method.unstable_beyond(u, t)
-
-
-def _moved(u: Fields, dt: float, weights: tuple[float, ...], slopes: list[Fields]) -> Fields:
-    out = dict(u)
-    for w, slope in zip(weights, slopes, strict=True):
-        if w != 0:
-            out = {name: out[name] + (w * dt) * slope[name] for name in slope}
-    return out

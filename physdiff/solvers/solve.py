@@ -1,9 +1,10 @@
 r"""Trajectories: advance initial fields through given times.
 
-The step is set in one of three ways: a number of substeps between frames, a share of the stepper's stable limit (`cfl`, measured anew at
-each frame), or a tolerance. Steppers that estimate their error hold the estimate of each step to it, so that the error of an interval between
-frames is proportional to it (see `control`). For the others the error of an interval is held to it by comparing n steps with 2n: where a method
-has order p, the finer result is off by about $|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
+The step is set in one of three ways: a number of substeps between frames, a share of the stepper's stable limit (`cfl`, measured anew after
+every few steps; steps that turn out too long for where they lead are taken again, shorter), or a tolerance. Steppers that estimate their error
+hold the estimate of each step to it, so that the error of an interval between frames is proportional to it (see `control`). For the others the
+error of an interval is held to it by comparing n steps with 2n: where a method has order p, the finer result is off by about
+$|u_{2n} - u_n| / (2^p - 1)$ (Richardson).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = ["solve"]
 
 Progress = Callable[[int, int], None]
 _MOST_SUBSTEPS = 1 << 14
+_MEASURE_EVERY = (8, 64)  # steps between two measurements of the limit, at first and at most
 _MARGIN = 1.2  # an unstable step may still do for a few steps of a state that calms down
 
 
@@ -75,14 +77,13 @@ def solve(
     if substeps is not None:
         _check_stable(stepper, u, moments, substeps)
     share = check_positive(0.5 if cfl is None else cfl, "solve cfl")
-    frames, guess = [u], None
+    frames, guess, pace = [u], None, _Pace(stepper, share, checkpoint)
     for i, (t, end) in enumerate(zip(moments, moments[1:], strict=False)):
         try:
             if tol is not None:
                 u, guess = _by_error(stepper, u, (t, end), tol=check_positive(tol, "solve tol"), guess=guess)
             else:
-                n = _stable_steps(stepper, u, (t, end), share) if substeps is None else substeps
-                u = march(stepper, u, (t, end), steps=n, checkpoint=checkpoint)
+                u = pace.march(u, (t, end)) if substeps is None else march(stepper, u, (t, end), steps=substeps, checkpoint=checkpoint)
         except Diverged as error:
             error.keep({name: v.detach() for name, v in u.items()}, t)
             raise
@@ -92,13 +93,49 @@ def solve(
     return {name: torch.stack([frame[name] for frame in frames], dim=1) for name in stepper.pde.fields}
 
 
-def _stable_steps(stepper: Stepper, u: Fields, span: tuple[float, float], share: float) -> int:
-    with torch.no_grad():
-        limit = share * stepper.limit(u, span[0])
-    steps = math.ceil((span[1] - span[0]) / limit * (1 - 1e-9)) if limit > 0 else _MOST_SUBSTEPS + 1
-    if not steps <= _MOST_SUBSTEPS:
-        raise Diverged(next(iter(u)), span[0], f"the stable step has shrunk to {limit:.3g}; the law may be ill-posed, or give substeps yourself")
-    return max(steps, 1)
+class _Pace:
+    """Marches by a share of the stable limit, measured at the end of every few steps."""
+
+    def __init__(self, stepper: Stepper, share: float, checkpoint: int | None) -> None:
+        self._stepper, self._share, self._checkpoint = stepper, share, checkpoint
+        self._longest: float | None = None
+
+    def march(self, u: Fields, span: tuple[float, float]) -> Fields:
+        """The fields at the end of the span."""
+        t, end = span
+        longest = self._measured(u, t) if self._longest is None else self._longest
+        every, used = _MEASURE_EVERY[0], math.inf
+        while True:
+            # within a frame steps get shorter, not longer: a flow that does not change is marched in equal ones
+            dt = min(used, (end - t) / self._steps(u, t, end, longest))
+            left = max(1, round((end - t) / dt))
+            count = min(left, every)
+            stop = end if count == left else t + count * dt
+            try:
+                ahead = march(self._stepper, u, (t, stop), steps=count, checkpoint=self._checkpoint)
+                reached = self._measured(ahead, stop)
+            except Diverged:
+                reached = 0.0
+            if reached * _MARGIN < dt:
+                # too long for where they led: again from where they began; `_steps` ends it
+                longest, every, used = max(reached, dt / 4), _MEASURE_EVERY[0], math.inf
+                continue
+            every = min(2 * every, _MEASURE_EVERY[1]) if reached > 0.9 * longest else _MEASURE_EVERY[0]
+            u, t, longest, used = ahead, stop, reached, dt
+            if stop == end:
+                self._longest = reached
+                return u
+
+    def _measured(self, u: Fields, t: float) -> float:
+        with torch.no_grad():
+            limit = self._share * self._stepper.limit(u, t)
+        return 0.0 if math.isnan(limit) else limit
+
+    def _steps(self, u: Fields, t: float, end: float, longest: float) -> int:
+        steps = math.ceil((end - t) / longest * (1 - 1e-9)) if longest > 0 else _MOST_SUBSTEPS + 1
+        if not steps <= _MOST_SUBSTEPS:
+            raise Diverged(next(iter(u)), t, f"the stable step has shrunk to {longest:.3g}; the law may be ill-posed, or give substeps yourself")
+        return max(steps, 1)
 
 
 def _check_stable(stepper: Stepper, u: Fields, moments: list[float], substeps: int) -> None:

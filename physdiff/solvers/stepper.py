@@ -19,7 +19,7 @@ from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
 from physdiff.pdes.pde import PDE
 
-__all__ = ["EmbeddedStepper", "Stepper", "spectral_radius"]
+__all__ = ["EmbeddedStepper", "Stepper", "shortest_wave_rate", "spectral_radius"]
 
 
 class Stepper(ABC):
@@ -108,9 +108,7 @@ def spectral_radius(rhs: Callable[[Fields], Fields], u: Fields, *, iterations: i
     names = list(u)
     base = _stack(u, names)
     axes = tuple(range(1, base.ndim))
-    size = base.square().mean(axes[1:], keepdim=True).sqrt()
-    # every field in its own unit, so that one of large numbers does not hide the others
-    unit = torch.where(size > 0, size, torch.ones_like(size))
+    unit = _units(base)
     v = _unit(Rng(0).normal(base.shape[1:], like=base).expand_as(base), axes)
     epsilon = torch.finfo(base.dtype).eps ** 0.5
     at_base = _stack(rhs(_named(base, names)), names)
@@ -123,8 +121,37 @@ def spectral_radius(rhs: Callable[[Fields], Fields], u: Fields, *, iterations: i
     return float(torch.stack(means).max())
 
 
+def shortest_wave_rate(rhs: Callable[[Fields], Fields], u: Fields) -> float:
+    """Largest relative rate at which a cell of a field changes by a wave in that field alone whose sign turns from cell to cell.
+
+    It is the sum of the sizes of the weights of a difference formula, so a bound from above of its eigenvalues where the signs of the weights
+    alternate, as those of second derivatives do. A power method is slow to find the few waves that live next to a wall.
+    """
+    names = list(u)
+    base = _stack(u, names)
+    unit = _units(base)
+    parity = torch.ones(base.shape[2:], dtype=base.dtype, device=base.device)
+    for axis, n in enumerate(parity.shape):
+        parity = parity * (1 - 2 * (torch.arange(n, device=base.device) % 2)).reshape(-1, *([1] * (parity.ndim - 1 - axis)))
+    epsilon = torch.finfo(base.dtype).eps ** 0.5
+    at_base, rates = _stack(rhs(_named(base, names)), names), []
+    for i in range(len(names)):
+        moved = base.clone()
+        moved[:, i] += epsilon * unit[:, i] * parity
+        change = (_stack(rhs(_named(moved, names)), names) - at_base)[:, i] / (epsilon * unit[:, i])
+        rates.append(float(change.detach().abs().max()))
+    return max(rates)
+
+
 def _stack(fields: Fields, names: list[str]) -> Tensor:
     return torch.stack([fields[n].detach() for n in names], dim=1)
+
+
+def _units(base: Tensor) -> Tensor:
+    """Size of each field (B, F, 1, ...), so that one of large numbers does not hide the others; one for a field that is zero to rounding."""
+    size = base.square().mean(tuple(range(2, base.ndim)), keepdim=True).sqrt()
+    # a difference quotient over a share of a field that is nothing but the rounding of another one is noise
+    return torch.where(size > torch.finfo(base.dtype).eps ** 0.6 * size.amax(1, keepdim=True), size, torch.ones_like(size))
 
 
 def _named(x: Tensor, names: list[str]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from physdiff.data.names import cf_attributes, find_name, level_name, unknown_variable
+from physdiff.data.names import _QUANTITIES, _UNITS, cf_attributes, find_name, level_name, unknown_variable
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,17 @@ def test_levels_become_names():
 
 
 def test_attributes_follow_cf_and_name_the_level():
-    assert cf_attributes("z_500") == {"standard_name": "geopotential", "long_name": "geopotential at 500 hPa"}
-    assert cf_attributes("2m_temperature")["standard_name"] == "air_temperature"
-    assert cf_attributes("my_field") == {}
+    assert cf_attributes("z_500", unit="m**2 s**-2", on_sphere=True) == {"standard_name": "geopotential", "long_name": "geopotential at 500 hPa"}
+    assert cf_attributes("2m_temperature", unit="K", on_sphere=True)["standard_name"] == "air_temperature"
+    assert cf_attributes("my_field", unit="K", on_sphere=True) == {}
+
+
+def test_a_name_alone_makes_no_wind():
+    assert cf_attributes("u", unit="m/s", on_sphere=True)["standard_name"] == "eastward_wind"
+    assert cf_attributes("u", unit="m s-1", on_sphere=False) == {} and cf_attributes("u", unit="1", on_sphere=True) == {}
+    assert cf_attributes("q", unit="kg kg-1", on_sphere=True)["standard_name"] == "specific_humidity"
+    assert cf_attributes("t", unit="1", on_sphere=True) == {}
+    assert set(_QUANTITIES) == set(_UNITS)
 
 
 def test_an_unknown_variable_names_what_is_there():

@@ -28,6 +28,17 @@ def test_waves_between_fields_in_units_that_do_not_fit():
     assert 2.9 < got < 3 * 1.5
 
 
+def test_a_field_of_rounding_does_not_count_as_a_small_one():
+    """A lake at rest whose momentum is the rounding of its pressure: waves of speed one, not of 1e9."""
+    noise = torch.randn(1, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def slope(f):
+        return (torch.roll(f, -1, -1) - torch.roll(f, 1, -1)) * 16
+
+    got = spectral_radius(lambda w: {"h": -slope(w["v"]), "v": -slope(w["h"] ** 2 / 2)}, {"h": 1 + 0 * noise, "v": 1e-17 * noise})
+    assert 0.8 * 32 < got < 1.2 * 32
+
+
 def test_radius_of_a_law_that_does_nothing_is_zero():
     u = {"a": torch.zeros(1, 4, dtype=torch.float64)}
     assert spectral_radius(lambda v: {"a": 0 * v["a"]}, u) == 0
