@@ -39,6 +39,12 @@ def test_a_field_of_rounding_does_not_count_as_a_small_one():
     assert 0.8 * 32 < got < 1.2 * 32
 
 
+def test_what_does_not_come_back_is_no_growth():
+    """The ground pushes a flow a million times slower than its depth is large, and no depth is made: the eigenvalues are those of rotation."""
+    u = {"h": torch.ones(1, 8, dtype=torch.float64), "v": torch.full((1, 8), 1e-6, dtype=torch.float64)}
+    assert abs(spectral_radius(lambda w: {"h": 0 * w["h"], "v": 3 * w["h"] - 0.3 * w["v"]}, u) - 0.3) < 1e-2
+
+
 def test_radius_of_a_law_that_does_nothing_is_zero():
     u = {"a": torch.zeros(1, 4, dtype=torch.float64)}
     assert spectral_radius(lambda v: {"a": 0 * v["a"]}, u) == 0
