@@ -89,7 +89,7 @@ def test_a_result_that_is_an_input_or_a_constant_is_the_callers_own():
     assert torch.equal(replay(0.0, x)[1], fixed * 2)
 
 
-COUNTS = []
+COUNTS, STORE = [], torch.zeros(5, dtype=torch.float64)
 REFUSED = {
     "a branch on values": lambda t, x: (x * 2 if float(x.max()) > 1.0 else x * 3,),
     "a branch on the number": lambda t, x: (x * 2 if t > 0.15 else x * 3,),
@@ -97,6 +97,7 @@ REFUSED = {
     "a shape that depends on values": lambda t, x: (x[x > 0].sum(),),
     "random numbers": lambda t, x: (x + torch.rand(5, dtype=x.dtype) * 0,),
     "numpy": lambda t, x: (x * float(x.numpy().max()),),
+    "a tensor from outside that is written": lambda t, x: (STORE.copy_(x) * 2,),
     "what is kept elsewhere": lambda t, x: (x * (COUNTS.append(0) or len(COUNTS)),),
 }
 
