@@ -59,7 +59,7 @@ class Covariance(Saved, nn.Module, ABC):
 
     @abstractmethod
     def mode_variances(self) -> Tensor:
-        """The variance of each coordinate of `modes`, (n,), float64, up to one common factor for coordinates that come in pairs."""
+        """The variance of the mode to which each coordinate of `modes` belongs, (n,), float64; a coordinate's own may be a fixed share of it."""
 
     def gram(self, v: Tensor) -> Callable[[Spectral], Tensor]:
         """The map f -> V f(C) V^T, (1, n) functions to (B, B) in float64, for many functions of the same vectors V (B, *shape)."""
@@ -238,18 +238,19 @@ class FourierCovariance(Covariance):
         return product
 
     def modes(self, v: Tensor) -> Tensor:
-        """Real and imaginary parts of the unitary transform, (B, 2 n)."""
+        """Real and imaginary parts of the half spectrum, (B, 2 n)."""
         _check_vectors(v, self.spectrum.numel(), "FourierCovariance")
-        return torch.view_as_real(torch.fft.fftn(v, dim=self.axes, norm="ortho")).flatten(1)
+        return torch.view_as_real(torch.fft.rfftn(v, dim=self.axes, norm="ortho")).flatten(1)
 
     def from_modes(self, modes: Tensor, shape: Sequence[int]) -> Tensor:
         """The vectors (B, *shape)."""
-        pairs = torch.view_as_complex(modes.reshape(-1, *shape, 2))
-        return torch.fft.ifftn(pairs, dim=self.axes, norm="ortho").real
+        pairs = torch.view_as_complex(modes.reshape(len(modes), *shape[:-1], shape[-1] // 2 + 1, 2))
+        return torch.fft.irfftn(pairs, s=tuple(shape[a] for a in self.axes), dim=self.axes, norm="ortho")
 
     def mode_variances(self) -> Tensor:
-        """The spectrum, each value twice."""
-        return self.spectrum.double().flatten().repeat_interleave(2)
+        """The half spectrum, each value twice."""
+        half = self.spectrum.shape[-1] // 2 + 1
+        return self.spectrum[..., :half].double().flatten().repeat_interleave(2)
 
     def mean_function(self, f: Spectral) -> Tensor:
         """Mean of the diagonal of f(C)."""

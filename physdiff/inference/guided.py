@@ -30,6 +30,8 @@ from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import Covariance, DiagonalCovariance
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.inference.ensemble import Ensemble
@@ -294,7 +296,8 @@ class Guided(PosteriorSampler):
             units = ", ".join(f"{n} in {u}" for n, u in zip(prior.spec.names, prior.spec.units, strict=True))
             off = f"{surprise:.0f} prior standard deviations off"
             raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {off}; convert them")
-        sampler = self.sampler or prior.sampler
+        # guidance changes the linear part, which ExactLinear takes from the prior
+        sampler = self.sampler or (DPMSolver2M() if isinstance(prior.sampler, ExactLinear) else prior.sampler)
         times = timesteps(guided.schedule, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
         cond = prior.encode_cond(posterior.completed)

@@ -33,7 +33,7 @@ from physdiff.diffusion.samplers.ddim import first_order_kernel
 from physdiff.diffusion.samplers.sampler import Level, Sampler, denoised, level_at, start_state, step_noise
 from physdiff.diffusion.schedule import Schedule
 
-__all__ = ["ExponentialMultistep", "Multistep", "Node", "UniPC", "lagrange"]
+__all__ = ["ExponentialMultistep", "Multistep", "Node", "UniPC", "gauss_legendre", "lagrange"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Multistep(Sampler, ABC):
         """Whether `advance` can do the step; else it is a step of `ddim`: from infinite noise, or to clean."""
         return math.isfinite(float(s.lam) - float(t.lam))
 
-    def mean_at(self, denoiser: Denoiser, x: Tensor, t: Tensor, *, cond: Tensor | None, step: int, steps: int) -> Tensor:
+    def mean_at(self, denoiser: Denoiser, x: Tensor, t: Tensor, *, level: Level, cond: Tensor | None, step: int, steps: int) -> Tensor:
         """The posterior mean in the coordinates of the state."""
         return denoised(denoiser, x, t, cond=cond, step=step, steps=steps)
 
@@ -90,9 +90,10 @@ class Multistep(Sampler, ABC):
         """Carry x from times[0] to times[-1], see `Sampler.run`."""
         x, steps = start_state(x, times)
         schedule, history, before = denoiser.schedule, list[Node](), None
+        there = level_at(schedule, steps[0][0])
         for i, (t, s) in enumerate(steps):
-            mean = self.mean_at(denoiser, x, t, cond=cond, step=i, steps=len(steps))
-            here, there = level_at(schedule, t), level_at(schedule, s)
+            here, there = there, level_at(schedule, s)
+            mean = self.mean_at(denoiser, x, t, level=here, cond=cond, step=i, steps=len(steps))
             if not self.regular(here, there):
                 x, history, before = first_order_kernel(schedule, x, mean, t=t, s=s, eta=0.0).mean, [], None
                 continue
@@ -190,14 +191,22 @@ class UniPC(ExponentialMultistep):
 
 def lagrange(at: Tensor, places: list[float]) -> Tensor:
     """The Lagrange basis of p distinct places at points (q,), (p, q), float64."""
-    rows = []
+    # numpy: at sixteen points torch's calls would cost more than their work
+    points, rows = at.numpy(), []
     for j, own in enumerate(places):
-        row = torch.ones_like(at)
+        row = np.ones_like(points)
         for i, other in enumerate(places):
             if i != j:
-                row = row * (at - other) / (own - other)
+                row = row * ((points - other) / (own - other))
         rows.append(row)
-    return torch.stack(rows)
+    return torch.from_numpy(np.stack(rows))
+
+
+@lru_cache(maxsize=1)
+def gauss_legendre() -> tuple[Tensor, Tensor]:
+    """The 16 points of [-1, 1] and their weights, float64."""
+    points, weights = np.polynomial.legendre.leggauss(16)
+    return torch.from_numpy(points), torch.from_numpy(weights)
 
 
 def _place(variable: str, schedule: Schedule, lam: Tensor) -> Tensor:
@@ -221,7 +230,7 @@ def _weights(variable: str, schedule: Schedule, nodes: list[Node], *, t: Level, 
 def _gauss(h: float, rate: float) -> tuple[Tensor, Tensor]:
     """Points of [0, h] and weights that carry |rate| e^{-rate (h - tau)}; 16 points are exact to rounding up to rate h = 8."""
     pieces = max(1, math.ceil(abs(rate) * h / 8))
-    points, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(16))
+    points, weights = gauss_legendre()
     edges = torch.linspace(0, h, pieces + 1, dtype=torch.float64)[:-1, None]
     tau = (edges + h / pieces * (points + 1) / 2).flatten()
     return tau, weights.repeat(pieces) * (h / pieces / 2) * abs(rate) * torch.exp(-rate * (h - tau))

@@ -94,7 +94,8 @@ def test_a_wrong_covariance_costs_accuracy_and_not_the_limit() -> None:
     for factor in (0.5, 2.0, torch.tensor([1.0, 1.0, 1.0, 0.0]).double()):
         sampler = ExactLinear(2, base=GaussianDenoiser(schedule, zero, DiagonalCovariance(true * factor)))
         errors = [float((sampler.run(denoiser, x, sampler.grid(denoiser, n), rng=Rng(0)) / true.sqrt() - 1).abs().max()) for n in (8, 16, 32)]
-        assert errors[0] < 0.4 and errors[2] < 0.06 and errors[2] < errors[1] < errors[0]
+        # the missing mode, of std 0.01, is the worst: no level is laid for it
+        assert errors[0] < 0.7 and errors[2] < 0.2 and errors[2] < errors[1] < errors[0]
 
 
 def test_a_last_step_without_the_mean_keeps_the_spread() -> None:
@@ -105,6 +106,16 @@ def test_a_last_step_without_the_mean_keeps_the_spread() -> None:
     x = torch.full((1, 1, 1, 1), math.hypot(0.15, 0.3), dtype=torch.float64)
     assert float(ExactLinear().run(denoiser, x, times, rng=Rng(0))) == pytest.approx(0.15, rel=1e-12)
     assert float(DDIM().run(denoiser, x, times, rng=Rng(0))) < 0.07
+
+
+def test_kept_weights_are_those_of_the_covariance_and_the_steps_at_hand() -> None:
+    schedule, x, sampler = VPSchedule(), normal(2, 1, 1, 3), ExactLinear()
+    for variance in (0.5, 2.0):
+        for steps in (4, 7):
+            denoiser = GaussianDenoiser(schedule, torch.zeros(1, 1, 3).double(), DiagonalCovariance(torch.full((1, 1, 3), variance).double()))
+            times = timesteps(schedule, steps)
+            for _ in range(2):
+                assert torch.equal(sampler.run(denoiser, x, times, rng=Rng(0)), ExactLinear().run(denoiser, x, times, rng=Rng(0)))
 
 
 def test_refusals() -> None:
