@@ -165,7 +165,7 @@ def denoised(denoiser: Denoiser, x: Tensor, t: Tensor, *, cond: Tensor | None, s
     """
     mean = denoiser(x, t.to(x.device), cond).to(x.dtype)
     # a sum is finite only if its parts are, and ten times cheaper to look at; one of finite parts may overflow, so look again
-    if not math.isfinite(float(mean.sum())) and not bool(mean.isfinite().all()):
+    if not math.isfinite(float(mean.detach().sum())) and not bool(mean.isfinite().all()):
         entry = tuple((~mean.isfinite()).nonzero()[0].tolist())
         raise Diverged(
             "posterior mean",
