@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from physdiff.base.saved import write
 from physdiff.data.open import open_forecast
 from physdiff.networks.mlp import MLP
-from tests.cli.command import physdiff, refuses, untouched, works
+from tests.cli.command import TINY, physdiff, refuses, untouched, works
 from tests.cli.conftest import weather
 from tests.data.files import earth, save
 
@@ -107,3 +110,13 @@ def test_missing_values_in_the_known_frames_are_filled(tmp_path, era_prior):
     done = physdiff("forecast", SHORT, *words)
     assert done.code == 0, done.err
     assert np.isfinite(open_forecast(tmp_path / "fc.nc")["t2m"].values).all()
+
+
+@pytest.mark.slow
+def test_an_interpolant_is_trained_and_forecasts_but_serves_no_posterior(tmp_path: Path, burgers: Path) -> None:
+    prior = tmp_path / "i.prior"
+    works("fit --recipe.process interpolant --recipe.horizon 2", *TINY, "--data", burgers, "--out", prior)
+    works("forecast --lead 3 --members 2 --every 8 --prior", prior, "--initial", burgers, "--out", tmp_path / "f.nc")
+    with xr.open_dataset(tmp_path / "f.nc") as found:
+        assert bool(found["u"].notnull().all()) and found.sizes["lead_time"] == 3
+    assert "expected a DiffusionPrior, got InterpolantPrior" in refuses("diagnose", "--prior", prior, "--data", burgers, "--out", tmp_path / "d")

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.coupled_flow import CoupledFlow, CoupledPrior
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.interpolant import Interpolant
@@ -347,3 +348,19 @@ def test_a_coupled_flow_is_trained_as_every_prior() -> None:
     fit(DiffusionModule(coupled, 1e-2, 0.0), data, max_steps=2, progress=False)
     assert not torch.equal(before, torch.cat([p.detach().flatten() for p in flow.parameters()]))
     assert bool(coupled.sample(2, rng=Rng(0)).isfinite().all())
+
+
+def test_a_term_counts_in_training_at_its_steps_alone() -> None:
+    module, data = problem(line(), Recipe(history=0, horizon=1, gaussian="no"))
+    batch = default_collate([data.train_windows[i] for i in range(2)])
+    module.eval()
+    for p in module.prior.model.parameters():  # a network of zeros leaves the Wiener filter, which a law has
+        torch.nn.init.normal_(p, std=0.2, generator=torch.Generator().manual_seed(0))
+
+    def loss(step: int, *, train: bool = True) -> torch.Tensor:
+        return module._loss(batch, Rng(0), train=train, step=step).detach()
+
+    plain = loss(0)
+    module.with_term(ConsistencyTerm(fokker_planck=10.0, symmetry=1.0, every=2))
+    assert not torch.allclose(loss(0), plain, rtol=1e-4)
+    assert torch.equal(loss(1), plain) and torch.equal(loss(0, train=False), plain)
