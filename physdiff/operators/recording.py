@@ -175,12 +175,13 @@ def record(function: Function, number: float, inputs: Sequence[Tensor]) -> Recor
 
 def _graph(entries: list[Any], inputs: list[Tensor], results: list[Tensor]) -> tuple[fx.Graph, list[Tensor], list[Tensor]]:
     """The operations that depend on the inputs, the constants they take, and the tensors from outside."""
-    made = {id(t) for e in entries for t in _tensors(e[3])}
-    known, written = {id(t) for t in inputs}, set()
-    for func, args, kwargs, _ in entries:
-        for t in _written(func, args, kwargs):
-            written.add(_storage(t))
-    origins = {id(t): t for _, args, kwargs, _ in entries for t in _tensors((args, kwargs)) if id(t) not in made and id(t) not in known}
+    seen, written = {id(t) for t in inputs}, set[int]()
+    origins: dict[int, Tensor] = {}
+    for func, args, kwargs, out in entries:
+        written |= {_storage(t) for t in _written(func, args, kwargs)}
+        # in order: what an operation writes into comes out of it too
+        origins.update({id(t): t for t in _tensors((args, kwargs)) if id(t) not in seen})
+        seen |= {id(t) for t in _tensors((args, kwargs, out))}
     if any(_storage(t) in written for t in [*inputs, *origins.values()]):
         raise _Refused
     graph = fx.Graph()
