@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,19 +30,26 @@ from physdiff.diffusion.samplers.sampler import KernelSampler, check_kernel
 from physdiff.diffusion.schedule import per_sample
 from physdiff.inference.diffusion_path import DEFAULT_STEPS, DiffusionPath, count_of, drawn, to_ensemble
 from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.guided import prior_covariance
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.inference.smc import Particles, Weighed, run_smc
 
 __all__ = ["AnnealedSMC", "annealing"]
 
 
-def annealing(u: Tensor) -> Tensor:
-    """Default exponent of the likelihood at noise-to-signal ratio u: (1 + u^2)^-2.
+def annealing(u: Tensor, signal: float = 0.0) -> Tensor:
+    """Default exponent of the likelihood at noise-to-signal ratio u: (1 + u^2)^-2 / (1 + signal u^2/(1 + u^2)).
 
-    A noisy state tells of the clean one with variance about u^2/(1 + u^2) and shrunk by 1/(1 + u^2): the likelihood of the state itself must enter
-    with the square of the latter to be as flat as the likelihood of what it will become.
+    A noisy state, its data of unit variance, tells of the clean one with variance u^2/(1 + u^2) and shrunk by 1/(1 + u^2): the likelihood of the
+    state itself must enter with the square of the latter, and with the readings' variance grown by the former, to be as flat as that of what it
+    will become. Without the signal sharp readings collapse the weights long before the end.
+
+    Args:
+        u: Noise-to-signal ratios.
+        signal: Variance of the readings under the prior over that of their noise.
     """
-    return (1 + u**2) ** -2
+    spread = u**2 / (1 + u**2)
+    return (1 + u**2) ** -2 / (1 + signal * spread.nan_to_num(1.0))
 
 
 class AnnealedSMC(PosteriorSampler):
@@ -51,7 +59,8 @@ class AnnealedSMC(PosteriorSampler):
         sampler: A `KernelSampler`; DDPM if none is given.
         steps: Number of levels; 100 if None. The prior is the one that these steps draw: DDPM in 100 loses a tenth of the variance.
         guidance: c, see above.
-        beta: Exponent of the likelihood by noise-to-signal ratio u, float64 to float64; 1 at u = 0, small at large u.
+        beta: Exponent of the likelihood by noise-to-signal ratio u, float64 to float64; 1 at u = 0, small at large u. `annealing`, with the
+            signal measured on 64 draws of a Gaussian prior, if None.
         particles: Number of particles; as many as members, at least 64, if None.
         scheme: Resampling scheme, see `run_smc`.
         threshold: Share of the particles below which the effective number makes for resampling.
@@ -67,7 +76,7 @@ class AnnealedSMC(PosteriorSampler):
         steps: int | None = None,
         guidance: float = 0.5,
         *,
-        beta: Callable[[Tensor], Tensor] = annealing,
+        beta: Callable[[Tensor], Tensor] | None = None,
         particles: int | None = None,
         scheme: str = "systematic",
         threshold: float = 0.5,
@@ -101,7 +110,8 @@ class _Tilted(DiffusionPath):
         self.guidance = method.guidance
         u = self.denoiser.schedule.noise_ratio(self.times)
         # the last level is clean, whatever the schedule ends with
-        self.beta = method.beta(torch.cat([u[:-1], u.new_zeros(1)]))
+        beta = method.beta or partial(annealing, signal=_signal(posterior))
+        self.beta = beta(torch.cat([u[:-1], u.new_zeros(1)]))
         if self.beta.shape != u.shape or not bool(self.beta.isfinite().all()) or float(self.beta[-1]) != 1 or float(self.beta.min()) < 0:
             raise InputError("AnnealedSMC: expected beta(u) >= 0 of the shape of u, and 1 at u = 0; else the posterior is not the target")
 
@@ -144,3 +154,18 @@ class _Tilted(DiffusionPath):
         # c beta s^2 kappa = |full|^2 kappa / rise
         damping = 1 + (bend / rise.clamp_min(torch.finfo(torch.float64).tiny)).nan_to_num(0.0, posinf=1e12).clamp_min(0)
         return full / per_sample(damping, full)
+
+
+def _signal(posterior: Posterior) -> float:
+    """Mean over the readings of their variance under N(0, prior covariance) over that of their noise."""
+    noise = Rng(0).child("signal").normal((64, *posterior.prior.latent_shape), like=posterior.state.cpu())
+    covariance = prior_covariance(posterior)
+    held = next(covariance.buffers(), None)
+    draws = covariance.apply_function(torch.sqrt, noise if held is None else noise.to(held.device)).to(posterior.state)
+    x, ratios = posterior.decode(draws), []
+    for o in posterior.observations:
+        readings = o.operator(x).double()
+        ratio = readings.var(0) / o.noise.variance(readings[0])
+        ratios.append(ratio[o.seen(ratio.shape).to(ratio.device) & ratio.isfinite()])
+    every = torch.cat(ratios)
+    return float(every.mean()) if every.numel() else 0.0

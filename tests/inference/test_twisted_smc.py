@@ -47,8 +47,7 @@ def test_draws_of_the_exact_twist_are_the_posterior() -> None:
     assert abs(float(x.var()) * 3 - 1) < 4 * math.sqrt(2 / 4000)
 
 
-@pytest.mark.parametrize("through", [True, False], ids=["network", "covariance"])
-@pytest.mark.parametrize("wrong", [1.0, 0.3], ids=["own", "wrong covariance"])
+@pytest.mark.parametrize(("through", "wrong"), [(True, 1.0), (True, 0.3), (False, 0.3)])
 def test_unbiased_with_any_twist(through, wrong) -> None:
     covariance = DiagonalCovariance(torch.full((1, 1, 2), 0.5 * wrong, dtype=torch.float64))
     method = TwistedSMC(ReverseKernel(0.5), 8, covariance, through_network=through, particles=256, max_batch=256)
