@@ -182,7 +182,7 @@ def rows(lines: list[Mapping[str, Any]], key: str) -> str:
     body = []
     for name in dict.fromkeys(line["sampler"] for line in lines):
         own = {line["evaluations"]: line[key] for line in lines if line["sampler"] == name}
-        body.append(f"| {name} | " + " | ".join(f"{own[n]:.3g}" for n in counts) + " |")
+        body.append(f"| {name} | " + " | ".join(f"{own[n]:.3g}" if n in own else "-" for n in counts) + " |")
     return "\n".join(head + body)
 
 
