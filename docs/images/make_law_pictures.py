@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
-from law_pictures.flows import cavity, convection, turbulence
+from law_pictures.flows import cavity, convection, inverse_cascade, turbulence
 from law_pictures.lines import burgers, fokker_planck, lorenz, waves
 from law_pictures.plane import patterns, porous, transport, underground
 from law_pictures.shocks import gas, shallow_water
@@ -32,6 +32,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "patterns": patterns,
     "lorenz": lorenz,
     "turbulence": turbulence,
+    "inverse_cascade": inverse_cascade,
     "cavity": cavity,
     "convection": convection,
     "smoke": smoke,

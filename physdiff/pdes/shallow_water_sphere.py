@@ -88,8 +88,9 @@ class ShallowWaterSphere(PDE):
         east, north, h = self._read(u, D)
         vorticity = D.div((north, -east))
         spin = vorticity + self._coriolis(*D.coordinates_as(h))
-        ground = 0.0 if self.topography is None else value_of(self.topography, D, t, like=h)
-        slope = D.grad(self.gravity * (h + ground) + (east**2 + north**2) / 2)
+        # the ground is filtered as the depth is: what a polar filter cut from one alone would push water at rest
+        surface = h if self.topography is None else D.dealias(h + value_of(self.topography, D, t, like=h))
+        slope = D.grad(self.gravity * surface + (east**2 + north**2) / 2)
         rubbed = self._viscous((east, north), D)
         return {
             "velocity_x": spin * north - slope[0] + rubbed[0],

@@ -1,9 +1,10 @@
-"""Incompressible flow: forced turbulence with its spectrum, a cavity under a moving lid, convection between plates."""
+"""Incompressible flow: forced turbulence with its spectra, a cavity under a moving lid, convection between plates."""
 
 from __future__ import annotations
 
 import csv
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from physdiff.base.rng import Rng
 from physdiff.grids.boundary import Dirichlet
 from physdiff.grids.cartesian import CartesianGrid
+from physdiff.grids.field_spec import Fields
+from physdiff.operators.operators import Operators
 from physdiff.operators.spectral import Spectral
 from physdiff.operators.wall_operators import WallOperators
 from physdiff.pdes.buoyant_flow import BuoyantFlow, free_fall_units
@@ -29,7 +32,7 @@ from physdiff.solvers.projection import ProjectedRungeKutta
 from physdiff.solvers.solve import solve
 from physdiff.solvers.staggered import StaggeredFlow
 
-__all__ = ["cavity", "convection", "turbulence"]
+__all__ = ["cavity", "convection", "inverse_cascade", "turbulence"]
 
 GHIA = Path("../shared/data/cfd/ghia1982_lid_driven_cavity_Re100_1000.csv")
 STIRRED = ((3, 0), (0, 3), (2, 2), (2, -2), (3, 1), (1, -3))
@@ -69,6 +72,82 @@ def turbulence(cells: int = 256, *, until: float = 16.0) -> Figure:
     axes[0, 1].legend(frameon=False, fontsize=SMALL)
     measured = slope_of(k, energy, RANGE)
     tidy(axes[0, 1], x="wave number k", y="E(k)", title=f"slope {measured:.2f} in {RANGE[0]:g} ≤ k ≤ {RANGE[1]:g}")
+    return figure_of(axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Hyperviscous(NavierStokes):
+    """The same with fine |k|^8 and large |k|^-4 added to the drag, so that both act at the ends of the range alone."""
+
+    fine: float = 0.0
+    large: float = 0.0
+
+    def stiff(self, u: Fields, D: Operators) -> Fields:
+        """Drag, and the two that act at the ends."""
+        omega = fourth = u["vorticity"]
+        for _ in range(4):
+            fourth = D.lap(fourth)
+        out = -self.drag * omega - self.fine * fourth
+        return {"vorticity": out - self.large * D.inv_lap(D.inv_lap(omega)) if self.large else out}
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A force of white noise in time that gives energy at `rate` to the waves between `low` and `high`, and what takes it out."""
+
+    low: float
+    high: float
+    rate: float
+    law: Hyperviscous
+    dt: float
+
+
+LAST = (256 / 3) ** 8  # of the largest wave number kept of 256
+INVERSE = Cascade(48, 52, 1.0, Hyperviscous(0.0, 0.12, fine=30 / LAST), 0.004)
+DIRECT = Cascade(3, 5, 1 / 16, Hyperviscous(0.0, fine=20 / LAST, large=1.0), 0.008)
+
+
+def driven(case: Cascade, until: float, cells: int = 256) -> tuple[Tensor, Tensor, Tensor]:
+    """Wave numbers and energy per wave number, averaged over the second half, and the last vorticity, of a run from almost rest."""
+    grid = CartesianGrid((cells, cells), extent=(2 * math.pi, 2 * math.pi))
+    k = torch.hypot(torch.fft.fftfreq(cells, 1 / cells)[:, None], torch.fft.rfftfreq(cells, 1 / cells))
+    ring = (k >= case.low) & (k <= case.high)
+    waves = 2 * int(ring.sum()) - int(ring[:, 0].sum())  # the half-spectrum holds one of k and -k, but both in its first column
+    strength = math.sqrt(2 * case.rate / waves) * cells * ring * k  # the mean energy of a draw is the rate
+
+    def push(key: str, index: int = 0) -> Tensor:
+        """The vorticity that the force gives in a unit of time."""
+        noise = Rng(5).child(key, index).normal((1, cells, cells))
+        return torch.fft.irfft2(torch.fft.rfft2(noise) * strength, s=(cells, cells))
+
+    stepper, spectra = ETDRK4(case.law, Spectral(grid)), []
+    omega = 0.1 * push("start")
+    steps = round(until / case.dt)
+    for i in range(steps):
+        omega = stepper.step({"vorticity": omega}, i * case.dt, case.dt)["vorticity"] + math.sqrt(case.dt) * push("force", i)
+        if i > steps // 2 and i % 100 == 0:
+            bins, enstrophy = isotropic_spectrum(omega[0].double(), space=2, spacing=grid.spacing, periodic=grid.periodic)
+            spectra.append(enstrophy)
+    keep = (bins > 0) & (bins < cells / 3)
+    return bins[keep], torch.stack(spectra).mean(0)[keep] / bins[keep] ** 2, omega[0]
+
+
+def inverse_cascade(cells: int = 256, *, until: float = 16.0) -> Figure:
+    """Turbulence driven at small scales, whose energy goes to large ones: the stream function at the end, and the spectrum."""
+    k, energy, omega = driven(INVERSE, until, cells)
+    grid = CartesianGrid((cells, cells), extent=(2 * math.pi, 2 * math.pi))
+    axes = new_axes(1, 2, size=(4.4, 3.6))
+    psi = -Spectral(grid).inv_lap(omega[None])[0]
+    map_plot(array(psi, grid, "streamfunction"), axes[0, 0], title=f"stream function at t = {until:g}")
+    axes[0, 1].loglog(k, energy, color=LINES[0], label="energy per wave number")
+    guide = k[(k >= RANGE[0]) & (k <= RANGE[1])]
+    anchor = energy[(k - RANGE[0]).abs().argmin()]
+    law = 1.6 * anchor * (guide / RANGE[0]) ** (-5 / 3)
+    axes[0, 1].loglog(guide, law, color=TRUTH, linestyle="--", linewidth=0.9, label="k^(-5/3) (Kraichnan, 1967)")
+    axes[0, 1].axvspan(*RANGE, color="#000000", alpha=0.06, linewidth=0)
+    axes[0, 1].axvspan(INVERSE.low, INVERSE.high, color=LINES[1], alpha=0.3, linewidth=0, label="force")
+    axes[0, 1].legend(frameon=False, fontsize=SMALL, loc="lower left")
+    tidy(axes[0, 1], x="wave number k", y="E(k)", title=f"slope {slope_of(k, energy, RANGE):.2f} in {RANGE[0]:g} ≤ k ≤ {RANGE[1]:g}")
     return figure_of(axes)
 
 
