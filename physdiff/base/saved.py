@@ -218,7 +218,8 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
     try:
         with safe_open(target, framework="pt") as file:
             meta = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            # into memory of their own: a tensor at an odd place in the file is added up in another order, and results differ in the last bit
+            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except SafetensorError as error:
         raise SavedError(f"{target}: expected a file written by physdiff (safetensors), got something else or a damaged one: {error}") from error
     if meta.get("physdiff") != str(FORMAT):
