@@ -7,8 +7,8 @@ Members X (N, d), their readings Y = H(X) (N, m), anomalies $A = X - \bar x$, $S
     local       the transform for every entry on its own, 1/R of the readings near it multiplied by a taper
 
 The transform gives the Kalman update of the sample moments exactly where H is linear; all are approximations on laws that are not Gaussian.
-References: Burgers, van Leeuwen and Evensen, Analysis scheme in the ensemble Kalman filter, 1998; Bishop, Etherton and Majumdar, Adaptive sampling with
-the ensemble transform Kalman filter, 2001; Hunt, Kostelich and Szunyogh, Efficient data assimilation for spatiotemporal chaos, 2007; Gaspari and
+References: Burgers, van Leeuwen and Evensen, Analysis scheme in the ensemble Kalman filter, 1998; Bishop, Etherton and Majumdar, Adaptive sampling
+with the ensemble transform Kalman filter, 2001; Hunt, Kostelich and Szunyogh, Efficient data assimilation for spatiotemporal chaos, 2007; Gaspari and
 Cohn, Construction of correlation functions in two and three dimensions, 1999.
 """
 
