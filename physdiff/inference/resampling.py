@@ -40,9 +40,7 @@ def multinomial(weights: Tensor, rng: Rng) -> Tensor:
         CollapsedWeights: If weights are negative, not finite, or do not sum to one.
     """
     c = _cumulative(weights)
-    # sorted uniforms without a sort: partial sums of N + 1 exponentials over their total
-    sums = torch.cumsum(-torch.log1p(-rng.uniform((*c.shape[:-1], c.shape[-1] + 1), like=c)), -1)
-    places = sums[..., :-1] / sums[..., -1:]
+    places = _sorted_uniforms(torch.full((*c.shape[:-1], 1), c.shape[-1]), rng, c)
     return _like(torch.searchsorted(c, places, right=True).clamp_max(c.shape[-1] - 1), weights)
 
 
@@ -72,9 +70,9 @@ def residual(weights: Tensor, rng: Rng) -> Tensor:
     counts, rest = _parts(w)
     missing = n - counts.sum(-1, keepdim=True)
     edges = torch.cumsum(rest, -1)
-    places = rng.uniform(w.shape, like=w) * edges[..., -1:]
-    drawn = torch.searchsorted(edges, places, right=True).clamp_max(n - 1)
-    counts.scatter_add_(-1, drawn, (torch.arange(n) < missing).to(counts))
+    places = _sorted_uniforms(missing.long(), rng, w)
+    drawn = torch.searchsorted(edges, places * edges[..., -1:], right=True).clamp_max(n - 1)
+    counts.scatter_add_(-1, drawn, (torch.arange(places.shape[-1]) < missing).to(counts))
     return _like(_from_ends(torch.cumsum(counts, -1)), weights)
 
 
@@ -111,8 +109,12 @@ def killing(weights: Tensor, rng: Rng) -> Tensor:
     """Survivors stay in place; see `multinomial` for arguments, result and errors."""
     w = _checked(weights)
     stays = rng.child("stay").uniform(w.shape, like=w) * w.amax(-1, keepdim=True) < w
-    draws = torch.searchsorted(_cumulative(w), rng.child("draw").uniform(w.shape, like=w), right=True).clamp_max(w.shape[-1] - 1)
-    return _like(torch.where(stays, torch.arange(w.shape[-1]), draws), weights)
+    killed = ~stays
+    order = killed.cumsum(-1)
+    places = _sorted_uniforms(order[..., -1:], rng.child("draw"), w)
+    draws = torch.searchsorted(_cumulative(w), places, right=True).clamp_max(w.shape[-1] - 1)
+    taken = torch.gather(draws, -1, (order - 1).clamp_min(0))
+    return _like(torch.where(stays, torch.arange(w.shape[-1]), taken), weights)
 
 
 SCHEMES: dict[str, Callable[[Tensor, Rng], Tensor]] = {
@@ -146,6 +148,16 @@ def _parts(w: Tensor) -> tuple[Tensor, Tensor]:
     scaled = w.shape[-1] * w
     whole = (scaled + 1e-12 * w.shape[-1]).floor()
     return whole, (scaled - whole).clamp_min(0)
+
+
+def _sorted_uniforms(counts: Tensor, rng: Rng, like: Tensor) -> Tensor:
+    """In each row the first K (*batch, 1) entries are K sorted uniform numbers, the others are 1; (*batch, largest K or 1).
+
+    Partial sums of K + 1 exponentials over their total: no sort, and searches in order find their places in the cache.
+    """
+    width = max(int(counts.max()), 1)
+    sums = torch.cumsum(-torch.log1p(-rng.uniform((*like.shape[:-1], width + 1), like=like)), -1)
+    return (sums[..., :-1] / torch.gather(sums, -1, counts)).clamp_max(1)
 
 
 def _cumulative(weights: Tensor) -> Tensor:
