@@ -72,7 +72,7 @@ _NAMES: dict[str, str] = {
     "grids.interpolate": "interpolation",
     "grids.latlon": "LatLonGrid",
     "inference.ensemble": "Ensemble",
-    "inference.ensemble_kalman": "gaspari_cohn inflated local_transform_update perturbed_update transform_update",
+    "inference.ensemble_kalman": "enkf etkf gaspari_cohn inflated letkf",
     "inference.exact": "exact_posterior FieldTarget GaussianTarget MixtureTarget",
     "inference.feynman_kac": "AnnealedSMC",
     "inference.guided": "Guided GuidedDenoiser",
@@ -259,13 +259,7 @@ if TYPE_CHECKING:
     from physdiff.grids.interpolate import interpolation as interpolation
     from physdiff.grids.latlon import LatLonGrid as LatLonGrid
     from physdiff.inference.ensemble import Ensemble as Ensemble
-    from physdiff.inference.ensemble_kalman import (
-        gaspari_cohn as gaspari_cohn,
-        inflated as inflated,
-        local_transform_update as local_transform_update,
-        perturbed_update as perturbed_update,
-        transform_update as transform_update,
-    )
+    from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
     from physdiff.inference.exact import (
         FieldTarget as FieldTarget,
         GaussianTarget as GaussianTarget,

@@ -21,7 +21,7 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 
-__all__ = ["gaspari_cohn", "inflated", "local_transform_update", "perturbed_update", "transform_update"]
+__all__ = ["enkf", "etkf", "gaspari_cohn", "inflated", "letkf"]
 
 # Numbers of a local analysis held at once.
 _ENTRIES = 2**24
@@ -42,7 +42,7 @@ def inflated(members: Tensor, factor: float) -> Tensor:
     return mean + factor * (members - mean)
 
 
-def perturbed_update(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, rng: Rng) -> Tensor:
+def enkf(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, rng: Rng) -> Tensor:
     """Every member moved towards the readings plus noise of its own.
 
     Args:
@@ -69,10 +69,10 @@ def perturbed_update(members: Tensor, predicted: Tensor, y: Tensor, *, std: floa
     return (x + weights @ (x - x.mean(0))).reshape(members.shape).to(members)
 
 
-def transform_update(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, rng: Rng | None = None) -> Tensor:
+def etkf(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, rng: Rng | None = None) -> Tensor:
     """The symmetric square root: no noise, mean and covariance exactly those of the Kalman update of the sample moments.
 
-    Arguments, result and errors as `perturbed_update`; with `rng` the anomalies are turned at random, mean and covariance kept, which keeps long runs
+    Arguments, result and errors as `enkf`; with `rng` the anomalies are turned at random, mean and covariance kept, which keeps long runs
     from growing outliers.
     """
     x, s, misfit = _scaled(members, predicted, y, std)
@@ -85,18 +85,18 @@ def transform_update(members: Tensor, predicted: Tensor, y: Tensor, *, std: floa
     return (mean + weights @ (x - mean)).reshape(members.shape).to(members)
 
 
-def local_transform_update(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, taper: Tensor, rng: Rng | None = None) -> Tensor:
+def letkf(members: Tensor, predicted: Tensor, y: Tensor, *, std: float | Tensor, taper: Tensor, rng: Rng | None = None) -> Tensor:
     """The transform for every entry of the state, with the readings near it.
 
-    Arguments, result and errors as `transform_update`, and
+    Arguments, result and errors as `etkf`, and
 
     Args:
-        members: See `perturbed_update`.
-        predicted: See `perturbed_update`.
-        y: See `perturbed_update`.
-        std: See `perturbed_update`.
+        members: See `enkf`.
+        predicted: See `enkf`.
+        y: See `enkf`.
+        std: See `enkf`.
         taper: Weight in [0, 1] of each reading for each entry, (d, m), as `gaspari_cohn` of their distances.
-        rng: See `transform_update`; one turn for all entries.
+        rng: See `etkf`; one turn for all entries.
     """
     x, s, misfit = _scaled(members, predicted, y, std)
     if taper.shape != (x.shape[1], s.shape[1]) or not bool(((taper >= 0) & (taper <= 1)).all()):

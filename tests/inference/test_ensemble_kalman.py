@@ -11,7 +11,7 @@ from torch import Tensor
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.grids.cartesian import CartesianGrid
-from physdiff.inference.ensemble_kalman import gaspari_cohn, inflated, local_transform_update, perturbed_update, transform_update
+from physdiff.inference.ensemble_kalman import enkf, etkf, gaspari_cohn, inflated, letkf
 from physdiff.inference.exact import ar1_target
 from physdiff.operators.lattice import Lattice
 from physdiff.pdes.lorenz import Lorenz96
@@ -39,7 +39,7 @@ def kalman_of_moments(x: Tensor, h: Tensor, y: Tensor, std: Tensor) -> tuple[Ten
 def test_the_transform_is_the_kalman_update_of_the_sample_moments(n, turned) -> None:
     """1e-12: an eigenproblem of N in float64; fewer members than entries too."""
     x, h, y, std = example(n)
-    after = transform_update(x, x @ h.T, y, std=std, rng=Rng(1) if turned else None)
+    after = etkf(x, x @ h.T, y, std=std, rng=Rng(1) if turned else None)
     mean, c = kalman_of_moments(x, h, y, std)
     torch.testing.assert_close(after.mean(0), mean, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(torch.cov(after.T), c, rtol=1e-11, atol=1e-12)
@@ -47,36 +47,36 @@ def test_the_transform_is_the_kalman_update_of_the_sample_moments(n, turned) -> 
 
 def test_a_turn_changes_members_only() -> None:
     x, h, y, std = example()
-    plain, turned = (transform_update(x, x @ h.T, y, std=std, rng=rng) for rng in (None, Rng(1)))
+    plain, turned = (etkf(x, x @ h.T, y, std=std, rng=rng) for rng in (None, Rng(1)))
     assert float((plain - turned).abs().max()) > 0.1
 
 
 def test_a_local_transform_that_sees_all_is_the_transform() -> None:
     x, h, y, std = example()
     for rng in (None, Rng(2)):
-        local = local_transform_update(x, x @ h.T, y, std=std, taper=torch.ones(5, 3), rng=rng)
-        torch.testing.assert_close(local, transform_update(x, x @ h.T, y, std=std, rng=rng), rtol=1e-12, atol=1e-12)
+        local = letkf(x, x @ h.T, y, std=std, taper=torch.ones(5, 3), rng=rng)
+        torch.testing.assert_close(local, etkf(x, x @ h.T, y, std=std, rng=rng), rtol=1e-12, atol=1e-12)
 
 
 def test_an_entry_far_from_every_reading_stays() -> None:
     x, h, y, std = example()
     taper = torch.ones(5, 3, dtype=torch.float64)
     taper[2] = 0
-    after = local_transform_update(x, x @ h.T, y, std=std, taper=taper)
+    after = letkf(x, x @ h.T, y, std=std, taper=taper)
     torch.testing.assert_close(after[:, 2], x[:, 2], rtol=1e-12, atol=1e-12)
     assert float((after[:, 1] - x[:, 1]).abs().max()) > 1e-3
 
 
 def test_a_tapered_reading_is_one_of_larger_noise() -> None:
     x, h, y, std = example()
-    after = local_transform_update(x, x @ h.T, y, std=std, taper=torch.full((5, 3), 0.25))
-    torch.testing.assert_close(after, transform_update(x, x @ h.T, y, std=2 * std), rtol=1e-12, atol=1e-12)
+    after = letkf(x, x @ h.T, y, std=std, taper=torch.full((5, 3), 0.25))
+    torch.testing.assert_close(after, etkf(x, x @ h.T, y, std=2 * std), rtol=1e-12, atol=1e-12)
 
 
 def test_perturbed_readings_give_the_kalman_update_on_average() -> None:
     """The mean is exact in every draw (the noise is centred); the covariance over 500 draws, 4 standard errors."""
     x, h, y, std = example()
-    after = torch.stack([perturbed_update(x, x @ h.T, y, std=std, rng=Rng(k)) for k in range(500)])
+    after = torch.stack([enkf(x, x @ h.T, y, std=std, rng=Rng(k)) for k in range(500)])
     mean, c = kalman_of_moments(x, h, y, std)
     torch.testing.assert_close(after.mean(1), mean.expand(500, 5), rtol=1e-10, atol=1e-10)
     covariances = torch.stack([torch.cov(a.T) for a in after])
@@ -86,8 +86,8 @@ def test_perturbed_readings_give_the_kalman_update_on_average() -> None:
 
 def test_more_readings_than_members_and_windows_of_any_shape() -> None:
     x, h, y, std = example(4, 6, 11)
-    flat = perturbed_update(x, x @ h.T, y, std=std, rng=Rng(3))
-    shaped = perturbed_update(x.reshape(4, 1, 2, 3).float(), x @ h.T, y, std=std, rng=Rng(3))
+    flat = enkf(x, x @ h.T, y, std=std, rng=Rng(3))
+    shaped = enkf(x.reshape(4, 1, 2, 3).float(), x @ h.T, y, std=std, rng=Rng(3))
     assert shaped.shape == (4, 1, 2, 3) and shaped.dtype == torch.float32
     # the members were rounded to single precision, and the gain multiplies that
     torch.testing.assert_close(shaped.flatten(1).double(), flat, rtol=0, atol=1e-4)
@@ -116,7 +116,7 @@ def test_a_trajectory_read_at_both_ends() -> None:
     """
     target = ar1_target(4, 0.9, seen=(0, 3), y=torch.tensor([1.0, -1.0]), std=0.5)
     x = Rng(4).normal((20_000, 4), like=LIKE) @ torch.linalg.cholesky(target.covariance).T
-    after = perturbed_update(x[:2000], x[:2000, [0, 3]], target.y, std=0.5, rng=Rng(5))
+    after = enkf(x[:2000], x[:2000, [0, 3]], target.y, std=0.5, rng=Rng(5))
     std = target.posterior_covariance.diagonal().sqrt()
     assert bool(((after.mean(0) - target.posterior_mean).abs() < 6 * std / math.sqrt(2000)).all())
     assert bool(((after.var(0) / std**2 - 1).abs() < 6 * math.sqrt(2 / 2000)).all())
@@ -149,9 +149,9 @@ def ring_taper(radius: float) -> Tensor:
 
 
 TWINS = {
-    "perturbed": (lambda x, y, rng: inflated(perturbed_update(x, x, y, std=1.0, rng=rng), 1.06), 40, 0.22),
-    "transform": (lambda x, y, rng: inflated(transform_update(x, x, y, std=1.0, rng=rng), 1.013), 24, 0.18),
-    "local": (lambda x, y, rng: inflated(local_transform_update(x, x, y, std=1.0, taper=ring_taper(4 * 1.82), rng=rng), 1.04), 7, 0.22),
+    "perturbed": (lambda x, y, rng: inflated(enkf(x, x, y, std=1.0, rng=rng), 1.06), 40, 0.22),
+    "transform": (lambda x, y, rng: inflated(etkf(x, x, y, std=1.0, rng=rng), 1.013), 24, 0.18),
+    "local": (lambda x, y, rng: inflated(letkf(x, x, y, std=1.0, taper=ring_taper(4 * 1.82), rng=rng), 1.04), 7, 0.22),
 }
 
 
@@ -176,14 +176,14 @@ def test_twins_reach_the_published_errors(name) -> None:
 def test_bad_input() -> None:
     x, h, y, std = example()
     with pytest.raises(ShapeError, match=r"predicted \(9, m\)"):
-        transform_update(x, x @ h.T, y[:2], std=0.1)
+        etkf(x, x @ h.T, y[:2], std=0.1)
     with pytest.raises(InputError, match="positive finite std"):
-        transform_update(x, x @ h.T, y, std=0.0)
+        etkf(x, x @ h.T, y, std=0.0)
     with pytest.raises(InputError, match="leave missing readings out"):
-        transform_update(x, x @ h.T, y * torch.nan, std=1.0)
+        etkf(x, x @ h.T, y * torch.nan, std=1.0)
     with pytest.raises(InputError, match="got 1 members"):
-        perturbed_update(x[:1], x[:1] @ h.T, y, std=1.0, rng=Rng(0))
+        enkf(x[:1], x[:1] @ h.T, y, std=1.0, rng=Rng(0))
     with pytest.raises(ShapeError, match="taper: expected"):
-        local_transform_update(x, x @ h.T, y, std=1.0, taper=torch.ones(2, 2))
+        letkf(x, x @ h.T, y, std=1.0, taper=torch.ones(2, 2))
     with pytest.raises(InputError, match="inflated factor"):
         inflated(x, 0.0)
