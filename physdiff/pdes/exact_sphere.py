@@ -5,6 +5,7 @@ r"""Flows of shallow water on the sphere, by which solvers are judged, as functi
 - `rossby_haurwitz`: a wave that moves eastward almost unchanged (test 6 there); exact for flow without divergence, not for shallow water.
 - `zonal_jet`: a jet of middle latitudes in balance; steady, but a bump in the depth makes it roll up (Galewsky, Scott and Polvani, An
   initial-value problem for testing numerical models of the global shallow-water equations, 2004).
+- `mountain`: ground, not a flow; `zonal_flow` over it is test 5 of Williamson et al., which has no closed form.
 
 Lengths are metres, times seconds. The depth is that over flat ground; components are eastward and northward.
 """
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["GRAVITY", "RADIUS", "ROTATION_RATE", "rossby_haurwitz", "zonal_flow", "zonal_jet"]
+__all__ = ["GRAVITY", "RADIUS", "ROTATION_RATE", "mountain", "rossby_haurwitz", "zonal_flow", "zonal_jet"]
 
 RADIUS = 6.37122e6
 ROTATION_RATE = 7.292e-5
@@ -108,6 +109,23 @@ def zonal_jet(longitude: Tensor, latitude: Tensor, *, mean_depth: float = 1e4, b
         around = torch.remainder(longitude + math.pi, 2 * math.pi) - math.pi
         depth = depth + bump * torch.cos(latitude) * torch.exp(-((3 * around) ** 2) - (15 * (math.pi / 4 - latitude)) ** 2)
     return {"velocity_x": _jet(latitude), "velocity_y": torch.zeros_like(latitude), "depth": depth}
+
+
+def mountain(longitude: Tensor, latitude: Tensor, t: float | Tensor = 0.0) -> Tensor:
+    r"""$b = 2000\,(1 - r/R)$ with $r^2 = \min(R^2, (\lambda - \tfrac{3\pi}2)^2 + (\phi - \tfrac\pi6)^2)$, $R = \pi/9$: `topography` of test 5.
+
+    The flow of that test is ``zonal_flow(longitude, latitude, speed=20.0, geopotential=5960 * GRAVITY)``, whose depth less b is the depth.
+
+    Args:
+        longitude: Radians.
+        latitude: Radians.
+        t: Not used; the ground stands.
+
+    Returns:
+        Height in metres, of the coordinates' shape.
+    """
+    along = torch.remainder(longitude - math.pi / 2, 2 * math.pi) - math.pi
+    return 2000 * (1 - 9 / math.pi * torch.hypot(along, latitude - math.pi / 6)).clamp_min(0)
 
 
 def _jet(latitude: Tensor) -> Tensor:

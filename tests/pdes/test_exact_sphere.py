@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from physdiff.pdes.exact_sphere import GRAVITY, RADIUS, ROTATION_RATE, rossby_haurwitz, zonal_flow, zonal_jet
+from physdiff.pdes.exact_sphere import GRAVITY, RADIUS, ROTATION_RATE, mountain, rossby_haurwitz, zonal_flow, zonal_jet
 
 
 def places(rows, columns):
@@ -89,3 +89,10 @@ def test_wave_has_four_crests_and_no_divergence():
     assert (turned["depth"] - u["depth"]).abs().max() < 1e-8
     pole = rossby_haurwitz(torch.zeros(1).double(), torch.tensor([math.pi / 2]).double())["depth"]
     assert abs(float(pole) - 8000) < 1e-9
+
+
+def test_mountain_is_a_cone_where_it_should_be():
+    longitude = torch.tensor([270.0, -90.0, 280.0, 270.0, 260.0, 291.0, 0.0]).double().deg2rad()
+    latitude = torch.tensor([30.0, 30.0, 30.0, 15.0, 30.0, 30.0, 30.0]).double().deg2rad()
+    expected = torch.tensor([2000.0, 2000.0, 1000.0, 500.0, 1000.0, 0.0, 0.0]).double()
+    assert (mountain(longitude, latitude) - expected).abs().max() < 1e-9
