@@ -1,0 +1,211 @@
+"""The names of the door for type checkers; at run time ``__init__.py`` loads them when they are first asked for."""
+
+from physdiff.base.errors import PhysdiffError as PhysdiffError
+from physdiff.base.gaussian import Gaussian as Gaussian
+from physdiff.base.rng import Rng as Rng
+from physdiff.base.saved import Saved as Saved
+from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
+from physdiff.data.generate import generate as generate
+from physdiff.data.inspect import inspect_file as inspect_file
+from physdiff.data.open import open_dataset as open_dataset, open_forecast as open_forecast
+from physdiff.data.split import split_samples as split_samples, split_time as split_time
+from physdiff.data.statistics import fitted as fitted
+from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
+from physdiff.data.write import write_dataset as write_dataset
+from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
+from physdiff.diffusion.bridge import (
+    BridgeSchedule as BridgeSchedule,
+    BrownianBridge as BrownianBridge,
+    DriftDenoiser as DriftDenoiser,
+    MeanRevertingSchedule as MeanRevertingSchedule,
+    walk_bridge as walk_bridge,
+    walk_to_mean as walk_to_mean,
+)
+from physdiff.diffusion.build import build_prior as build_prior
+from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
+from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
+from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
+from physdiff.diffusion.denoiser import Denoiser as Denoiser
+from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
+from physdiff.diffusion.interpolant import Drift as Drift, GaussianDrift as GaussianDrift, Interpolant as Interpolant
+from physdiff.diffusion.interpolant_prior import InterpolantPrior as InterpolantPrior
+from physdiff.diffusion.interpolant_sampler import InterpolantSampler as InterpolantSampler
+from physdiff.diffusion.network_drift import ConservingDrift as ConservingDrift, NetworkDrift as NetworkDrift
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
+from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
+from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
+from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
+from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle
+from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE
+from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
+from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
+from physdiff.diffusion.samplers.heun import Heun as Heun
+from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow as ProbabilityFlow, log_likelihood as log_likelihood
+from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
+from physdiff.diffusion.samplers.timesteps import timesteps as timesteps
+from physdiff.diffusion.schedule import (
+    CosineSchedule as CosineSchedule,
+    EDMSchedule as EDMSchedule,
+    RectifiedSchedule as RectifiedSchedule,
+    Schedule as Schedule,
+    VESchedule as VESchedule,
+    VPSchedule as VPSchedule,
+)
+from physdiff.diffusion.special_schedules import (
+    DecaySchedule as DecaySchedule,
+    DiscreteSchedule as DiscreteSchedule,
+    ShiftedSchedule as ShiftedSchedule,
+    SubVPSchedule as SubVPSchedule,
+)
+from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
+from physdiff.evaluation.climatology import climatology as climatology
+from physdiff.evaluation.diagnose import diagnose as diagnose
+from physdiff.evaluation.evaluate import evaluate as evaluate
+from physdiff.evaluation.kriging import kriging as kriging
+from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
+from physdiff.evaluation.match_spread import match_spread as match_spread
+from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
+from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
+from physdiff.evaluation.physics import physics_residual as physics_residual
+from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
+from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
+from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin
+from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
+from physdiff.grids.field_spec import Fields as Fields, FieldSpec as FieldSpec
+from physdiff.grids.grid import Grid as Grid
+from physdiff.grids.interpolate import interpolation as interpolation
+from physdiff.grids.latlon import LatLonGrid as LatLonGrid
+from physdiff.inference.ensemble import Ensemble as Ensemble
+from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
+from physdiff.inference.exact import (
+    FieldTarget as FieldTarget,
+    GaussianTarget as GaussianTarget,
+    MixtureTarget as MixtureTarget,
+    exact_posterior as exact_posterior,
+)
+from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
+from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
+from physdiff.inference.noise import GaussianNoise as GaussianNoise, Noise as Noise
+from physdiff.inference.observation import (
+    LinearOperator as LinearOperator,
+    MatrixOperator as MatrixOperator,
+    Observation as Observation,
+    Operator as Operator,
+)
+from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
+from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
+from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
+from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
+from physdiff.inference.state_space import (
+    LinearGaussian as LinearGaussian,
+    StateSpace as StateSpace,
+    kalman as kalman,
+    particle_filter as particle_filter,
+)
+from physdiff.inference.tempered_smc import TemperedSMC as TemperedSMC
+from physdiff.inference.twisted_smc import TwistedSMC as TwistedSMC
+from physdiff.inference.weights import LogWeights as LogWeights
+from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
+from physdiff.networks.unet import UNet as UNet
+from physdiff.operators.autograd import Autograd as Autograd
+from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
+from physdiff.operators.fourier_symbol import FourierSymbol as FourierSymbol
+from physdiff.operators.lattice import Lattice as Lattice
+from physdiff.operators.operators import Operators as Operators, PoissonOperators as PoissonOperators
+from physdiff.operators.spectral import Spectral as Spectral
+from physdiff.operators.sphere import Sphere as Sphere
+from physdiff.operators.taylor import taylor_fields as taylor_fields
+from physdiff.operators.wall_operators import WallOperators as WallOperators
+from physdiff.pdes.adsorption import AdvectionAdsorption as AdvectionAdsorption
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion
+from physdiff.pdes.allen_cahn import AllenCahn as AllenCahn
+from physdiff.pdes.along_trajectories import trajectory_residual as trajectory_residual
+from physdiff.pdes.buoyant_flow import BuoyantFlow as BuoyantFlow
+from physdiff.pdes.burgers import Burgers as Burgers, VectorBurgers as VectorBurgers
+from physdiff.pdes.compressible import CompressibleNavierStokes as CompressibleNavierStokes, Euler as Euler
+from physdiff.pdes.darcy import Darcy as Darcy
+from physdiff.pdes.diffusion_sorption import DiffusionSorption as DiffusionSorption
+from physdiff.pdes.fisher_kpp import FisherKPP as FisherKPP
+from physdiff.pdes.fokker_planck import FokkerPlanck as FokkerPlanck
+from physdiff.pdes.incompressible import IncompressibleFlow as IncompressibleFlow
+from physdiff.pdes.korteweg_de_vries import KortewegDeVries as KortewegDeVries
+from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky as KuramotoSivashinsky
+from physdiff.pdes.lorenz import Lorenz63 as Lorenz63, Lorenz96 as Lorenz96
+from physdiff.pdes.mass_action import MassAction as MassAction
+from physdiff.pdes.momentum_diffusion import MomentumDiffusion as MomentumDiffusion
+from physdiff.pdes.navier_stokes import DiagonalForcing as DiagonalForcing, KolmogorovForcing as KolmogorovForcing, NavierStokes as NavierStokes
+from physdiff.pdes.pde import PDE as PDE
+from physdiff.pdes.porous_medium import (
+    Conductivity as Conductivity,
+    JumpConductivity as JumpConductivity,
+    PorousMedium as PorousMedium,
+    PowerConductivity as PowerConductivity,
+)
+from physdiff.pdes.reaction_diffusion import FitzHughNagumo as FitzHughNagumo, GrayScott as GrayScott
+from physdiff.pdes.reservoir_pressure import ReservoirPressure as ReservoirPressure
+from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroedinger
+from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
+from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
+from physdiff.pdes.steady import Steady as Steady
+from physdiff.plots.calibration import (
+    coverage_plot as coverage_plot,
+    rank_histogram_plot as rank_histogram_plot,
+    spread_skill_plot as spread_skill_plot,
+)
+from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
+from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
+from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
+from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve
+from physdiff.report.forecast_page import forecast_report as forecast_report
+from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
+from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
+from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage
+from physdiff.scores.crps import crps as crps
+from physdiff.scores.energy_score import energy_score as energy_score
+from physdiff.scores.pointwise import acc as acc, bias as bias, ensemble_rmse as ensemble_rmse, mae as mae, rmse as rmse
+from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
+from physdiff.scores.reduce import Averaged as Averaged, Score as Score
+from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
+from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
+from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
+from physdiff.solvers.darcy import solve_darcy as solve_darcy
+from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
+from physdiff.solvers.finite_volume import FiniteVolume as FiniteVolume
+from physdiff.solvers.imex import CNAB2 as CNAB2, ImexRungeKutta as ImexRungeKutta, ImexTableau as ImexTableau
+from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau, ImplicitRungeKutta as ImplicitRungeKutta
+from physdiff.solvers.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
+from physdiff.solvers.initial import InitialField as InitialField, RandomField as RandomField
+from physdiff.solvers.markov_chain import MarkovChain as MarkovChain
+from physdiff.solvers.newton import Newton as Newton
+from physdiff.solvers.projection import ProjectedRungeKutta as ProjectedRungeKutta
+from physdiff.solvers.random_state import RandomState as RandomState
+from physdiff.solvers.reconstruction import MUSCL as MUSCL, WENO5 as WENO5, PiecewiseConstant as PiecewiseConstant
+from physdiff.solvers.riemann import HLL as HLL, HLLC as HLLC, Godunov as Godunov, Rusanov as Rusanov
+from physdiff.solvers.runge_kutta import (
+    EmbeddedPair as EmbeddedPair,
+    EmbeddedRungeKutta as EmbeddedRungeKutta,
+    RungeKutta as RungeKutta,
+    Tableau as Tableau,
+)
+from physdiff.solvers.semi_lagrangian import SemiLagrangian as SemiLagrangian
+from physdiff.solvers.solve import solve as solve
+from physdiff.solvers.staggered import StaggeredFlow as StaggeredFlow
+from physdiff.solvers.stepper import Stepper as Stepper
+from physdiff.solvers.stepper_for import stepper_for as stepper_for
+from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
+from physdiff.solvers.weak_residual import weak_residual as weak_residual
+from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
+from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
+from physdiff.training.fit import fit as fit
+from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
+from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
+from physdiff.transforms.compose import Compose as Compose
+from physdiff.transforms.condition import ConditionTransform as ConditionTransform
+from physdiff.transforms.frames import DropHistory as DropHistory, FramesToChannels as FramesToChannels
+from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
+from physdiff.transforms.normalizer import Normalizer as Normalizer
+from physdiff.transforms.transform import Transform as Transform
+from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
+
+__version__: str
