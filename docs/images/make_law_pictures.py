@@ -19,6 +19,7 @@ from law_pictures.lines import burgers, fokker_planck, lorenz, waves
 from law_pictures.plane import patterns, porous, transport, underground
 from law_pictures.shocks import gas, shallow_water
 from law_pictures.smoke import smoke
+from law_pictures.sphere import sphere
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -38,6 +39,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "smoke": smoke,
     "gas": gas,
     "shallow_water": shallow_water,
+    "sphere": sphere,
     "porous": porous,
     "underground": underground,
 }
