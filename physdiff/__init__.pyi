@@ -37,12 +37,15 @@ from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
 from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
 from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle
-from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE
+from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE, ERSDEMultistep as ERSDEMultistep
 from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
 from physdiff.diffusion.samplers.heun import Heun as Heun
+from physdiff.diffusion.samplers.langevin import LangevinCorrected as LangevinCorrected
 from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow as ProbabilityFlow, log_likelihood as log_likelihood
+from physdiff.diffusion.samplers.restart import Restart as Restart
 from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
+from physdiff.diffusion.samplers.sde_single import SDESolverSingle as SDESolverSingle
 from physdiff.diffusion.samplers.timesteps import timesteps as timesteps
 from physdiff.diffusion.schedule import (
     CosineSchedule as CosineSchedule,

@@ -26,7 +26,7 @@ from physdiff.diffusion.samplers.ddim import first_order_kernel
 from physdiff.diffusion.samplers.sampler import Sampler, denoised, level_at, start_state, step_noise
 from physdiff.diffusion.schedule import Schedule, per_sample
 
-__all__ = ["Heun"]
+__all__ = ["Heun", "add_noise"]
 
 _MOST = math.sqrt(2) - 1  # Karras et al.: never more new noise than there is
 
@@ -61,7 +61,7 @@ class Heun(Sampler):
         for i, (t, s) in enumerate(steps):
             raised = self._raised(schedule, t, len(steps))
             if raised > t:
-                x = _add_noise(schedule, x, t, raised=raised, noise=step_noise(rng, i, x))
+                x = add_noise(schedule, x, t, raised=raised, noise=step_noise(rng, i, x))
             mean = denoised(denoiser, x, raised, cond=cond, step=i, steps=len(steps))
             x = first_order_kernel(schedule, x, mean, t=raised, s=s, eta=0.0).mean
             here, there = level_at(schedule, raised), level_at(schedule, s)
@@ -80,8 +80,8 @@ class Heun(Sampler):
         return torch.maximum(schedule.time_of(-math.log(ratio * (1 + gamma))), t)
 
 
-def _add_noise(schedule: Schedule, x: Tensor, t: Tensor, *, raised: Tensor, noise: Tensor) -> Tensor:
-    """Noise from t up to the time `raised`: x alpha^/alpha + alpha^ sqrt(u^^2 - u^2) z."""
+def add_noise(schedule: Schedule, x: Tensor, t: Tensor, *, raised: Tensor, noise: Tensor) -> Tensor:
+    """Noise from t up to the time `raised`, which keeps the marginals: x alpha^/alpha + alpha^ sqrt(u^^2 - u^2) z."""
     here, there = level_at(schedule, t), level_at(schedule, raised)
     fresh = there.sigma * torch.sqrt(-torch.expm1(2 * (there.lam - here.lam)))
     return per_sample(there.alpha / here.alpha, x) * x + per_sample(fresh, x) * noise

@@ -81,6 +81,10 @@ class Sampler(Saved, ABC):
         """Evaluations of one step, the last one (to time 0, which takes one) left out."""
         return 1
 
+    def evaluations_besides(self) -> int:
+        """Evaluations that do not grow with the number of steps."""
+        return 0
+
     def least_steps(self) -> int:
         """The fewest steps with which the method is itself."""
         return 1
@@ -93,10 +97,11 @@ class Sampler(Saved, ABC):
             InputError: If there are too few for the method.
         """
         per, least = self.evaluations_per_step(), self.least_steps()
-        steps = (evaluations - 1) // per + 1
+        besides = self.evaluations_besides()
+        steps = (evaluations - besides - 1) // per + 1
         if steps < least or evaluations < 1:
             raise InputError(
-                f"{type(self).__name__}: expected at least {per * (least - 1) + 1} evaluations, got {evaluations}; "
+                f"{type(self).__name__}: expected at least {per * (least - 1) + 1 + besides} evaluations, got {evaluations}; "
                 "give more, or take a sampler of lower order"
             )
         return steps

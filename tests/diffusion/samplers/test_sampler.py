@@ -15,11 +15,14 @@ from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle
-from physdiff.diffusion.samplers.er_sde import ERSDE
+from physdiff.diffusion.samplers.er_sde import ERSDE, ERSDEMultistep
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
 from physdiff.diffusion.samplers.heun import Heun
+from physdiff.diffusion.samplers.langevin import LangevinCorrected
+from physdiff.diffusion.samplers.restart import Restart
 from physdiff.diffusion.samplers.sampler import KernelSampler, check_kernel, level_at
+from physdiff.diffusion.samplers.sde_single import SDESolverSingle
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import EDMSchedule, RectifiedSchedule, VESchedule, VPSchedule
 
@@ -30,7 +33,11 @@ STOCHASTIC = {
     "ddpm": DDPM(),
     "churn": Heun(5.0),
     "er": ERSDE(),
+    "er_3": ERSDEMultistep(3),
     "sde_2m": ExponentialMultistep(2, noise=1.0),
+    "sde_2s": SDESolverSingle(),
+    "restart": Restart(low=0.5, high=5.0, repeats=1, steps=1),
+    "langevin": LangevinCorrected(DDIM(), 2),
 }
 DETERMINISTIC = {
     "ddim": DDIM(),
@@ -145,8 +152,8 @@ def test_gradient_through_all_steps(sampler) -> None:
 @every_sampler
 def test_shift_and_scale_of_the_data(sampler) -> None:
     scale, shift = 2.5, -1.3
-    if isinstance(sampler, ExactLinear | ERSDE):
-        return  # the base of the first moves with the data (test_exact_linear.py); the second's function of u has a unit
+    if isinstance(sampler, ExactLinear | ERSDE | ERSDEMultistep | Restart):
+        return  # the base of the first moves with the data (test_exact_linear.py); the others' functions and ranges of u have a unit
     one, means = VESchedule(0.01, 40.0), normal(2, 2, 1, 3, key="m")
     two = VESchedule(0.01 * scale, 40.0 * scale)
     stds = torch.tensor([0.3, 0.6]).double()
@@ -160,7 +167,8 @@ def test_shift_and_scale_of_the_data(sampler) -> None:
 
 @every_sampler
 def test_a_nan_names_the_step(sampler) -> None:
-    with pytest.raises(Diverged, match=r"step [123] of 6 .*entry \(0, 0, 0, 0\)"):
+    steps = 3 if isinstance(sampler, Restart) else 6  # it counts within a stretch
+    with pytest.raises(Diverged, match=rf"step [123] of {steps} .*entry \(0, 0, 0, 0\)"):
         sampler.run(Broken(), normal(2, 2, 1, 3), timesteps(VPSchedule(), 6), rng=Rng(1))
 
 
@@ -175,8 +183,8 @@ def test_the_step_to_time_zero_is_the_mean(sampler) -> None:
     for schedule in (VPSchedule(), EDMSchedule(), RectifiedSchedule()):
         denoiser, x = mixture(schedule), normal(3, 2, 1, 3)
         times = torch.tensor([0.4, 0.0], dtype=torch.float64)
-        if isinstance(sampler, ExactLinear) or (isinstance(sampler, Heun) and sampler.churn > 0):
-            continue  # the first needs no mean at the end, the second adds noise before
+        if isinstance(sampler, ExactLinear | Restart) or (isinstance(sampler, Heun) and sampler.churn > 0):
+            continue  # the first needs no mean at the end, the second a node between, the third adds noise before
         out = sampler.run(denoiser, x, times, rng=Rng(1))
         assert torch.allclose(out, denoiser(x, times[0]), rtol=1e-13)
 
