@@ -67,7 +67,7 @@ def test_what_is_no_prior_is_refused(tmp_path, era, frame_prior, era_prior):
             (tmp_path / "empty.prior", "got something else or a damaged one"),
             (tmp_path / "cut.prior", "got something else or a damaged one"),
             (era, "got something else or a damaged one"),
-            (tmp_path / "net.prior", "expected a DiffusionPrior, got MLP"),
+            (tmp_path / "net.prior", "expected a WindowPrior, got MLP"),
             (frame_prior, "expected a prior given known frames, got one without"),
         ):
             assert said in refuses("forecast", SHORT, "--prior", path, "--initial", era, "--out", tmp_path / "fc.nc")
