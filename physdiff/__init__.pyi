@@ -40,8 +40,10 @@ from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverS
 from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE, ERSDEMultistep as ERSDEMultistep
 from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
+from physdiff.diffusion.samplers.fixed_grid import FixedGrid as FixedGrid
 from physdiff.diffusion.samplers.heun import Heun as Heun
 from physdiff.diffusion.samplers.langevin import LangevinCorrected as LangevinCorrected
+from physdiff.diffusion.samplers.path_grid import cheapest_path as cheapest_path, step_costs as step_costs
 from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow as ProbabilityFlow, log_likelihood as log_likelihood
 from physdiff.diffusion.samplers.restart import Restart as Restart
 from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
@@ -71,6 +73,7 @@ from physdiff.evaluation.match_spread import match_spread as match_spread
 from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
 from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
 from physdiff.evaluation.physics import physics_residual as physics_residual
+from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
 from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
 from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
 from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin

@@ -27,6 +27,7 @@ VERBS = {
     "infer": "fields from sparse sensors and a prior",
     "evaluate": "scores of a forecast against truth and baselines, and a report",
     "diagnose": "whether a prior can be trusted: its denoiser, its sampler and its spread",
+    "tune": "the sampler and time grid that a number of evaluations is best spent on",
     "demo": "the whole chain on generated data, in minutes",
 }
 

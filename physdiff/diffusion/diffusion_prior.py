@@ -59,9 +59,21 @@ class DiffusionPrior(WindowPrior):
     def draw(self, noise: Tensor, completed: Tensor | None, *, rng: Rng) -> Tensor:
         """Coefficients from start noise, see `WindowPrior.draw`."""
         times, encoded = self.sampler.grid(self.denoiser, self.steps), self.encode_cond(completed)
-        return self.sampler.run(self.denoiser, self._noisiest(noise, times[0], encoded), times, cond=encoded, rng=rng)
+        return self.sampler.run(self.denoiser, self.noisiest(noise, times[0], encoded), times, cond=encoded, rng=rng)
 
-    def _noisiest(self, noise: Tensor, t: Tensor, encoded: Tensor | None) -> Tensor:
+    def with_sampler(self, sampler: Sampler, steps: int) -> DiffusionPrior:
+        """The same prior, parts shared, that draws by another sampler; what is saved then says so too.
+
+        Raises:
+            InputError: If there are no steps.
+        """
+        made = DiffusionPrior(
+            self.denoiser, self.transform, self.spec, sampler=sampler, steps=steps, cond_transform=self.cond_transform, cond_spec=self.cond_spec
+        )
+        made.training = self.training
+        return made
+
+    def noisiest(self, noise: Tensor, t: Tensor, encoded: Tensor | None) -> Tensor:
         """The state at the noisiest time: exact with a Gaussian base, whose large patterns noise would not drown, else with the data's variance."""
         denoiser = self.denoiser
         base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser

@@ -254,7 +254,7 @@ def _ensembles(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort:
     std = x[:, :, history:].flatten(2).nan_to_num().std((0, 2)).clamp_min(1e-30).reshape(1, -1, 1, *[1] * prior.spec.grid.ndim)
 
     def drawn(sampler: Sampler, steps: int, key: str) -> Tensor:
-        found = _with(prior, sampler, steps).sample(cases * members, cond=known, rng=rng.child(key)).cpu()
+        found = prior.with_sampler(sampler, steps).sample(cases * members, cond=known, rng=rng.child(key)).cpu()
         return torch.nan_to_num(found[:, :, history:] / std).unflatten(0, (cases, members))
 
     own = drawn(prior.sampler, prior.steps, "draws")
@@ -281,18 +281,6 @@ def _variance(draws: Tensor, prior: DiffusionPrior) -> Tensor:
     m = draws.shape[1]
     energy = spectrum_of(draws - draws.mean(1, keepdim=True), prior.spec.grid)[1]
     return (energy.mean((0, 1, 3)) * m / (m - 1)).clamp_min(1e-300)
-
-
-def _with(prior: DiffusionPrior, sampler: Sampler, steps: int) -> DiffusionPrior:
-    return DiffusionPrior(
-        prior.denoiser,
-        prior.transform,
-        prior.spec,
-        sampler=sampler,
-        steps=steps,
-        cond_transform=prior.cond_transform,
-        cond_spec=prior.cond_spec,
-    )
 
 
 def _judged(out: xr.Dataset) -> xr.Dataset:

@@ -32,6 +32,7 @@ from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
+from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.inference.ensemble import Ensemble
@@ -297,7 +298,8 @@ class Guided(PosteriorSampler):
             off = f"{surprise:.0f} prior standard deviations off"
             raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {off}; convert them")
         # guidance changes the linear part, which ExactLinear takes from the prior
-        sampler = self.sampler or (DPMSolver2M() if isinstance(prior.sampler, ExactLinear) else prior.sampler)
+        own = prior.sampler.sampler if isinstance(prior.sampler, FixedGrid) else prior.sampler
+        sampler = self.sampler or (DPMSolver2M() if isinstance(own, ExactLinear) else own)
         times = timesteps(guided.schedule, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
         cond = prior.encode_cond(posterior.completed)
