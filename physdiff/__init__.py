@@ -47,6 +47,7 @@ _NAMES: dict[str, str] = {
     "diffusion.samplers.exact_linear": "ExactLinear",
     "diffusion.samplers.exponential": "ExponentialMultistep UniPC",
     "diffusion.samplers.fixed_grid": "FixedGrid",
+    "diffusion.samplers.genie": "GENIE",
     "diffusion.samplers.heun": "Heun",
     "diffusion.samplers.langevin": "LangevinCorrected",
     "diffusion.samplers.path_grid": "cheapest_path step_costs",

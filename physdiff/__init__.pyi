@@ -41,6 +41,7 @@ from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE, ERSDEMultistep as
 from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid as FixedGrid
+from physdiff.diffusion.samplers.genie import GENIE as GENIE
 from physdiff.diffusion.samplers.heun import Heun as Heun
 from physdiff.diffusion.samplers.langevin import LangevinCorrected as LangevinCorrected
 from physdiff.diffusion.samplers.path_grid import cheapest_path as cheapest_path, step_costs as step_costs

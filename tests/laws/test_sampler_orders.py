@@ -21,6 +21,7 @@ from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle
 from physdiff.diffusion.samplers.er_sde import ERSDE
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep, Multistep, UniPC
+from physdiff.diffusion.samplers.genie import GENIE
 from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule, VPSchedule
@@ -68,6 +69,8 @@ T_ODE = {
     "DEIS rho-AB 2": (ExponentialMultistep(3, "noise", variable="u"), 3, ("2.7e-02", "7.8e-04"), (2.65870e-2, 7.78779e-4)),
     "DEIS rho-AB 3": (ExponentialMultistep(4, "noise", variable="u"), 4, ("2.0e-02", "2.2e-04"), (1.97395e-2, 2.15069e-4)),
     "DEIS t-AB 2": (ExponentialMultistep(3, "noise", variable="t"), 3, None, (1.08653e-2, 2.90585e-4)),
+    "GENIE": (GENIE("noise"), 2, ("2.1e-02", "1.5e-03"), (2.13303e-2, 1.52258e-3)),
+    "GENIE in lam": (GENIE(), 2, None, (5.33571e-3, 3.32278e-4)),
     "ExactLinear 1": (ExactLinear(1, base=base(), corrector=False), 1, None, (7.75509e-2, 2.24778e-2)),
     "ExactLinear 2": (ExactLinear(2, base=base(), corrector=False), 2, None, (3.46358e-2, 3.43551e-3)),
     "ExactLinear 2 + corrector": (ExactLinear(2, base=base()), 3, None, (6.64404e-3, 1.90535e-4)),
