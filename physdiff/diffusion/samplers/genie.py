@@ -49,7 +49,7 @@ class GENIE(Sampler):
             mean = denoised(denoiser, x, t, cond=cond, step=i, steps=len(steps))
             here, there = level_at(schedule, t), level_at(schedule, s)
             if math.isfinite(float(there.lam) - float(here.lam)):
-                slope = derivative_along_flow(denoiser, x, mean, here, cond=cond)
+                slope = derivative_along_flow(denoiser, x, mean, level=here, cond=cond)
                 x = self._step(x, mean, slope, here=here, there=there)
             else:
                 x = first_order_kernel(schedule, x, mean, t=t, s=s, eta=0.0).mean
@@ -67,7 +67,7 @@ class GENIE(Sampler):
         return float(there.alpha) * (y + step * (y - mean) / u + (step / u) ** 2 / 2 * slope)
 
 
-def derivative_along_flow(denoiser: Denoiser, x: Tensor, mean: Tensor, level: Level, *, cond: Tensor | None = None) -> Tensor:
+def derivative_along_flow(denoiser: Denoiser, x: Tensor, mean: Tensor, *, level: Level, cond: Tensor | None = None) -> Tensor:
     """dD/dlam along the probability flow, exact to rounding, shape of x.
 
     Args:

@@ -51,7 +51,7 @@ def test_the_derivative_along_the_flow(schedule) -> None:
     model, lam = denoiser(schedule), 0.3
     t = schedule.time_of(torch.tensor(lam, dtype=torch.float64))
     x = X * schedule(t)[0]
-    found = derivative_along_flow(model, x, model(x, t), level_at(schedule, t))
+    found = derivative_along_flow(model, x, model(x, t), level=level_at(schedule, t))
     # differences of order four over 1e-3, and flows to 1e-12: some 1e-9
     torch.testing.assert_close(found, by_differences(model, x, lam), rtol=1e-6, atol=1e-8)
 
@@ -62,7 +62,7 @@ def test_one_step_is_the_formula(h: float) -> None:
     model = denoiser(schedule)
     t, s = schedule.time_of(torch.tensor([0.2, 0.2 + h], dtype=torch.float64))
     mean = model(X, t)
-    slope = derivative_along_flow(model, X, mean, level_at(schedule, t))
+    slope = derivative_along_flow(model, X, mean, level=level_at(schedule, t))
     (a0, s0), (a1, s1) = schedule(t), schedule(s)
     clean = s1 / s0 * X - a1 * math.expm1(-h) * mean + a1 * (h + math.expm1(-h)) * slope
     u, du = s0 / a0, s1 / a1 - s0 / a0
