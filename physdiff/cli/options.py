@@ -62,7 +62,7 @@ class Training:
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
         precision: Arithmetic of the network: ``bf16-mixed`` on an accelerator that has it; the weights stay in float32.
-        compile: Compile the network: minutes at the start, about twice the speed on an accelerator.
+        compile: Compile the network: slow to start, then twice as fast on an accelerator.
         seed: Seed of everything random.
     """
 

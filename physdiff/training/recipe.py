@@ -62,8 +62,7 @@ class Recipe:
             enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
-        steps: Steps of the multistep sampler with full fresh noise: the noise mends errors of the network, and the second order keeps the spread
-            that the ancestral sampler loses (16 % of a perfect denoiser's at 24 steps).
+        steps: Steps of the multistep sampler with fresh noise, which mends errors of the network and keeps the spread.
         process: ``"diffusion"``, or ``"interpolant"`` (only with history): from the first guess, or from persistence where there is none, to the
             frames to come; `steps` are its evaluations.
         gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
