@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.diffusion.covariance import Covariance
+from physdiff.diffusion.covariance import Covariance, LowRankCovariance, dense_covariance
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.schedule import Schedule, per_sample
 
 __all__ = ["GaussianDenoiser", "MixtureDenoiser", "given_entries"]
 
 _TINY = torch.finfo(torch.float64).tiny
+_MOST_DENSE = 2048  # entries up to which a mixture's covariance is held as a matrix
 
 
 class GaussianDenoiser(Denoiser):
@@ -157,6 +158,21 @@ class MixtureDenoiser(Denoiser):
         second = means**2 + self.stds.double().reshape(*self.stds.shape, *([1] * (means.ndim - self.stds.ndim))) ** 2
         mean = (weights * means).sum(0)
         return mean, (weights * second).sum(0) - mean**2
+
+    def covariance(self) -> Covariance:
+        """Covariance of the clean data, in float64.
+
+        Exact up to 2048 entries and, beyond, where all entries have one variance about the components' means; else that variance is averaged.
+        """
+        weights, means = self.weights.double() / self.weights.double().sum(), self.means.double().flatten(1)
+        about = self.stds.double().reshape(len(weights), -1).expand_as(means) ** 2
+        between = weights.sqrt()[:, None] * (means - weights @ means)
+        within = weights @ about
+        if len(within) <= _MOST_DENSE:
+            return dense_covariance(between.T @ between + torch.diag(within))
+        _, spread, directions = torch.linalg.svd(between, full_matrices=False)
+        rest = float(within.mean())
+        return LowRankCovariance(directions.contiguous(), spread**2 + rest, rest)
 
 
 def given_entries(mean: Tensor, covariance: Tensor, known: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,7 @@ from torch import Tensor
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.linalg import cg
 from physdiff.base.rng import Rng
-from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.analytic import GaussianDenoiser, MixtureDenoiser
 from physdiff.diffusion.covariance import Covariance, DiagonalCovariance
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
@@ -50,7 +50,7 @@ _IMPLAUSIBLE = 30.0
 
 
 def prior_covariance(posterior: Posterior) -> Covariance:
-    """Covariance of the prior's coefficients: that of its Gaussian part if it has one, else sigma_data^2 times the identity."""
+    """Covariance of the prior's coefficients: that of its Gaussian part or mixture if it has one, else sigma_data^2 times the identity."""
     denoiser = posterior.prior.denoiser
     base, scale = denoiser, 1.0
     if isinstance(denoiser, PreconditionedDenoiser):
@@ -60,6 +60,8 @@ def prior_covariance(posterior: Posterior) -> Covariance:
             base = denoiser.base
     if isinstance(base, GaussianDenoiser):
         return base.covariance
+    if isinstance(base, MixtureDenoiser):
+        return base.covariance()
     return DiagonalCovariance(torch.full(posterior.prior.latent_shape, float(scale) ** 2))
 
 
@@ -150,6 +152,8 @@ class GuidedDenoiser(Denoiser):
         centre = self.posterior.state.new_zeros(1, *self.prior.latent_shape)
         if isinstance(base, GaussianDenoiser):
             centre = base.prior_mean(centre, self.prior.encode_cond(self.posterior.completed))
+        elif isinstance(base, MixtureDenoiser):
+            centre = base.moments()[0][None].to(centre)
         misfit, variance = self.misfit(centre)
         spread = (self.covariance(self._matrix) * self._matrix).flatten(1).sum(1) + variance
         return float((misfit.double() ** 2 / spread).mean().sqrt())

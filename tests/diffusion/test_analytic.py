@@ -10,7 +10,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import build, describe
 from physdiff.diffusion.analytic import GaussianDenoiser, MixtureDenoiser, given_entries
-from physdiff.diffusion.covariance import DiagonalCovariance, dense_covariance
+from physdiff.diffusion.covariance import DiagonalCovariance, LowRankCovariance, dense_covariance
 from physdiff.diffusion.parametrize import score_of
 from physdiff.diffusion.schedule import EDMSchedule, RectifiedSchedule, VPSchedule
 from physdiff.transforms.wavelet import WaveletTransform
@@ -182,3 +182,22 @@ def test_saved_and_built_again() -> None:
     for denoiser in (gaussian(), mixture()):
         assert torch.equal(build(describe(denoiser))(x_t, t), denoiser(x_t, t))
         assert not denoiser.state_dict()
+
+
+def test_covariance_of_a_mixture(monkeypatch) -> None:
+    """Against the definition E[x x^T] - E[x] E[x]^T written out; beyond the largest matrix the same where all variances are one."""
+    weights, means = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64), normal(3, *SHAPE, key="modes")
+    for stds in (torch.full((3,), 0.4).double(), normal(3, *SHAPE, key="spreads").abs()):
+        mixture = MixtureDenoiser(VPSchedule(), 5 * weights, means, stds=stds)
+        flat, wide = means.flatten(1), stds.reshape(3, -1).expand(3, SIZE)
+        second = sum(w * (torch.outer(m, m) + torch.diag(s**2)) for w, m, s in zip(weights, flat, wide, strict=True))
+        exact = second - torch.outer(weights @ flat, weights @ flat)
+        unit = torch.eye(SIZE, dtype=torch.float64).reshape(SIZE, *SHAPE)
+        torch.testing.assert_close(mixture.covariance()(unit).flatten(1), exact, rtol=0, atol=1e-12)
+        with monkeypatch.context() as patch:
+            patch.setattr("physdiff.diffusion.analytic._MOST_DENSE", 2)
+            large = mixture.covariance()
+        assert isinstance(large, LowRankCovariance) and large.eigenvectors.shape == (3, SIZE)
+        if stds.ndim == 1:
+            torch.testing.assert_close(large(unit).flatten(1), exact, rtol=0, atol=1e-12)
+        assert abs(float(large.mean_function(lambda c: c)) - float(exact.trace()) / SIZE) < 1e-12

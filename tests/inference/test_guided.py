@@ -210,6 +210,8 @@ def test_which_covariance_is_the_priors() -> None:
         (PreconditionedDenoiser(net, EDMSchedule(), base=base), c(unit)),
         (PreconditionedDenoiser(net, EDMSchedule(), 0.5), unit / 4),
         (MixtureDenoiser(EDMSchedule(), torch.ones(1), torch.zeros(1, *SPEC.shape), stds=torch.ones(1)), unit),
+        # two points at -2 and 2 of every entry: variance 4 along the diagonal, where `unit` lies, of each of SIZE entries
+        (MixtureDenoiser(EDMSchedule(), torch.ones(2), torch.stack([-2 * unit[0], 2 * unit[0]]), stds=torch.zeros(2)), 4 * SIZE * unit),
     ):
         posterior = Posterior(plain_prior(denoiser, SPEC), readings())
         torch.testing.assert_close(prior_covariance(posterior)(unit), expected)
