@@ -82,7 +82,7 @@ _NAMES: dict[str, str] = {
     "inference.exact": "exact_posterior FieldTarget GaussianTarget MixtureTarget",
     "inference.feynman_kac": "AnnealedSMC",
     "inference.guided": "Guided GuidedDenoiser",
-    "inference.noise": "GaussianNoise Noise",
+    "inference.noise": "CorrelatedNoise GaussianNoise Noise NormalNoise PoissonNoise StudentNoise",
     "inference.observation": "LinearOperator MatrixOperator Observation Operator",
     "inference.physics": "PhysicsResidual",
     "inference.posterior": "Posterior PosteriorSampler",

@@ -93,7 +93,14 @@ from physdiff.inference.exact import (
 )
 from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
 from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
-from physdiff.inference.noise import GaussianNoise as GaussianNoise, Noise as Noise
+from physdiff.inference.noise import (
+    CorrelatedNoise as CorrelatedNoise,
+    GaussianNoise as GaussianNoise,
+    Noise as Noise,
+    NormalNoise as NormalNoise,
+    PoissonNoise as PoissonNoise,
+    StudentNoise as StudentNoise,
+)
 from physdiff.inference.observation import (
     LinearOperator as LinearOperator,
     MatrixOperator as MatrixOperator,

@@ -91,19 +91,19 @@ class DiffusionPath(FeynmanKac):
         """The transition from level k to the next, towards `mean`."""
         return self.sampler.kernel(self.denoiser.schedule, x, mean, self.times[k], self.times[k + 1])
 
-    def log_likelihood(self, z: Tensor) -> Tensor:
-        """Log likelihood of clean coefficients (N, *latent), (N,), float64."""
-        return self.posterior.log_likelihood(self.posterior.decode(z))
+    def log_likelihood(self, z: Tensor, *, on_the_way: bool = False) -> Tensor:
+        """Log likelihood of clean coefficients (N, *latent), (N,), float64; of noisy ones see Posterior.log_likelihood."""
+        return self.posterior.log_likelihood(self.posterior.decode(z), on_the_way=on_the_way)
 
     def likelihood_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Log likelihood (N,) and its gradient, shape of z.
+        """Log likelihood of coefficients on their way (N,) and its gradient, shape of z.
 
         Raises:
             InputError: If an operator cannot be differentiated.
         """
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            value = self.log_likelihood(z)
+            value = self.log_likelihood(z, on_the_way=True)
             if not value.requires_grad:
                 names = ", ".join(type(o.operator).__name__ for o in self.posterior.observations)
                 raise InputError(f"guidance: expected operators that torch can differentiate, got {names}; use guidance=0 or TemperedSMC")

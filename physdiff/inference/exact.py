@@ -29,6 +29,7 @@ from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule, Schedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.inference.noise import NormalNoise
 from physdiff.inference.observation import LinearOperator, MatrixOperator, Observation
 from physdiff.inference.posterior import Posterior
 from physdiff.transforms.normalizer import Normalizer
@@ -343,7 +344,7 @@ def exact_posterior(posterior: Posterior) -> GaussianTarget:
     For up to some thousand entries: it holds d x d matrices.
 
     Raises:
-        InputError: If the prior is not Gaussian or an operator is not linear.
+        InputError: If the prior or a noise law is not Gaussian or an operator is not linear.
     """
     prior, denoiser = posterior.prior, posterior.prior.denoiser
     if not isinstance(denoiser, GaussianDenoiser):
@@ -358,11 +359,15 @@ def exact_posterior(posterior: Posterior) -> GaussianTarget:
     covariance = denoiser.covariance(decode.reshape(-1, *prior.latent_shape)).flatten(1) @ decode.T
     rows, readings, stds = [], [], []
     for o in posterior.observations:
-        seen = o.seen(o.operator(like.new_zeros(1, *prior.spec.shape)).shape[1:]).flatten()
-        rows.append(_columns(o.operator, prior.spec.shape)[seen])
+        if not isinstance(o.noise, NormalNoise):
+            raise InputError(f"exact_posterior: expected Gaussian noise, got {type(o.noise).__name__}; there is no closed form")
         r = o.residual(like.new_zeros(1, *prior.spec.shape))
-        readings.append(r.flatten()[seen])
-        stds.append(o.noise.variance(r[0]).flatten()[seen].sqrt())
+        seen = o.seen(r.shape[1:])
+        # columns of A as misfits of their own, so that correlated noise turns them and the readings alike
+        turned, variance = o.noise.decorrelated(_columns(o.operator, prior.spec.shape).T.reshape(-1, *r.shape[1:]), seen)
+        rows.append(turned.T)
+        readings.append(o.noise.decorrelated(r, seen)[0][0])
+        stds.append(variance.sqrt())
     mean = posterior.decode(centre).flatten()
     return GaussianTarget(mean, covariance, torch.cat(rows), torch.cat(readings), torch.cat(stds), prior.spec)
 

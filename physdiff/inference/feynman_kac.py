@@ -141,7 +141,7 @@ class _Tilted(DiffusionPath):
         beta = float(self.beta[k])
         if beta < 1e-12:
             return torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        return beta * self.log_likelihood(x * per_sample(self._clean(k), x))
+        return beta * self.log_likelihood(x * per_sample(self._clean(k), x), on_the_way=k < self.steps)
 
     def _shift(self, mean: Tensor, variance: Tensor, k: int) -> Tensor:
         scale = per_sample(self._clean(k), mean)
@@ -150,7 +150,7 @@ class _Tilted(DiffusionPath):
         full = self.guidance * float(self.beta[k]) * variance * gradient
         # curvature along the step, from one more likelihood: exact where r is quadratic
         rise = (gradient.double() * full.double()).flatten(1).sum(1)
-        bend = 2 * (value + rise - self.log_likelihood((mean + full) * scale))
+        bend = 2 * (value + rise - self.log_likelihood((mean + full) * scale, on_the_way=True))
         # c beta s^2 kappa = |full|^2 kappa / rise
         damping = 1 + (bend / rise.clamp_min(torch.finfo(torch.float64).tiny)).nan_to_num(0.0, posinf=1e12).clamp_min(0)
         return full / per_sample(damping, full)
@@ -165,7 +165,7 @@ def _signal(posterior: Posterior) -> float:
     x, ratios = posterior.decode(draws), []
     for o in posterior.observations:
         readings = o.operator(x).double()
-        ratio = readings.var(0) / o.noise.variance(readings[0])
+        ratio = readings.var(0) / o.noise.variance(readings.mean(0))
         ratios.append(ratio[o.seen(ratio.shape).to(ratio.device) & ratio.isfinite()])
     every = torch.cat(ratios)
     return float(every.mean()) if every.numel() else 0.0

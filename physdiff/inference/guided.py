@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.inference.ensemble import Ensemble
-from physdiff.inference.noise import GaussianNoise
+from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
 __all__ = ["Guided", "GuidedDenoiser", "prior_covariance"]
@@ -93,8 +94,12 @@ class GuidedDenoiser(Denoiser):
         tolerance: float = 1e-4,
     ) -> None:
         super().__init__()
-        if not all(isinstance(o.noise, GaussianNoise) for o in posterior.observations):
-            raise InputError("Guided: expected Gaussian noise on every observation; use a weighted sampler for other noise laws")
+        others = [type(o.noise).__name__ for o in posterior.observations if not isinstance(o.noise, NormalNoise)]
+        if others:
+            raise InputError(
+                f"Guided: expected Gaussian noise on every observation, got {', '.join(others)}; "
+                "use a weighted sampler (TwistedSMC, AnnealedSMC or TemperedSMC) for other noise laws"
+            )
         self.prior = posterior.prior
         self.schedule = posterior.prior.denoiser.schedule
         self.posterior, self.iterations, self.tolerance = posterior, iterations, tolerance
@@ -126,14 +131,18 @@ class GuidedDenoiser(Denoiser):
         return mean + step.to(mean)
 
     def misfit(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Misfit of coefficients (B, C', T', *S') to the m readings there are, (B, m), and the readings' noise variances (m,), float64."""
+        """Misfit of coefficients (B, C', T', *S') to the m readings there are, (B, m), and the readings' noise variances (m,), float64.
+
+        Readings of correlated noise are turned so that their noise is independent.
+        """
         x = self.posterior.decode(z)
         residuals, variances = [], []
         for o in self.posterior.observations:
             r = o.residual(x)
-            seen = o.seen(r.shape[1:]).flatten().to(r.device)
-            residuals.append(r.flatten(1)[:, seen])
-            variances.append(o.noise.variance(torch.empty(r.shape[1:], device=r.device)).flatten()[seen])
+            seen = o.seen(r.shape[1:]).to(r.device)
+            residual, variance = cast("NormalNoise", o.noise).decorrelated(r, seen)
+            residuals.append(residual)
+            variances.append(variance)
         return torch.cat(residuals, 1), torch.cat(variances)
 
     def gram(self, function: Callable[[Tensor], Tensor]) -> Tensor | None:

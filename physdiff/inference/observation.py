@@ -79,7 +79,7 @@ class Observation:
         noise: Any other noise law, instead of std.
 
     Raises:
-        InputError: If neither or both of std and noise are given, a reading is infinite, or every reading is missing.
+        InputError: If neither or both of std and noise are given, a reading is infinite or impossible under the noise law, or every one is missing.
     """
 
     def __init__(self, operator: Operator, y: Tensor | float, *, std: float | Tensor | None = None, noise: Noise | None = None) -> None:
@@ -93,6 +93,7 @@ class Observation:
             raise InputError("Observation: expected finite readings, and NaN where nothing was read, got infinite ones; check the fill value")
         if not bool(self.y.isfinite().any()):
             raise InputError("Observation: expected at least one finite reading, got none; drop this observation")
+        self.noise.check(self.y)
 
     def residual(self, x: Tensor) -> Tensor:
         """The misfit y - A(x), (B, *m); NaN where nothing was read.
@@ -101,8 +102,7 @@ class Observation:
             ShapeError: If y and A(x) do not fit.
         """
         predicted = self.operator(x)
-        y = self.y.to(predicted)
-        return (y if y.ndim == 0 else fitted_to(y, predicted.shape[1:], "Observation y")) - predicted
+        return self._readings(predicted) - predicted
 
     def seen(self, shape: torch.Size) -> Tensor:
         """True where there is a reading, of `shape` (*m)."""
@@ -114,7 +114,12 @@ class Observation:
 
         It is -inf for a window whose own readings are not finite; only y decides what is missing.
         """
-        r = self.residual(x)
-        lost = ~r.isfinite() & self.seen(r.shape[1:]).to(r.device)
-        value = self.noise.log_prob(r, extra_var)
+        predicted = self.operator(x)
+        lost = ~predicted.isfinite() & self.seen(predicted.shape[1:]).to(predicted.device)
+        value = self.noise.log_likelihood(self._readings(predicted), predicted, extra_var)
         return torch.where(lost.flatten(1).any(1), -torch.inf, value)
+
+    def _readings(self, predicted: Tensor) -> Tensor:
+        """Readings with the dtype, the device and (unless it is one number) the shape of A(x), (*m)."""
+        y = self.y.to(predicted)
+        return y if y.ndim == 0 else fitted_to(y, predicted.shape[1:], "Observation y")

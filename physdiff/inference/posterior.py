@@ -61,9 +61,15 @@ class Posterior:
         """Coefficients to physical windows, on the data's own units; the only place where a posterior leaves coefficients."""
         return self.prior.decode(z, self.completed)
 
-    def log_likelihood(self, x: Tensor) -> Tensor:
-        """Sum of the observations' log likelihoods of windows (B, C, T, *S), (B,), float64."""
-        return torch.stack([o.log_prob(x) for o in self.observations]).sum(0)
+    def log_likelihood(self, x: Tensor, *, on_the_way: bool = False) -> Tensor:
+        """Sum of the observations' log likelihoods of windows (B, C, T, *S), (B,), float64.
+
+        Args:
+            x: Windows in physical units.
+            on_the_way: Whether they are states between noise and data, for which a law of the noise that cannot be (negative counts) is continued.
+        """
+        extra = torch.zeros((), dtype=torch.float64, device=x.device) if on_the_way else None
+        return torch.stack([o.log_prob(x, extra) for o in self.observations]).sum(0)
 
 
 class PosteriorSampler(ABC):

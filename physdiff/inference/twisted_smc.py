@@ -28,7 +28,7 @@ from physdiff.diffusion.samplers.sampler import KernelSampler, check_kernel
 from physdiff.inference.diffusion_path import DEFAULT_STEPS, DiffusionPath, count_of, drawn, to_ensemble
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.guided import GuidedDenoiser, prior_covariance
-from physdiff.inference.noise import GaussianNoise
+from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.inference.smc import Particles, Weighed, run_smc
 
@@ -92,7 +92,7 @@ class _Twisted(DiffusionPath):
         super().__init__(posterior, method.sampler, method.steps or DEFAULT_STEPS, max_batch=method.max_batch)
         self.covariance = method.covariance or prior_covariance(posterior)
         self.through_network, self.rng = method.through_network, rng
-        gaussian = all(isinstance(o.noise, GaussianNoise) for o in posterior.observations)
+        gaussian = all(isinstance(o.noise, NormalNoise) for o in posterior.observations)
         self.linear = GuidedDenoiser(posterior, self.covariance) if gaussian else None
 
     def start(self, shape: Sequence[int], rng: Rng) -> Weighed:
