@@ -114,7 +114,11 @@ def diagnose(prior: DiffusionPrior, data: xr.Dataset, *, effort: Effort = Effort
     Raises:
         DataError: If the data have no window of the prior.
         GridMismatch: If they are on another grid.
+        InputError: If the prior has no denoiser; an interpolant's spread against its error is what `match_spread` looks at.
     """
+    if not isinstance(prior, DiffusionPrior):
+        kind = type(prior).__name__
+        raise InputError(f"diagnose: expected a DiffusionPrior, got {kind}: {prior.no_posterior}; match_spread looks at its spread and error")
     x, cond = windows_of(prior, data, max(effort.windows, effort.cases))
     training = prior.training
     prior.eval()
@@ -209,10 +213,10 @@ def _denoiser(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort: 
 def _candidates(prior: DiffusionPrior) -> dict[str, tuple[Sampler, int]]:
     """The prior's sampler and others at the same number of evaluations."""
     own, steps = prior.sampler, prior.steps
-    evaluations = own.evaluations_per_step() * (steps - 1) + 1
+    evaluations = own.evaluations(steps)
     others: tuple[Sampler, ...] = (DDIM(), DDPM(), DPMSolver2M(), UniPC(), Heun())
     # a method with too few evaluations for its order is left out
-    able = {type(s).__name__: (s, s.steps_for(evaluations)) for s in others if evaluations > s.evaluations_per_step() * (s.least_steps() - 1)}
+    able = {type(s).__name__: (s, s.steps_for(evaluations)) for s in others if evaluations >= s.evaluations(s.least_steps())}
     return {"own": (own, steps)} | {name: pair for name, pair in able.items() if type(own).__name__ != name}
 
 

@@ -205,7 +205,7 @@ def _able(prior: DiffusionPrior, nfe: int, samplers: Mapping[str, Sampler] | Non
 
 
 def _least(sampler: Sampler) -> int:
-    return sampler.evaluations_per_step() * (sampler.least_steps() - 1) + 1
+    return sampler.evaluations(sampler.least_steps())
 
 
 def _rounds(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort: TuningEffort, rng: Rng) -> tuple[_Round, _Round]:
@@ -317,7 +317,7 @@ def _table(tried: Mapping[str, FixedGrid], early: Mapping[str, dict[str, float]]
         out[key] = ("candidate", np.array(values), {"long_name": long_name})
     out["first_score"] = ("candidate", np.array([early[n]["score"] if n in early else math.nan for n in names]))
     steps = [len(s.times) - 1 for s in tried.values()]
-    evaluations = [s.evaluations_per_step() * (n - 1) + 1 for s, n in zip(tried.values(), steps, strict=True)]
+    evaluations = [s.evaluations(n) for s, n in zip(tried.values(), steps, strict=True)]
     out["steps"] = ("candidate", np.array([*steps, nodes]))
     out["evaluations"] = ("candidate", np.array([*evaluations, nodes]))
     times = np.full((len(names), max(steps) + 1), math.nan)

@@ -35,7 +35,6 @@ from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
-from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
@@ -312,8 +311,8 @@ class Guided(PosteriorSampler):
             raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {off}; convert them")
         # guidance changes the linear part, which ExactLinear takes from the prior
         own = prior.sampler.sampler if isinstance(prior.sampler, FixedGrid) else prior.sampler
-        sampler = self.sampler or (DPMSolver2M() if isinstance(own, ExactLinear) else own)
-        times = timesteps(guided.schedule, self.steps or prior.steps)
+        sampler = self.sampler or (DPMSolver2M() if isinstance(own, ExactLinear) else prior.sampler)
+        times = sampler.grid(guided, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
         cond = prior.encode_cond(posterior.completed)
         draws, misfits = [], []

@@ -156,8 +156,7 @@ class _Pushed:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([self.clean(part, Rng(0)) for part in z.split(self.max_batch)])
-        # the last step, to time 0, is one evaluation
-        self.evaluations += self.sampler.evaluations_per_step() * (len(self.times) - 2) + 1
+        self.evaluations += self.sampler.evaluations(len(self.times) - 1)
         return x, self.posterior.log_likelihood(self.posterior.decode(x))
 
     def clean(self, z: Tensor, rng: Rng) -> Tensor:

@@ -12,13 +12,20 @@ from physdiff.data.convert import to_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import FourierCovariance
 from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.interpolant import GaussianDrift, Interpolant
+from physdiff.diffusion.interpolant_prior import InterpolantPrior
+from physdiff.diffusion.interpolant_sampler import InterpolantSampler
 from physdiff.diffusion.samplers.ddim import DDIM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.fixed_grid import FixedGrid
+from physdiff.diffusion.samplers.restart import Restart
 from physdiff.diffusion.schedule import EDMSchedule, per_sample
-from physdiff.evaluation.diagnose import CHECKS, Effort, check_table, diagnose
+from physdiff.evaluation.diagnose import CHECKS, Effort, _candidates, check_table, diagnose
+from physdiff.evaluation.numerical_spread import gain_curve
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.exact import plain_prior
+from physdiff.transforms.compose import Compose
 
 SPEC = FieldSpec(("u",), ("m",), CartesianGrid((32,), extent=(1.0,), periodic=True), 0.1, time_unit="1")
 SPECTRUM = (1 + torch.fft.fftfreq(32, 1 / 32.0, dtype=torch.float64).abs()) ** -3
@@ -91,6 +98,30 @@ def test_too_little_spread_is_found(good: xr.Dataset) -> None:
     assert float(found["value"].sel(check="spread_error")) == pytest.approx(6.0, abs=1.2)
     assert str(found["verdict"].sel(check="spread_error").values) == "bad"
     assert float(found["spread_ratio"].mean()) == pytest.approx(0.5 * float(good["spread_ratio"].mean()), rel=0.1)
+
+
+def test_its_own_grid_and_every_evaluation_count() -> None:
+    """The prior's sampler is judged on the grid it walks, and others get as many evaluations as it has, its rounds included."""
+    restart = Restart(low=0.5, high=5.0, repeats=2, steps=3)
+    prior = plain_prior(exact(), SPEC, sampler=restart, steps=4)
+    assert restart.evaluations(4) == 7 + 12
+    candidates = _candidates(prior)
+    assert candidates["own"] == (restart, 4) and candidates["DDIM"][1] == 19 and candidates["Heun"][1] == 10
+    times = torch.linspace(1, 0, 9, dtype=torch.float64) ** 3
+    small = Effort(windows=4, levels=1, cases=2, members=4, steps=8)
+    priors = (plain_prior(exact(), SPEC, sampler=s, steps=8) for s in (FixedGrid(DDIM(), times), DDIM()))
+    gains = [diagnose(p, DATA, effort=small)["step_gain"].values[0] for p in priors]
+    wanted = gain_curve(DDIM(), SCHEDULE, times, largest=1.0, start="exact")(torch.tensor([1.0], dtype=torch.float64))
+    # all but the smallest modes on this grid lose what the exact gains say, which differs from the default grid's
+    assert abs(gains[0].max() - gains[1].max()) > 0.01 and abs(gains[0] - float(wanted)).min() < 0.01
+
+
+def test_an_interpolant_is_refused_in_words() -> None:
+    flat = torch.ones(1, 2, 32)
+    drift = GaussianDrift(Interpolant(), torch.stack([0 * flat, flat]), torch.stack([0 * flat, flat]), covariance=0 * flat)
+    prior = InterpolantPrior(drift, Compose(()), SPEC, sampler=InterpolantSampler(4, 0.5), start="centre")
+    with pytest.raises(InputError, match="expected a DiffusionPrior, got InterpolantPrior: its state .*match_spread"):
+        diagnose(prior, DATA)
 
 
 def test_effort_is_checked() -> None:

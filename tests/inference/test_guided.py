@@ -16,6 +16,9 @@ from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.exact_linear import ExactLinear
+from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
@@ -136,6 +139,35 @@ def test_draws_do_not_depend_on_the_batch(sampler) -> None:
         torch.testing.assert_close(whole.members, parts.members, rtol=0, atol=1e-9)
     assert whole.info["nfe"] == parts.info["nfe"] == (15 if isinstance(sampler, Heun) else 8)
     assert whole.members.shape == (5, *SPEC.shape) and whole.equally_weighted and whole.info["misfit"].shape == (5,)
+
+
+class Seen(Denoiser):
+    """A denoiser that remembers the times it was asked at."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__()
+        self.inner, self.schedule, self.times = inner, inner.schedule, []
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        self.times.append(float(t))
+        return self.inner(x_t, t, cond)
+
+
+def test_the_samplers_own_grid_is_walked() -> None:
+    c, fixed = covariances()["dense"], FixedGrid(DDIM(), torch.tensor([1.0, 0.6, 0.3, 0.1, 0.0]).double())
+    base = GaussianDenoiser(EDMSchedule(), torch.zeros(SPEC.shape).double(), c)
+    angle = ExactLinear(base=base)
+    for own, steps, wanted in (
+        (fixed, 4, fixed.times[:-1]),
+        (fixed, 3, DDIM().grid(base, 3)[:-1]),  # another number of steps: the inner sampler's own
+        (FixedGrid(angle, fixed.times), 4, DPMSolver2M().grid(base, 4)[:-1]),  # neither its linear part nor its grid is that of the posterior
+    ):
+        seen = Seen(base)
+        Guided(steps=steps, covariance=c).sample(Posterior(plain_prior(seen, SPEC, sampler=own, steps=4), readings()), 1, rng=Rng(0))
+        assert seen.times[-steps:] == pytest.approx(wanted.tolist(), rel=1e-12)
+    seen = Seen(base)
+    Guided(angle, 5, c).sample(Posterior(plain_prior(seen, SPEC), readings()), 1, rng=Rng(0))
+    assert seen.times[-5:] == pytest.approx(angle.grid(base, 5)[:-1].tolist(), rel=1e-12)
 
 
 def test_float32_follows_float64() -> None:

@@ -50,6 +50,10 @@ class FixedGrid(Sampler):
         """Those of the sampler."""
         return self.sampler.evaluations_per_step()
 
+    def evaluations_besides(self) -> int:
+        """Those of the sampler."""
+        return self.sampler.evaluations_besides()
+
     def least_steps(self) -> int:
         """Those of the sampler."""
         return self.sampler.least_steps()

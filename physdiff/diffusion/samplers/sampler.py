@@ -90,21 +90,23 @@ class Sampler(Saved, ABC):
         return 1
 
     @final
+    def evaluations(self, steps: int) -> int:
+        """Evaluations of so many steps to time 0."""
+        return self.evaluations_per_step() * (steps - 1) + 1 + self.evaluations_besides()
+
+    @final
     def steps_for(self, evaluations: int) -> int:
         """The most steps to time 0 that cost at most so many evaluations of the denoiser.
 
         Raises:
             InputError: If there are too few for the method.
         """
-        per, least = self.evaluations_per_step(), self.least_steps()
-        besides = self.evaluations_besides()
-        steps = (evaluations - besides - 1) // per + 1
-        if steps < least or evaluations < 1:
+        least = self.evaluations(self.least_steps())
+        if evaluations < least:
             raise InputError(
-                f"{type(self).__name__}: expected at least {per * (least - 1) + 1 + besides} evaluations, got {evaluations}; "
-                "give more, or take a sampler of lower order"
+                f"{type(self).__name__}: expected at least {least} evaluations, got {evaluations}; give more, or take a sampler of lower order"
             )
-        return steps
+        return (evaluations - self.evaluations_besides() - 1) // self.evaluations_per_step() + 1
 
 
 class KernelSampler(Sampler):

@@ -14,6 +14,7 @@ from physdiff.diffusion.samplers.ddim import DDIM
 from physdiff.diffusion.samplers.exponential import UniPC
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.heun import Heun
+from physdiff.diffusion.samplers.restart import Restart
 from physdiff.diffusion.schedule import EDMSchedule
 
 DENOISER = GaussianDenoiser(EDMSchedule(0.002, 80.0), torch.zeros(1, 1, 8).double(), FourierCovariance(torch.ones(1, 1, 8).double(), 1))
@@ -26,6 +27,8 @@ def test_its_times_for_as_many_steps_and_the_samplers_own_for_others() -> None:
     x = 80 * Rng(0).normal((2, 1, 1, 8), like=TIMES)
     assert torch.equal(fixed.run(DENOISER, x, TIMES, rng=Rng(1)), DDIM().run(DENOISER, x, TIMES, rng=Rng(1)))
     assert FixedGrid(Heun(), TIMES).steps_for(9) == Heun().steps_for(9) and FixedGrid(UniPC(3), TIMES).least_steps() == 3
+    restart = Restart(DDIM(), low=0.5, high=5.0, repeats=2, steps=3)
+    assert FixedGrid(restart, TIMES).evaluations(3) == restart.evaluations(3) == 3 + 6 == 9 and FixedGrid(restart, TIMES).steps_for(9) == 3
     fixed.grid(DENOISER, 3)[0] = 0.5
     assert float(fixed.times[0]) == 1  # a caller's change of what it got does not reach it
 
