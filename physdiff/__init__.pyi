@@ -21,7 +21,6 @@ from physdiff.diffusion.bridge import (
     walk_bridge as walk_bridge,
     walk_to_mean as walk_to_mean,
 )
-from physdiff.diffusion.build import build_prior as build_prior
 from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
@@ -33,18 +32,17 @@ from physdiff.diffusion.interpolant_sampler import InterpolantSampler as Interpo
 from physdiff.diffusion.network_drift import ConservingDrift as ConservingDrift, NetworkDrift as NetworkDrift
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
 from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
-from physdiff.diffusion.sampler_gain import sampler_gain as sampler_gain
 from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
 from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle
 from physdiff.diffusion.samplers.er_sde import ERSDE as ERSDE, ERSDEMultistep as ERSDEMultistep
 from physdiff.diffusion.samplers.exact_linear import ExactLinear as ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep as ExponentialMultistep, UniPC as UniPC
+from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep as FittedMultistep
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid as FixedGrid
 from physdiff.diffusion.samplers.genie import GENIE as GENIE
 from physdiff.diffusion.samplers.heun import Heun as Heun
 from physdiff.diffusion.samplers.langevin import LangevinCorrected as LangevinCorrected
-from physdiff.diffusion.samplers.path_grid import cheapest_path as cheapest_path, step_costs as step_costs
 from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow as ProbabilityFlow, log_likelihood as log_likelihood
 from physdiff.diffusion.samplers.restart import Restart as Restart
 from physdiff.diffusion.samplers.sampler import KernelSampler as KernelSampler, Sampler as Sampler
@@ -68,12 +66,15 @@ from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_
 from physdiff.evaluation.climatology import climatology as climatology
 from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate
+from physdiff.evaluation.fit_multistep import fit_multistep as fit_multistep
 from physdiff.evaluation.kriging import kriging as kriging
 from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
 from physdiff.evaluation.match_spread import match_spread as match_spread
 from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
+from physdiff.evaluation.path_grid import cheapest_path as cheapest_path, divergence_costs as divergence_costs, step_costs as step_costs
 from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
 from physdiff.evaluation.physics import physics_residual as physics_residual
+from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
 from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
 from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
 from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
@@ -209,6 +210,7 @@ from physdiff.solvers.stepper import Stepper as Stepper
 from physdiff.solvers.stepper_for import stepper_for as stepper_for
 from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
 from physdiff.solvers.weak_residual import weak_residual as weak_residual
+from physdiff.training.build import build_prior as build_prior
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit

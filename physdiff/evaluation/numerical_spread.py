@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from physdiff.diffusion.sampler_gain import sampler_gain
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import Schedule
+from physdiff.evaluation.sampler_gain import sampler_gain
 
 __all__ = ["apply_gains", "gain_curve", "largest_variance"]
 

@@ -1,14 +1,16 @@
 r"""The best sampler for a number of evaluations, on your own prior and data: samplers and time grids tried, two rounds, judged by fields.
 
-First round: every sampler on every grid (its own, "edm", "arctan" at the data's spread, "angle" and "spectral" where a Gaussian base is, and the two
-cheapest paths of a fine run, see `path_grid`) draws from the same starts. Second round: the best and the prior's own sampler on other starts and
-windows, which decide. A fine run of the flow from the same starts is judged beside them. Against data,
+First round: every sampler on every grid draws from the same starts. The grids are its own, "edm", "arctan" at the data's spread, "angle" and
+"spectral" where a Gaussian base is, the two cheapest paths of a fine run of the flow, and that of the reverse SDE (`path_grid`); the samplers are the
+house's, and on each grid a multistep method whose coefficients are fitted to a fine run from other starts (`fit_multistep`). Second round: the best
+and the prior's own sampler on other starts and windows, which decide. A fine run of the flow from the same starts is judged beside them.
+Against data,
 
     score = (ln 10 / 20) rms_dB(spectrum of draws / spectrum of data) + CRPS / CRPS of the fine run
 
 the first term is about the relative error of a wavenumber's amplitude, the second is there if the prior has known frames. Against the flow, score is
 the rms difference to the fine run over the data's standard deviation, which asks for accuracy alone and rules fresh noise out. A score of looks (FID)
-has no place here. Reference: methods/diffusion 11.2 and 11.4.
+has no place here. Reference: methods/diffusion 7.3, 11.1, 11.2 and 11.4.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.heun import Heun
-from physdiff.diffusion.samplers.path_grid import cheapest_path, step_costs
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.evaluation.diagnose import known_frames, windows_of
+from physdiff.evaluation.fit_multistep import fit_multistep
+from physdiff.evaluation.path_grid import cheapest_path, divergence_costs, step_costs
 from physdiff.evaluation.sample_gap import spectrum_of
 from physdiff.scores.crps import crps
 
@@ -50,7 +53,7 @@ _SHARE = 1e-4  # wavenumbers with less of the variance say nothing about a field
 
 @dataclass(frozen=True)
 class TuningEffort:
-    """How much is drawn; some ``40 * cases * members * nfe`` evaluations in the first round.
+    """How much is drawn; some ``60 * cases * members * nfe`` evaluations in the first round, and half as many for grids and fits.
 
     Args:
         cases: Windows in each round; without known frames they only give conditions.
@@ -144,7 +147,7 @@ def tune_sampler(
     prior.eval()
     try:
         first, second = _rounds(prior, x, cond, effort=effort, rng=rng)
-        tried = {"own": able.pop("own")} | _with_grids(prior, able, first, x=x, nodes=effort.nodes)
+        tried = {"own": able.pop("own")} | _with_grids(prior, able, first, nodes=effort.nodes, fitted=samplers is None)
         scale = _centre_and_std(prior, x)
         early = {name: _scores(prior, s, first, scale=scale, against=against) for name, s in tried.items()}
         order = sorted((n for n in early if n != "own"), key=lambda n: early[n]["score"])
@@ -225,28 +228,46 @@ def _rounds(prior: DiffusionPrior, x: Tensor, cond: Tensor | None, *, effort: Tu
     return found[0], found[1]
 
 
-def _with_grids(prior: DiffusionPrior, able: Mapping[str, FixedGrid], first: _Round, *, x: Tensor, nodes: int) -> dict[str, FixedGrid]:
-    """Each sampler on each grid, "sampler, grid"; grids equal to one that is there are left out."""
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What grids and fits are made from: 32 draws of the fine run in coefficients, states at time 1 from starts that no round has, and conditions."""
+
+    clean: Tensor
+    start: Tensor
+    cond: Tensor | None
+    rng: Rng
+
+
+@torch.no_grad()
+def _material(prior: DiffusionPrior, first: _Round) -> _Material:
+    draws, rng = first.fine[:32], first.rng.child("fit")
+    completed = prior.complete(None if first.cond is None else first.cond[:32].to(_device(prior)))
+    like = next((p for p in prior.denoiser.parameters()), torch.zeros((), dtype=draws.dtype)).detach()
+    like = like.to(torch.promote_types(like.dtype, torch.float32))
+    encoded = prior.encode_cond(completed)
+    noise = rng.child("start").normal_each(range(len(draws)), prior.latent_shape, like=like)
+    start = prior.noisiest(noise, torch.ones((), dtype=torch.float64), encoded)
+    return _Material(prior.encode(draws.to(like), completed), start, encoded, rng)
+
+
+def _grids(prior: DiffusionPrior, made: _Material, counts: set[int], *, nodes: int) -> dict[str, dict[int, Tensor]]:
+    """Times by kind and number of steps."""
     denoiser, base = prior.denoiser, _base(prior)
-    grids: dict[str, dict[int, Tensor]] = {}
-    counts = {len(s.times) - 1 for s in able.values()}
-    with torch.no_grad():
-        completed = prior.complete(None if first.cond is None else first.cond[:32].to(_device(prior)))
-        rows = range(len(first.fine[:32]))
-        like = next((p for p in denoiser.parameters()), torch.zeros((), dtype=first.fine.dtype)).detach()
-        like = like.to(torch.promote_types(like.dtype, torch.float32))
-        encoded = prior.encode_cond(completed)
-        noise = first.rng.child("start").normal_each(rows, prior.latent_shape, like=like)
-        start = prior.noisiest(noise, torch.ones((), dtype=torch.float64), encoded)
-        spread = float(prior.encode(first.fine[:32].to(like), completed).std())
-        for weight in ("modes", "energy"):
-            times, cost = step_costs(denoiser, start, cond=encoded, nodes=nodes, weight=weight)
-            # as many steps as there are nodes at most
-            grids[f"path by {weight}"] = {n: times[cheapest_path(cost, n)] for n in counts if n < len(times)}
+    paths = {f"path by {w}": step_costs(denoiser, made.start, cond=made.cond, nodes=nodes, weight=w) for w in ("modes", "energy")}
+    paths["path by divergence"] = divergence_costs(denoiser, made.clean, cond=made.cond, nodes=nodes, rng=made.rng)
+    # as many steps as there are nodes at most
+    grids = {kind: {n: t[cheapest_path(cost, n)] for n in counts if 1 < n < len(t)} for kind, (t, cost) in paths.items()}
     covariance = None if base is None else base.covariance
     for kind in ("edm", "arctan") if base is None else ("edm", "arctan", "angle", "spectral"):
-        scale = spread if kind == "arctan" else 1.0
+        scale = float(made.clean.std()) if kind == "arctan" else 1.0
         grids[kind] = {n: timesteps(denoiser.schedule, n, kind, scale=scale, covariance=covariance) for n in counts}
+    return grids
+
+
+def _with_grids(prior: DiffusionPrior, able: Mapping[str, FixedGrid], first: _Round, *, nodes: int, fitted: bool) -> dict[str, FixedGrid]:
+    """Each sampler on each grid, "sampler, grid"; grids equal to one that is there are left out."""
+    made, counts = _material(prior, first), {len(s.times) - 1 for s in able.values()}
+    grids = _grids(prior, made, counts, nodes=nodes)
     found = {f"{name}, own grid": s for name, s in able.items()}
     for name, s in able.items():
         seen = [s.times]
@@ -255,6 +276,13 @@ def _with_grids(prior: DiffusionPrior, able: Mapping[str, FixedGrid], first: _Ro
             if laid is not None and not any(torch.allclose(laid, other, rtol=1e-6, atol=1e-12) for other in seen):
                 seen.append(laid)
                 found[f"{name}, {kind}"] = FixedGrid(s.sampler, laid)
+    most = max(counts)
+    if fitted and most > 1:
+        # one evaluation a step: as many steps as any method has
+        laid_out = {"equal steps of lam": timesteps(prior.denoiser.schedule, most)} | {k: g[most] for k, g in grids.items() if most in g}
+        for kind, times in laid_out.items():
+            fit = fit_multistep(prior.denoiser, made.start, times, cond=made.cond, nodes=max(nodes, 3 * most))
+            found[f"fitted, {kind}"] = FixedGrid(fit, times)
     return found
 
 

@@ -33,6 +33,7 @@ from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
+from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.ensemble import Ensemble
@@ -309,9 +310,9 @@ class Guided(PosteriorSampler):
             units = ", ".join(f"{n} in {u}" for n, u in zip(prior.spec.names, prior.spec.units, strict=True))
             off = f"{surprise:.0f} prior standard deviations off"
             raise InputError(f"Guided: expected readings in the prior's units ({units}), got some {off}; convert them")
-        # guidance changes the linear part, which ExactLinear takes from the prior
+        # guidance changes the linear part, which ExactLinear takes from the prior, and what coefficients are fitted to
         own = prior.sampler.sampler if isinstance(prior.sampler, FixedGrid) else prior.sampler
-        sampler = self.sampler or (DPMSolver2M() if isinstance(own, ExactLinear) else prior.sampler)
+        sampler = self.sampler or (DPMSolver2M() if isinstance(own, ExactLinear | FittedMultistep) else prior.sampler)
         times = sampler.grid(guided, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
         cond = prior.encode_cond(posterior.completed)

@@ -22,7 +22,6 @@ from physdiff.data.first_guess import GuessedWindows, linear_first_guess
 from physdiff.data.statistics import stream
 from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
-from physdiff.diffusion.build import build_prior
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.interpolant import Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
@@ -32,6 +31,7 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.networks.unet import UNet
+from physdiff.training.build import build_prior
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian

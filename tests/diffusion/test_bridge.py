@@ -13,10 +13,10 @@ from physdiff.diffusion.analytic import MixtureDenoiser
 from physdiff.diffusion.bridge import Bridge, BridgeSchedule, BrownianBridge, DriftDenoiser, MeanRevertingSchedule, _Moved, walk_bridge, walk_to_mean
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.interpolant import GaussianDrift, Interpolant
-from physdiff.diffusion.sampler_gain import _Impulses
 from physdiff.diffusion.samplers.ddim import DDIM
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
 from physdiff.diffusion.schedule import EDMSchedule, RectifiedSchedule, VPSchedule
+from physdiff.evaluation.sampler_gain import _Impulses
 
 LIKE = torch.zeros((), dtype=torch.float64)
 BRIDGES: list[Bridge] = [BridgeSchedule(VPSchedule()), BridgeSchedule(EDMSchedule(0.01, 3.0)), BrownianBridge(0.7)]

@@ -11,7 +11,7 @@ from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.interpolant import Drift, GaussianDrift, Interpolant
 from physdiff.diffusion.interpolant_sampler import InterpolantSampler
-from physdiff.diffusion.sampler_gain import _Impulses
+from physdiff.evaluation.sampler_gain import _Impulses
 
 M, V, C = (0.5, -1.0), (0.8, 0.3), 0.3
 PATHS = [Interpolant("linear", g) for g in ("brownian", "quadratic", "none")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from physdiff.base.rng import Rng
-from physdiff.diffusion.sampler_gain import sampler_gain
 from physdiff.diffusion.samplers.ddim import DDIM
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.evaluation.numerical_spread import apply_gains, gain_curve, largest_variance
+from physdiff.evaluation.sampler_gain import sampler_gain
 
 LIKE = torch.zeros((), dtype=torch.float64)
 

@@ -17,6 +17,7 @@ from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.exponential import UniPC
+from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import EDMSchedule
@@ -57,7 +58,8 @@ def test_the_table_says_what_was_tried_and_the_best_is_the_best(tuned: TunedSamp
     assert float(best["score"]) == float(table["score"].isel(candidate=slice(None, -1)).min())
     assert int(best["steps"]) == tuned.steps and bool((table["evaluations"].isel(candidate=slice(None, -1)) <= 7).all())
     np.testing.assert_array_equal(best["times"].values[: tuned.steps + 1], tuned.sampler.times.numpy())
-    assert {"own", "fine", "DDIM, path by modes", "Heun, own grid", "UniPC(3), edm"} <= set(table["candidate"].values)
+    assert {"own", "fine", "DDIM, path by modes", "Heun, own grid", "UniPC(3), edm", "DDPM, path by divergence"} <= set(table["candidate"].values)
+    assert {"fitted, equal steps of lam", "fitted, path by energy", "fitted, edm"} <= set(table["candidate"].values)
     # the fine run is what is aimed at, and the second round is other starts than the first
     assert float(table["difference"].sel(candidate="fine")) == 0
     own = table.sel(candidate="own")
@@ -70,6 +72,16 @@ def test_methods_on_the_path_err_less_than_on_their_own_grid(tuned: TunedSampler
     score = tuned.table["first_score"]
     assert float(score.sel(candidate="UniPC(2), path by energy")) < 0.2 * float(score.sel(candidate="UniPC(2), own grid"))
     assert float(score.sel(candidate="DDIM, path by energy")) < 0.8 * float(score.sel(candidate="DDIM, own grid"))
+
+
+def test_fitted_coefficients_on_the_path_are_the_best_and_beat_classical_ones(tuned: TunedSampler) -> None:
+    """In the second round, on starts that neither the fit nor the path has seen: 0.003 where equal steps of lam leave 0.27."""
+    score = tuned.table["score"]
+    assert tuned.table.attrs["best"] == "fitted, path by energy"
+    assert float(score.sel(candidate="fitted, path by energy")) < 0.3 * float(score.sel(candidate="UniPC(2), path by energy"))
+    # each on the grid of equal steps, in the first round: whose starts the fit has not seen either
+    early = tuned.table["first_score"]
+    assert float(early.sel(candidate="fitted, equal steps of lam")) < 0.3 * float(early.sel(candidate="UniPC(3), own grid"))
 
 
 def test_against_data_lost_spread_is_found_and_the_gaussian_base_used() -> None:
@@ -86,7 +98,7 @@ def test_against_data_lost_spread_is_found_and_the_gaussian_base_used() -> None:
 def test_the_prior_keeps_it(tuned: TunedSampler, tmp_path: Path) -> None:
     prior = tuned.put_into(two_waves())
     again = DiffusionPrior.load(prior.save(tmp_path / "tuned.prior"))
-    assert isinstance(again.sampler, FixedGrid) and again.steps == tuned.steps
+    assert isinstance(again.sampler, FixedGrid) and isinstance(again.sampler.sampler, FittedMultistep) and again.steps == tuned.steps
     assert torch.equal(again.sample(3, rng=Rng(5)), prior.sample(3, rng=Rng(5)))
 
 

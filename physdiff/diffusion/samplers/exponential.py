@@ -33,7 +33,7 @@ from physdiff.diffusion.samplers.ddim import first_order_kernel
 from physdiff.diffusion.samplers.sampler import Level, Sampler, denoised, level_at, start_state, step_noise
 from physdiff.diffusion.schedule import Schedule
 
-__all__ = ["ExponentialMultistep", "Multistep", "Node", "UniPC", "gauss_legendre", "lagrange"]
+__all__ = ["ExponentialMultistep", "Multistep", "Node", "UniPC", "gauss_legendre", "lagrange", "lam_weights"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class ExponentialMultistep(Multistep):
         h = float(s.lam) - float(t.lam)
         rate = 1 + k2 if clean else -1.0
         if self.variable == "lam":  # depends on differences alone
-            weights = _lam_weights(tuple(n.place - float(t.lam) for n in nodes), h, rate)
+            weights = lam_weights(tuple(n.place - float(t.lam) for n in nodes), h, rate)
         else:
             weights = _weights(self.variable, schedule, nodes, t=t, h=h, rate=rate)
         if clean:
@@ -216,7 +216,8 @@ def _place(variable: str, schedule: Schedule, lam: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _lam_weights(offsets: tuple[float, ...], h: float, rate: float) -> tuple[float, ...]:
+def lam_weights(offsets: tuple[float, ...], h: float, rate: float) -> tuple[float, ...]:
+    """The w_j of the module's formulas over [0, h], divided by alpha_s, for means at the offsets lam_j - lam_t <= 0."""
     tau, weight = _gauss(h, rate)
     return tuple((lagrange(tau, list(offsets)) @ weight).tolist())
 

@@ -10,12 +10,12 @@ import torch
 from physdiff.base.errors import InputError
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
-from physdiff.diffusion.sampler_gain import sampler_gain
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import EDMSchedule, VPSchedule
+from physdiff.evaluation.sampler_gain import sampler_gain
 
 RED = torch.arange(1, 65, dtype=torch.float64) ** -3
 RED = RED / RED.mean()

@@ -7,11 +7,11 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
-from physdiff.diffusion.build import build_prior, condition_like
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.mlp import MLP
+from physdiff.training.build import build_prior, condition_like
 from physdiff.transforms.anomaly import Anomaly, Increment
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
