@@ -39,8 +39,8 @@ def fit_multistep(
 
     Args:
         denoiser: The denoiser.
-        x: States at time 1, (B, C, T, *S), some 32 fields.
-        times: Strictly decreasing times (N + 1,) from 1 to 0.
+        x: States at times[0], (B, C, T, *S), some 32 fields.
+        times: Strictly decreasing times (N + 1,), for draws from 1 to 0.
         cond: Encoded condition (B or 1, C'', T, *S).
         order: Number p of means in a step, two or more.
         nodes: Levels of the fine run between the times.
@@ -49,15 +49,13 @@ def fit_multistep(
         The sampler, with its times.
 
     Raises:
-        InputError: If there is nothing to fit (order below two), or the times do not fall from 1 to 0.
+        InputError: If there is nothing to fit (order below two), or the times do not fall.
         Diverged: If the denoiser gives a number that is not finite.
     """
     if order < 2:
         raise InputError(f"fit_multistep: expected order 2 or more, got {order}; of order 1 there is DDIM, with nothing to fit")
     grid = times.detach().to(device="cpu", dtype=torch.float64)
     wide, steps = start_state(x, grid)
-    if float(grid[0]) != 1 or float(grid[-1]) != 0:
-        raise InputError(f"fit_multistep: expected times from 1 to 0, got {float(grid[0]):g} to {float(grid[-1]):g}; draws begin at 1 and end clean")
     targets = _targets(denoiser, wide, grid, cond=cond, nodes=nodes)
     weights, means, lams = torch.zeros(len(steps), order, dtype=torch.float64), list[Tensor](), list[float]()
     state = wide
@@ -88,10 +86,11 @@ def _classical(lams: list[float], end: float) -> list[float]:
 
 def _targets(denoiser: Denoiser, x: Tensor, grid: Tensor, *, cond: Tensor | None, nodes: int) -> list[Tensor]:
     """States of a fine run at the times of the grid but the first."""
-    fine = timesteps(denoiser.schedule, nodes)
-    lams, own = denoiser.schedule.lam(fine[1:-1]), denoiser.schedule.lam(grid[1:-1])
-    apart = ((lams[:, None] - own[None]).abs() > _APART * lams.diff().abs().median()).all(1)
-    whole = torch.cat([grid, fine[1:-1][apart]]).sort(descending=True).values
+    fine = timesteps(denoiser.schedule, nodes)[1:-1]
+    lams, own = denoiser.schedule.lam(fine), denoiser.schedule.lam(grid)
+    apart = ~((lams[:, None] - own[None]).abs() < _APART * lams.diff().abs().median()).any(1)
+    between = fine[apart & (fine < grid[0]) & (fine > grid[-1])]
+    whole = torch.cat([grid, between]).sort(descending=True).values
     states, _ = fine_run(denoiser, x, whole, cond=cond)
     return [states[int((whole == t).nonzero()[0])] for t in grid[1:]]
 

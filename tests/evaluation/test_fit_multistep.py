@@ -14,9 +14,12 @@ from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
 from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.timesteps import timesteps
+from physdiff.diffusion.schedule import VPSchedule
 from physdiff.evaluation.fit_multistep import fit_multistep
 from physdiff.evaluation.path_grid import cheapest_path, step_costs
 from tests.evaluation.test_path_grid import SCHEDULE, WIDE, mixture, white
+from tests.laws.test_sampler_orders import START, mixture as t_ode
+from tests.laws.test_samplers import lam_grid, reference
 
 SEEN, UNSEEN = (80 * Rng(k).normal((n, 1, 1, 1), like=WIDE) for k, n in ((0, 64), (1, 512)))
 
@@ -38,6 +41,18 @@ def test_on_unseen_starts_it_errs_less_than_classical_coefficients_on_the_same_g
         assert error(fit_multistep(mixture(), SEEN, grid), grid, end) < 0.6 * classical
         # one free number a step is a gain too
         assert error(fit_multistep(mixture(), SEEN, grid, order=2), grid, end) < error(ExponentialMultistep(2), grid, end)
+
+
+def test_on_the_cards_flow_five_steps_err_less_than_with_statistics_of_the_model() -> None:
+    """T-ODE of the methods card: order 2 leaves 0.21 in 5 steps, DPM-Solver-v3 with the model's statistics 0.13, two fitted means 0.10."""
+    grid, (mean, variance) = lam_grid(VPSchedule(), 5), t_ode().moments()
+    alpha, sigma = VPSchedule()(grid[0])
+    seen = alpha * mean + torch.sqrt(alpha**2 * variance + sigma**2) * Rng(3).normal((64, 1, 1, 1), like=WIDE)
+    goal = torch.from_numpy(reference()).reshape(64, 1, 1, 1)
+    off = []
+    for sampler in (ExponentialMultistep(2), fit_multistep(t_ode(), seen, grid, order=2), fit_multistep(t_ode(), seen, grid)):
+        off.append(float((sampler.run(t_ode(), START, grid, rng=Rng(0)) - goal).square().mean().sqrt()))
+    assert off == pytest.approx([0.209, 0.101, 0.076], rel=0.03)
 
 
 def test_it_converges_at_least_at_first_order(end: Tensor) -> None:
@@ -105,5 +120,5 @@ def test_where_nothing_can_be_learnt_the_coefficients_are_classical() -> None:
 def test_errors_are_worded() -> None:
     with pytest.raises(InputError, match="order 2 or more, got 1"):
         fit_multistep(mixture(), SEEN, timesteps(SCHEDULE, 4), order=1)
-    with pytest.raises(InputError, match="times from 1 to 0"):
-        fit_multistep(mixture(), SEEN, timesteps(SCHEDULE, 4)[:-1])
+    with pytest.raises(InputError, match="strictly decreasing"):
+        fit_multistep(mixture(), SEEN, timesteps(SCHEDULE, 4).flip(0))

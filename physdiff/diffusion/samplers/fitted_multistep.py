@@ -25,7 +25,7 @@ class FittedMultistep(Sampler):
     """Given times with given weights; deterministic, one evaluation per step. It has no other number of steps.
 
     Args:
-        times: Strictly decreasing times (N + 1,) from 1 to 0.
+        times: Strictly decreasing times (N + 1,).
         weights: Share w_j / (1 - e^{-h}) of each mean in each step, newest first, (N, p), each row of sum one; zero where there is no mean yet.
 
     Raises:
