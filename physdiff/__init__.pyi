@@ -85,7 +85,10 @@ from physdiff.grids.grid import Grid as Grid
 from physdiff.grids.interpolate import interpolation as interpolation
 from physdiff.grids.latlon import LatLonGrid as LatLonGrid
 from physdiff.inference.ensemble import Ensemble as Ensemble
+from physdiff.inference.ensemble_inversion import eki as eki
 from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
+from physdiff.inference.ensemble_posterior import EnsembleKalman as EnsembleKalman
+from physdiff.inference.ensemble_smoother import enks as enks
 from physdiff.inference.exact import (
     FieldTarget as FieldTarget,
     GaussianTarget as GaussianTarget,

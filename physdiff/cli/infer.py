@@ -29,6 +29,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
 from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
+from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
 from physdiff.inference.posterior import PosteriorSampler
@@ -48,6 +49,9 @@ METHODS: dict[str, Callable[..., PosteriorSampler]] = {
     "BootstrapSMC": partial(AnnealedSMC, guidance=0.0),
     "TwistedSMC": TwistedSMC,
     "TemperedSMC": TemperedSMC,
+    "EKI": partial(EnsembleKalman, "eki"),
+    "ETKF": partial(EnsembleKalman, "etkf"),
+    "EnKF": partial(EnsembleKalman, "enkf"),
 }
 
 
@@ -88,7 +92,8 @@ def infer(
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``.
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
-        method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``.
+        method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
+            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``.
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.
         against: What the result is compared with.

@@ -129,11 +129,18 @@ def _scaled(members: Tensor, predicted: Tensor, y: Tensor, std: float | Tensor) 
 
 def _weights(s: Tensor, misfit: Tensor) -> Tensor:
     """W + T for S (B, N, m) and mean misfits (B, m): new anomalies and shift of the mean in terms of the old anomalies, (B, N, N)."""
-    n = s.shape[-2]
-    values, vectors = torch.linalg.eigh(s @ s.mT)
+    n, few = s.shape[-2], s.shape[-1] < s.shape[-2]
+    # in the smaller of the two spaces: f(S S^T) = f(0) + S (f(x) - f(0))/x (S^T S) S^T
+    values, vectors = torch.linalg.eigh(s.mT @ s if few else s @ s.mT)
     values = values.clamp_min(0) + (n - 1)
-    transform = (vectors * torch.sqrt((n - 1) / values)[:, None, :]) @ vectors.mT
-    shift = vectors @ ((vectors.mT @ (s @ misfit[:, :, None])) / values[:, :, None])
+    root = torch.sqrt((n - 1) / values)
+    if few:
+        basis = s @ vectors
+        transform = torch.eye(n, dtype=s.dtype, device=s.device) - (basis / (values * (1 + root))[:, None, :]) @ basis.mT
+        shift = basis @ ((vectors.mT @ misfit[:, :, None]) / values[:, :, None])
+    else:
+        transform = (vectors * root[:, None, :]) @ vectors.mT
+        shift = vectors @ ((vectors.mT @ (s @ misfit[:, :, None])) / values[:, :, None])
     return transform + shift.mT
 
 

@@ -51,6 +51,15 @@ def test_weighted_samplers(tmp_path, frame_prior, sensors, method, members):
     assert np.isfinite(drawn.attrs["mean_log_evidence"]) and drawn.attrs["mean_particles"] == 64
 
 
+@pytest.mark.parametrize("method", ["EKI", "ETKF", "EnKF"])
+def test_ensemble_kalman_samplers(tmp_path, frame_prior, sensors, method):
+    words = ("--prior", frame_prior, "--sensors", sensors, "--std 0.3 --against.steps 6 --out", tmp_path / "a.nc")
+    works("infer", *words, "--members 3 --method", method)
+    drawn = open_dataset(tmp_path / "a.nc")
+    assert drawn.sizes["member"] == 3 and drawn.attrs["mean_ensemble"] == 64
+    assert abs(float(drawn["t2m"].sel(latitude=42, longitude=10).isel(time=0).mean()) - 282.5) < 1.5
+
+
 def test_scores_and_a_page_beside_optimal_interpolation(tmp_path, era, frame_prior, sensors):
     words = ("--members 4 --std 0.3 --against.steps 4 --against.stop 2020-01-04 --against.truth", era, "--against.train", era)
     said = works("infer", "--prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "posterior.nc", *words)
