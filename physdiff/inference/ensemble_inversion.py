@@ -24,7 +24,7 @@ from physdiff.inference.ensemble_kalman import etkf
 
 __all__ = ["eki"]
 
-Analysis = Callable[[Tensor, Tensor, Tensor, Rng | None], Tensor]
+Analysis = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def eki(
@@ -46,7 +46,7 @@ def eki(
         std: Standard deviation of their independent noise, a number or (m,).
         rng: Turns the anomalies at random in every step, see `etkf`; None: not.
         most: Largest number of steps; the last one takes what is left of the exponent.
-        analysis: From (members, predicted, std (m,), rng) to members, where it shall not be `etkf`, as a local one.
+        analysis: From (members, predicted, std (m,)) to members, where it shall not be `etkf`, as a local one.
 
     Returns:
         The members after the last step, and the steps h (K,), float64, of sum 1.
@@ -70,7 +70,7 @@ def eki(
         steps.append(h if left else 1.0 - sum(steps))
         key = None if rng is None else rng.child("step", len(steps))
         wide = root / steps[-1] ** 0.5
-        members = etkf(members, predicted, y, std=wide, rng=key) if analysis is None else analysis(members, predicted, wide, key)
+        members = etkf(members, predicted, y, std=wide, rng=key) if analysis is None else analysis(members, predicted, wide)
     return members, torch.tensor(steps, dtype=torch.float64)
 
 

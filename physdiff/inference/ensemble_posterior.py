@@ -159,7 +159,7 @@ class EnsembleKalman(PosteriorSampler):
         valid = x.isfinite().all(0)
         filled = torch.where(valid, x, 0.0)
 
-        def analysis(members: Tensor, predicted: Tensor, wide: Tensor, key: Rng | None) -> Tensor:
+        def analysis(members: Tensor, predicted: Tensor, wide: Tensor) -> Tensor:
             if taper is None:
                 return etkf(members, predicted, y, std=wide)
             return letkf(members, predicted, y, std=wide, taper=taper)

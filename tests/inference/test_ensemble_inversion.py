@@ -86,7 +86,7 @@ def test_most_ends_it_and_another_analysis_is_taken() -> None:
     y = torch.tensor([9.0])
     seen = []
 
-    def analysis(members: Tensor, predicted: Tensor, std: Tensor, rng: Rng | None) -> Tensor:
+    def analysis(members: Tensor, predicted: Tensor, std: Tensor) -> Tensor:
         seen.append(float(std))
         return etkf(members, predicted, y, std=std)
 
