@@ -84,6 +84,7 @@ from physdiff.grids.field_spec import Fields as Fields, FieldSpec as FieldSpec
 from physdiff.grids.grid import Grid as Grid
 from physdiff.grids.interpolate import interpolation as interpolation
 from physdiff.grids.latlon import LatLonGrid as LatLonGrid
+from physdiff.inference.chains import Chains as Chains, run_chains as run_chains
 from physdiff.inference.ensemble import Ensemble as Ensemble
 from physdiff.inference.ensemble_inversion import eki as eki
 from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
@@ -97,6 +98,9 @@ from physdiff.inference.exact import (
 )
 from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
 from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
+from physdiff.inference.hamiltonian import hmc_move as hmc_move, nuts_move as nuts_move
+from physdiff.inference.hmc import HMC as HMC, NUTS as NUTS
+from physdiff.inference.mixing import bulk_size as bulk_size, split_rhat as split_rhat, tail_size as tail_size
 from physdiff.inference.noise import (
     CorrelatedNoise as CorrelatedNoise,
     GaussianNoise as GaussianNoise,
@@ -115,6 +119,7 @@ from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
 from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
+from physdiff.inference.solved import Solved as Solved
 from physdiff.inference.state_space import (
     LinearGaussian as LinearGaussian,
     StateSpace as StateSpace,

@@ -32,6 +32,7 @@ from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, rec
 from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
+from physdiff.inference.hmc import HMC, NUTS
 from physdiff.inference.posterior import PosteriorSampler
 from physdiff.inference.tempered_smc import TemperedSMC
 from physdiff.inference.twisted_smc import TwistedSMC
@@ -52,6 +53,8 @@ METHODS: dict[str, Callable[..., PosteriorSampler]] = {
     "EKI": partial(EnsembleKalman, "eki"),
     "ETKF": partial(EnsembleKalman, "etkf"),
     "EnKF": partial(EnsembleKalman, "enkf"),
+    "HMC": HMC,
+    "NUTS": NUTS,
 }
 
 
@@ -93,7 +96,7 @@ def infer(
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
-            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``.
+            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``; by chains ``HMC``, ``NUTS``.
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.
         against: What the result is compared with.
