@@ -2,10 +2,10 @@ r"""Exponential time differencing: the stiff linear part exactly, the rest by Ru
 
 With $\lambda$ the symbol of the stiff part, $z = \lambda\Delta t$ and $N$ the transform of the rest (Cox and Matthews, 2002), ETDRK4 is
 
-$$a = e^{z/2}\hat u + Q N_u,\quad b = e^{z/2}\hat u + Q N_a,\quad c = e^{z/2} a + Q(2N_b - N_u),$$
+$$a = e^{z/2}\hat u + Q N_u,\quad b = e^{z/2}\hat u + Q N_a,\quad c = e^{z/2} a + Q(2N_b - N_u) = e^z\hat u + Q(e^{z/2}-1) N_u + 2 Q N_b,$$
 $$\hat u^+ = e^z\hat u + f_1 N_u + 2 f_2 (N_a + N_b) + f_3 N_c,$$
 
-$Q = \Delta t\,(e^{z/2}-1)/z$, $f_1 = \Delta t\,[-4-z+e^z(4-3z+z^2)]/z^3$, $f_2 = \Delta t\,[2+z+e^z(z-2)]/z^3$,
+$Q = \Delta t\,(e^{z/2}-1)/z$, so that $Q(e^{z/2}-1) = z Q^2/\Delta t$, $f_1 = \Delta t\,[-4-z+e^z(4-3z+z^2)]/z^3$, $f_2 = \Delta t\,[2+z+e^z(z-2)]/z^3$,
 $f_3 = \Delta t\,[-4-3z-z^2+e^z(4-z)]/z^3$. Near $z = 0$ these lose all digits, so each is the mean over a circle around z in the complex plane,
 in float64 (Kassam and Trefethen, 2005). The mean stays complex: its real part alone would drop the order to one where the symbol has an
 imaginary part (advection, dispersion).
@@ -29,7 +29,8 @@ from torch import Tensor
 from physdiff.grids.field_spec import Fields
 from physdiff.operators.operators import Operators
 from physdiff.pdes.pde import PDE
-from physdiff.solvers.fourier_form import FourierForm, Waves, WaveState
+from physdiff.solvers.fourier_form import FourierForm, Times, Waves, WaveState, Weights, times_of
+from physdiff.solvers.step_replay import StepReplay
 from physdiff.solvers.stepper import EmbeddedStepper
 
 __all__ = ["ETDRK2", "ETDRK4", "etd_weights"]
@@ -43,12 +44,21 @@ _CAUTION = 3.0
 
 
 class _Exponential(EmbeddedStepper, ABC):
-    """What both orders share: waves in and out, the estimate in waves, the limit."""
+    """What both orders share: waves in and out, the estimate in waves, the limit, and both kinds of step as they are replayed.
 
-    _form: FourierForm
+    Args:
+        pde: The law.
+        operators: Spectral derivatives.
+        kinds: Names of the weights that a step takes.
+    """
+
+    def __init__(self, pde: PDE, operators: Operators, kinds: tuple[str, ...]) -> None:
+        self.pde, self.operators = pde, operators
+        self._form = FourierForm(pde, operators, what=type(self).__name__, weights=etd_weights)
+        self._step, self._watched_step = (StepReplay(self._form, text, kinds) for text in (self._end, self._end_and_error))
 
     @abstractmethod
-    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
+    def _stages(self, state: Fields, weights: Weights, times: Times) -> tuple[dict[str, Tensor], list[Waves]]:
         """The waves one step later, and the explicit part at each stage."""
 
     def step(self, u: Fields, t: float, dt: float) -> Fields:
@@ -65,32 +75,43 @@ class _Exponential(EmbeddedStepper, ABC):
 
     def advance(self, state: Fields, t: float, dt: float) -> Fields:
         """One step of the waves; see Stepper.advance."""
-        return self._stages(state, t, dt)[0]
+        return dict(zip(self.pde.fields, self._step(state, t, dt), strict=True))
 
     def step_with_error(self, u: Fields, t: float, dt: float) -> tuple[Fields, Fields]:
         """One step and the estimate of its error; see EmbeddedStepper.step_with_error."""
         state = self.enter(u)
-        end, stages = self._stages(state, t, dt)
-        _, late, _ = self._differences(state, stages, self._form.slopes(end, t + dt), dt)
+        weights = self._form.weights(state, dt)
+        end, stages = self._stages(state, weights, times_of(t, dt))
+        _, late, _ = self._differences(weights, stages, self._form.slopes(end, t + dt))
         return self.leave(end), {n: self._form.inverse(w, like=state[n]) for n, w in late.items()}
 
     def advance_with_error(self, state: Fields, t: float, dt: float) -> tuple[Fields, Tensor]:
         """The same in waves; the explicit part at the end, which the estimate needs, begins the next step."""
+        names = self.pde.fields
+        found = self._watched_step(state, t, dt)
+        end, new = (dict(zip(names, part, strict=True)) for part in (found[: len(names)], found[len(names) : -1]))
+        return WaveState(end, new), found[-1]
+
+    def _end(self, state: Fields, weights: Weights, times: Times) -> tuple[Tensor, ...]:
+        end = self._stages(state, weights, times)[0]
+        return tuple(end[n] for n in self.pde.fields)
+
+    def _end_and_error(self, state: Fields, weights: Weights, times: Times) -> tuple[Tensor, ...]:
         form = self._form
-        end, stages = self._stages(state, t, dt)
-        new = form.slopes(end, t + dt)
+        end, stages = self._stages(state, weights, times)
+        new = form.slopes(end, times[2])
         with torch.no_grad():
-            size, late, curved = self._differences(state, stages, new, dt)
+            size, late, curved = self._differences(weights, stages, new)
             shares = []
             for n, v in end.items():
-                scale = form.norm(size[n]).clamp_min(torch.finfo(v.dtype).tiny)
-                guard = form.norm(curved[n]).square() / (_CAUTION * scale)
-                shares.append(torch.maximum(form.norm(late[n]), guard) / form.norm(v).clamp_min(torch.finfo(v.dtype).tiny))
+                tiny = torch.finfo(v.dtype).tiny
+                guard = form.norm(curved[n]).square() / (_CAUTION * form.norm(size[n]).clamp_min(tiny))
+                shares.append(torch.maximum(form.norm(late[n]), guard) / form.norm(v).clamp_min(tiny))
             error = torch.stack(torch.broadcast_tensors(*shares)).amax(0)  # type: ignore[no-untyped-call]
-        return WaveState(end, new), error
+        return (*(end[n] for n in self.pde.fields), *(new[n] for n in self.pde.fields), error)
 
     @abstractmethod
-    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
+    def _differences(self, weights: Weights, stages: list[Waves], new: Waves) -> tuple[Waves, Waves, Waves]:
         """Each weighed like a step: the size of the explicit part, the estimate, and the bend of the explicit part (zero if the estimate sees it)."""
 
     def first_step(self, state: Fields, t: float, tol: float) -> float:
@@ -121,27 +142,26 @@ class ETDRK4(_Exponential):
     """
 
     def __init__(self, pde: PDE, operators: Operators) -> None:
-        self.pde, self.operators, self.order, self.error_order = pde, operators, 4, 3
-        self._form = FourierForm(pde, operators, what="ETDRK4", weights=etd_weights)
+        super().__init__(pde, operators, ("full", "half", "q", "back", "f1", "f2", "f3"))
+        self.order, self.error_order = 4, 3
 
-    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
-        form = self._form
-        w, start, n_u = form.weights(state, dt), form.kept(state), form.slopes(state, t)
-        # in place where no backward pass needs the value: sums do not keep their terms
+    def _stages(self, state: Fields, weights: Weights, times: Times) -> tuple[dict[str, Tensor], list[Waves]]:
+        form, w, (t, middle, last) = self._form, weights, times
+        start, n_u = form.kept(state), form.slopes(state, t)
         half = {k: w[k]["half"] * v for k, v in start.items()}
-        a = {k: torch.addcmul(v, w[k]["q"], n_u[k]) for k, v in half.items()}
-        n_a = form.explicit(a, t + dt / 2)
-        b = {k: v.addcmul_(w[k]["q"], n_a[k]) for k, v in half.items()}
-        n_b = form.explicit(b, t + dt / 2)
-        c = {k: (w[k]["half"] * v).addcmul_(w[k]["q"], n_b[k], value=2).addcmul_(w[k]["q"], n_u[k], value=-1) for k, v in a.items()}
-        n_c = form.explicit(c, t + dt)
+        n_a = form.from_text({k: torch.addcmul(v, w[k]["q"], n_u[k]) for k, v in half.items()}, middle)
+        n_b = form.from_text({k: torch.addcmul(v, w[k]["q"], n_a[k]) for k, v in half.items()}, middle)
         end = {k: w[k]["full"] * v for k, v in state.items()}
-        for k, v in form.kept(end).items():
+        ends = form.kept(end)
+        c = {k: torch.addcmul(v, w[k]["back"], n_u[k]) for k, v in ends.items()}
+        n_c = form.from_text({k: torch.addcmul(v, w[k]["q"], n_b[k], value=2) for k, v in c.items()}, last)
+        for k, v in ends.items():
+            # in place: sums do not keep their terms for a backward pass
             v.addcmul_(w[k]["f1"], n_u[k]).addcmul_(w[k]["f2"], n_a[k] + n_b[k], value=2).addcmul_(w[k]["f3"], n_c[k])
         return form.tidy(end), [n_u, n_a, n_b, n_c]
 
-    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
-        w = self._form.weights(state, dt)
+    def _differences(self, weights: Weights, stages: list[Waves], new: Waves) -> tuple[Waves, Waves, Waves]:
+        w = weights
         n_u, n_a, n_b, n_c = stages
         late = {k: w[k]["f3"] * (n_c[k] - n) for k, n in new.items()}
         curved = {k: 2 * w[k]["f3"] * (n_a[k] + n_b[k] - n_u[k] - n) for k, n in new.items()}
@@ -163,23 +183,22 @@ class ETDRK2(_Exponential):
     """
 
     def __init__(self, pde: PDE, operators: Operators) -> None:
-        self.pde, self.operators, self.order, self.error_order = pde, operators, 2, 1
-        self._form = FourierForm(pde, operators, what="ETDRK2", weights=etd_weights)
+        super().__init__(pde, operators, ("full", "phi1", "phi2"))
+        self.order, self.error_order = 2, 1
 
-    def _stages(self, state: Fields, t: float, dt: float) -> tuple[dict[str, Tensor], list[Waves]]:
-        form = self._form
-        w, n_u = form.weights(state, dt), form.slopes(state, t)
+    def _stages(self, state: Fields, weights: Weights, times: Times) -> tuple[dict[str, Tensor], list[Waves]]:
+        form, w, (t, _, last) = self._form, weights, times
+        n_u = form.slopes(state, t)
         end = {k: w[k]["full"] * v for k, v in state.items()}
         a = {k: v.addcmul_(w[k]["phi1"], n_u[k]) for k, v in form.kept(end).items()}
-        n_a = form.explicit({k: v.clone() for k, v in a.items()}, t + dt)
+        n_a = form.from_text({k: v.clone() for k, v in a.items()}, last)
         for k, v in a.items():
             v.addcmul_(w[k]["phi2"], n_a[k] - n_u[k])
         return form.tidy(end), [n_u, n_a]
 
-    def _differences(self, state: Fields, stages: list[Waves], new: Waves, dt: float) -> tuple[Waves, Waves, Waves]:
-        w = self._form.weights(state, dt)
+    def _differences(self, weights: Weights, stages: list[Waves], new: Waves) -> tuple[Waves, Waves, Waves]:
         n_u, n_a = stages
-        late = {k: w[k]["phi2"] * (n_a[k] - n) for k, n in n_u.items()}
+        late = {k: weights[k]["phi2"] * (n_a[k] - n) for k, n in n_u.items()}
         return late, late, {k: torch.zeros_like(v) for k, v in late.items()}
 
 
@@ -191,7 +210,7 @@ def etd_weights(symbol: Tensor, dt: float) -> dict[str, Tensor]:
         dt: Length of the step.
 
     Returns:
-        `full` and `half` (exponentials), `q`, `f1`, `f2`, `f3` (ETDRK4), `phi1`, `phi2` (ETDRK2); complex128, of the symbol's shape,
+        `full` and `half` (exponentials), `q`, `back` (that of $N_u$ in c), `f1`, `f2`, `f3` (ETDRK4), `phi1`, `phi2` (ETDRK2); complex128, of the symbol's shape,
         differentiable in it.
     """
     z = symbol.to(torch.complex128) * dt
@@ -209,4 +228,4 @@ def etd_weights(symbol: Tensor, dt: float) -> dict[str, Tensor]:
         e = torch.exp(w)
         for name, formula in formulas.items():
             means[name] = means[name] + formula(w, e) * (dt / _POINTS)
-    return {"full": torch.exp(z), "half": torch.exp(z / 2), **means}
+    return {"full": torch.exp(z), "half": torch.exp(z / 2), "back": z * means["q"] ** 2 / dt, **means}

@@ -25,12 +25,20 @@ from physdiff.pdes.pde import PDE
 from physdiff.pdes.steady import SteadyFunction
 from physdiff.solvers.stepper import spectral_radius
 
-__all__ = ["FourierForm", "WaveState", "Waves"]
+__all__ = ["FourierForm", "Times", "WaveState", "Waves", "Weights", "times_of"]
 
 Waves = Mapping[str, Tensor]
 """Waves of each field, (B, k_x, [k_y, [k_z]])."""
-Weights = Callable[[Tensor, float], dict[str, Tensor]]
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Weights of a step for each field, by name."""
+Times = tuple[float, float, float]
+"""Beginning, middle and end of a step."""
 _KEPT = 16
+
+
+def times_of(t: float, dt: float) -> Times:
+    """The times of a step."""
+    return t, t + dt / 2, t + dt
 
 
 class WaveState(dict[str, Tensor]):
@@ -59,7 +67,7 @@ class FourierForm:
         UnsupportedOperator: If the operators are not Spectral, or the stiff part breaks its rules.
     """
 
-    def __init__(self, pde: PDE, operators: Operators, *, what: str, weights: Weights) -> None:
+    def __init__(self, pde: PDE, operators: Operators, *, what: str, weights: Callable[[Tensor, float], dict[str, Tensor]]) -> None:
         if not isinstance(operators, Spectral):
             remedy = "it advances Fourier amplitudes; build it with Spectral(grid), or use RungeKutta"
             raise UnsupportedOperator(what, type(operators).__name__, remedy)
@@ -78,7 +86,7 @@ class FourierForm:
 
     def slopes(self, state: Fields, t: float) -> Waves:
         """The explicit part of a state, kept from the step before if that found it."""
-        return state.slopes if isinstance(state, WaveState) else self.explicit(self.kept(state), t)
+        return state.slopes if isinstance(state, WaveState) else self.from_text(self.kept(state), t)
 
     def inverse(self, kept: Tensor, like: Tensor) -> Tensor:
         """The field of the waves kept, with as many samples as the state `like`."""
@@ -107,16 +115,27 @@ class FourierForm:
         """The waves of the law's explicit part, of and into those that do not alias."""
         names = self._pde.fields
         if not self._replays:
-            return self._from_text(kept, t)
+            return self.from_text(kept, t)
         return dict(zip(names, self._replay(t, *(kept[n] for n in names)), strict=True))
 
-    def _from_text(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The law's fields, in order."""
+        return self._pde.fields
+
+    @property
+    def replays(self) -> bool:
+        """Whether the law gives the same again, so that what it does may be recorded."""
+        return self._replays
+
+    def from_text(self, kept: Mapping[str, Tensor], t: float) -> dict[str, Tensor]:
+        """The same, not from a recording."""
         D = self._operators
         return D.end(self._law.explicit(D.begin(kept), D, t))
 
     def _values(self, t: float, *kept: Tensor) -> tuple[Tensor, ...]:
         names = self._pde.fields
-        found = self._from_text(dict(zip(names, kept, strict=True)), t)
+        found = self.from_text(dict(zip(names, kept, strict=True)), t)
         return tuple(found[n] for n in names)
 
     def tidy(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,7 +161,8 @@ class FourierForm:
     def _ready(self, weight: Tensor, like: Tensor) -> Tensor:
         """A weight as it is multiplied; what would leave nothing of a wave is zero, for numbers near the smallest one are a hundred times slower."""
         weight = torch.where(weight.abs() < torch.finfo(like.dtype).tiny ** 0.5, 0.0, weight)
-        return weight.to(like)
+        # results take the order in memory of their first factor
+        return weight.to(like).contiguous()
 
     def limit(self, u: Fields, t: float, reach: float) -> float:
         """Reach over the largest eigenvalue of the explicit part; inf if that is zero."""

@@ -54,7 +54,7 @@ def test_the_list_is_shortened_and_numbers_move_into_the_symbol():
 
     x = draw(4, 16)
     made = record(function, 0.0, (x,))
-    assert operations(made) == ["mul.Tensor", "_fft_r2c.default", "mul.Tensor"]
+    assert operations(made) == ["mul", "_fft_r2c", "mul"]
     torch.testing.assert_close(made(0.0, x)[0], function(0.0, x)[0], rtol=1e-14, atol=1e-14)
     # a factor that only happens to be one where the list was made is no constant
     made = record(lambda t, x: (x * t,), 1.0, (x,))

@@ -28,13 +28,14 @@ def hill(samples=2):
 
 def counted(stepper, monkeypatch):
     """The stepper, and the number of evaluations of its law so far in a list."""
-    taken, explicit = [0], stepper._form.explicit
+    taken, explicit = [0], stepper._form.from_text
 
     def one_more(*args):
         taken[0] += 1
         return explicit(*args)
 
-    monkeypatch.setattr(stepper._form, "explicit", one_more)
+    monkeypatch.setattr(stepper._form, "from_text", one_more)
+    monkeypatch.setattr(stepper._form, "_replays", False)
     return taken
 
 

@@ -40,6 +40,7 @@ def test_weights_are_combinations_of_phi_functions(z):
         "full": 1 + z * p1,
         "half": 1 + z / 2 * phi(z / 2, 1),
         "q": dt / 2 * phi(z / 2, 1),
+        "back": dt / 2 * phi(z / 2, 1) * z / 2 * phi(z / 2, 1),
         "f1": dt * (p1 - 3 * p2 + 4 * p3),
         "f2": dt * (p2 - 2 * p3),
         "f3": dt * (4 * p3 - p2),
