@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from peer import Peer
 from torch import Tensor
 
 from physdiff.base.rng import Rng
@@ -68,35 +68,10 @@ for line in sys.stdin:
 """
 
 
-class Peer:
-    """The peer in its own interpreter; it sleeps while we run."""
-
-    def __init__(self, python: str, threads: int) -> None:
-        limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-        environment = {**os.environ, **limits, "PYTHONPATH": ""}
-        self._process = subprocess.Popen([python, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.versions = self._answer()
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """One question, one answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("smc: the peer's process ended; see its message above (does its environment have particles?)")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def peer_of(python: str, threads: int) -> Peer:
+    """The peer, with as many threads as we take."""
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    return Peer(python, WORKER, needs="particles", variables=limits)
 
 
 def problem(name: str) -> LinearGaussian:
@@ -175,7 +150,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    peer = Peer(arguments.peer_python, arguments.threads) if arguments.peer_python else None
+    peer = peer_of(arguments.peer_python, arguments.threads) if arguments.peer_python else None
     rows: list[dict[str, Any]] = [filters(name, peer, arguments) for name in ("scalar", "four")]
     for n in (10_000, 100_000) if arguments.quick else (10_000, 100_000, 1_000_000):
         rows += resampling(n, peer, arguments)

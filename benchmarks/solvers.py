@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from peer import Peer
 
 from physdiff.base.errors import Diverged
 from physdiff.cli.threads import threads_for
@@ -41,19 +42,21 @@ from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.pdes.steady import Steady
-from physdiff.solvers.etdrk import ETDRK2, ETDRK4
+from physdiff.solvers.etdrk import ETDRK2, ETDRK4, StrehmelWeiner
 from physdiff.solvers.solve import solve
 
 GOAL = 1e-4
-# order, steps to T; both sides climb them
+# steps to T; both sides climb them
 LADDERS = {
-    "ns128": {4: (2, 3, 4, 6, 8, 16), 2: (12, 14, 16, 24)},
-    "ns256": {4: (2, 3, 4, 6, 8, 16), 2: (12, 14, 16, 24)},
-    "ns256t": {4: (64, 72, 80, 96, 112, 128)},
-    "burgers": {4: (64, 80, 96, 112, 125)},
-    "ks": {4: (50, 64, 80, 100, 128)},
+    "ns128": {"ETDRK4": (2, 3, 4, 6, 8, 16), "ETDRK2": (12, 14, 16, 24)},
+    "ns256": {"ETDRK4": (2, 3, 4, 6, 8, 16), "ETDRK2": (12, 14, 16, 24)},
+    "ns256t": {"ETDRK4": (80, 96, 104, 112, 120, 128)},
+    "burgers": {"ETDRK4": (64, 80, 88, 96, 112, 125)},
+    "ks": {"ETDRK4": (50, 56, 64, 72, 80, 100, 128)},
 }
-TABLE = {"ns128": (2, 16), "ns256": (2, 16), "ns256t": (4, 128), "burgers": (4, 125), "ks": (4, 100)}  # the steps of the job's table at 1e-4
+# the steps of the job's table at 1e-4
+TABLE = {"ns128": ("ETDRK2", 16), "ns256": ("ETDRK2", 16), "ns256t": ("ETDRK4", 128), "burgers": ("ETDRK4", 125), "ks": ("ETDRK4", 100)}
+OURS = {"ETDRK2": ETDRK2, "ETDRK4": ETDRK4, "StrehmelWeiner": StrehmelWeiner}  # the last climbs the ladder of ETDRK4; the peer has the first two
 TARGET = {"ns128": 1.3, "ns256": 1.3, "ns256t": 1.5, "burgers": 1.0, "ks": 1.0}
 TOLERANCES = (1e-2, 4e-3, 2e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 SIZES = {"ns128": (8, 128), "ns256": (8, 256), "ns256t": (4, 256)}
@@ -78,8 +81,8 @@ for line in sys.stdin:
     elif "steps" in ask:
         name, steps = ask["problem"], ask["steps"]
         u0, ref = job.reference(name, args)
-        key = (name, ask["order"], steps)
-        run = makes[name, f"ETDRK{ask['order']}"](u0.astype("float32"), steps, job.PROBS[name]["T"] / steps)
+        key = (name, ask["method"], steps)
+        run = makes[name, ask["method"]](u0.astype("float32"), steps, job.PROBS[name]["T"] / steps)
         globals().setdefault("runs", {})[key] = run
         answer = {"error": float(job.rel(run(), ref))}
     else:
@@ -91,35 +94,10 @@ for line in sys.stdin:
 """
 
 
-class Peer:
-    """The peer in its own interpreter; it sleeps while we run."""
-
-    def __init__(self, python: str, arguments: argparse.Namespace) -> None:
-        environment = {**os.environ, "BENCH_THREADS": str(arguments.threads), "PYTHONPATH": ""}
-        command = [python, "-c", WORKER, arguments.peers, arguments.cache, *(["--quick"] if arguments.quick else [])]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        self.versions = self._answer()
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """One question, one answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("solvers: the peer's process ended; see its message above (does its environment have jax, exponax and scipy?)")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def peer_of(arguments: argparse.Namespace) -> Peer:
+    """The peer, with as many threads as we take."""
+    given = [arguments.peers, arguments.cache, *(["--quick"] if arguments.quick else [])]
+    return Peer(arguments.peer_python, WORKER, needs="jax, exponax and scipy", arguments=given, variables={"BENCH_THREADS": str(arguments.threads)})
 
 
 class Ours:
@@ -144,18 +122,18 @@ class Ours:
         self.start = torch.from_numpy(np.ascontiguousarray(self._turned(u0).astype(np.float32)))
         self.points = math.prod(grid.shape)
         self.operators = Spectral(grid)
-        self.steppers = {2: ETDRK2(self.law, self.operators), 4: ETDRK4(self.law, self.operators)}
+        self.steppers = {name: kind(self.law, self.operators) for name, kind in OURS.items()}
 
-    def run(self, order: int, control: dict[str, Any]) -> torch.Tensor:
+    def run(self, method: str, control: dict[str, Any]) -> torch.Tensor:
         """The end state."""
         times = torch.tensor([0.0, self.time], dtype=torch.float64)
         with torch.no_grad(), threads_for(self.points):
-            return solve(self.steppers[order], {self.field: self.start}, times, **control)[self.field][:, -1]
+            return solve(self.steppers[method], {self.field: self.start}, times, **control)[self.field][:, -1]
 
-    def error(self, order: int, control: dict[str, Any]) -> float:
+    def error(self, method: str, control: dict[str, Any]) -> float:
         """Of the end state; nan if the run fails."""
         try:
-            return float(self._job.rel(self._turned(self.run(order, control).numpy()), self._reference))
+            return float(self._job.rel(self._turned(self.run(method, control).numpy()), self._reference))
         except Diverged:
             return float("nan")
 
@@ -171,15 +149,15 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def climb(ladder: dict[int, tuple[int, ...]], error: Callable[[int, int], float], say: Callable[..., None]) -> list[tuple[int, int, float]]:
-    """For each order the least steps of the ladder that meet the goal: (order, steps, error)."""
+def climb(ladder: dict[str, tuple[int, ...]], error: Callable[[str, int], float], say: Callable[..., None]) -> list[tuple[str, int, float]]:
+    """For each method the least steps of its ladder that meet the goal: (method, steps, error)."""
     met = []
-    for order, steps in ladder.items():
+    for method, steps in ladder.items():
         for n in steps:
-            e = error(order, n)
-            say(order=order, steps=n, error=e)
+            e = error(method, n)
+            say(method=method, steps=n, error=e)
             if e <= GOAL:
-                met.append((order, n, e))
+                met.append((method, n, e))
                 break
     return met
 
@@ -198,39 +176,40 @@ def in_turns(runs: dict[str, Callable[[], float]], repeats: int) -> dict[str, li
 def compare(name: str, job: Any, peer: Peer | None, arguments: argparse.Namespace, emit: Callable[..., None]) -> None:
     """Ladders of both sides, then the chosen runs in turns."""
     ours, ladder = Ours(name, job, arguments), LADDERS[name]
-    mine = climb(ladder, lambda k, n: ours.error(k, {"substeps": n}), lambda **row: emit(kind="ladder", problem=name, side="physdiff", **row))
+    all_ours = {**ladder, "StrehmelWeiner": ladder["ETDRK4"]}
+    mine = climb(all_ours, lambda k, n: ours.error(k, {"substeps": n}), lambda **row: emit(kind="ladder", problem=name, side="physdiff", **row))
     chosen: dict[str, dict[str, Any]] = {}
     runs: dict[str, Callable[[], float]] = {}
 
     def add(label: str, run: Callable[[], float], **row: Any) -> None:
         chosen[label], runs[label] = row, run
 
-    for order, n, e in mine:
-        add(f"physdiff ETDRK{order}", lambda k=order, n=n: seconds(lambda: ours.run(k, {"substeps": n})), steps=n, error=e)  # type: ignore[misc]
+    for method, n, e in mine:
+        add(f"physdiff {method}", lambda k=method, n=n: seconds(lambda: ours.run(k, {"substeps": n})), steps=n, error=e)  # type: ignore[misc]
     for tol in TOLERANCES:
-        e = ours.error(4, {"tol": tol})
+        e = ours.error("ETDRK4", {"tol": tol})
         emit(kind="tolerance", problem=name, side="physdiff", tol=tol, error=e)
         if e <= GOAL:
-            add("physdiff ETDRK4 tol", lambda tol=tol: seconds(lambda: ours.run(4, {"tol": tol})), tol=tol, error=e)  # type: ignore[misc]
+            add("physdiff ETDRK4 tol", lambda tol=tol: seconds(lambda: ours.run("ETDRK4", {"tol": tol})), tol=tol, error=e)  # type: ignore[misc]
             break
     if peer is not None:
         ask = peer.ask
         said: Callable[..., None] = lambda **row: emit(kind="ladder", problem=name, side="exponax", **row)  # noqa: E731
-        theirs = climb(ladder, lambda k, n: ask(problem=name, order=k, steps=n)["error"], said)
-        for order, n, e in theirs:
-            add(f"exponax ETDRK{order}", lambda k=order, n=n: ask(run=[name, k, n])["seconds"], steps=n, error=e)  # type: ignore[misc]
-        order, n = TABLE[name]
-        e = ask(problem=name, order=order, steps=n)["error"]
-        add("exponax table", lambda: ask(run=[name, order, n])["seconds"], order=order, steps=n, error=e)
+        theirs = climb(ladder, lambda k, n: ask(problem=name, method=k, steps=n)["error"], said)
+        for method, n, e in theirs:
+            add(f"exponax {method}", lambda k=method, n=n: ask(run=[name, k, n])["seconds"], steps=n, error=e)  # type: ignore[misc]
+        method, n = TABLE[name]
+        e = ask(problem=name, method=method, steps=n)["error"]
+        add("exponax table", lambda: ask(run=[name, method, n])["seconds"], method=method, steps=n, error=e)
     times = in_turns(runs, 2 if arguments.quick else arguments.repeats)
     for label, row in chosen.items():
         median, least = statistics.median(times[label]), min(times[label])
         emit(kind="time", problem=name, run=label, **row, seconds_per_unit=median / ours.time, least_seconds_per_unit=least / ours.time)
-    for order in ladder:
-        mine_n, theirs_n = (chosen.get(f"{side} ETDRK{order}", {}).get("steps") for side in ("physdiff", "exponax"))
+    for method in ladder:
+        mine_n, theirs_n = (chosen.get(f"{side} {method}", {}).get("steps") for side in ("physdiff", "exponax"))
         if mine_n is not None and mine_n == theirs_n:
-            ratio = statistics.median(b / a for a, b in zip(times[f"physdiff ETDRK{order}"], times[f"exponax ETDRK{order}"], strict=True))
-            emit(kind="equal steps", problem=name, order=order, steps=mine_n, times_faster=ratio)
+            ratio = statistics.median(b / a for a, b in zip(times[f"physdiff {method}"], times[f"exponax {method}"], strict=True))
+            emit(kind="equal steps", problem=name, method=method, steps=mine_n, times_faster=ratio)
     summary(name, times, emit)
 
 
@@ -249,7 +228,7 @@ def summary(name: str, times: dict[str, list[float]], emit: Callable[..., None])
 
 def by_hand_of(ours: Ours, w: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The explicit part's mathematics written by hand on stacked tensors, of the waves kept w."""
-    D = ours.steppers[4]._form._operators
+    D = ours.steppers["ETDRK4"]._form._operators
     block, root = D.block, D.block.root
     if not ours.plane:
         slope = root.then("derivative", 0, 1).like(w, -1.0)
@@ -275,7 +254,7 @@ def by_hand_of(ours: Ours, w: torch.Tensor) -> Callable[[], torch.Tensor]:
 def right_hand_sides(name: str, job: Any, arguments: argparse.Namespace, emit: Callable[..., None]) -> None:
     """One explicit part: the law's text, the same mathematics written by hand on stacked tensors, and bare transforms."""
     ours = Ours(name, job, arguments)
-    form = ours.steppers[4]._form
+    form = ours.steppers["ETDRK4"]._form
     w = form.kept(form.waves({ours.field: ours.start}))[ours.field].contiguous()
     by_hand = by_hand_of(ours, w)
     axes = (-2, -1) if ours.plane else (-1,)
@@ -359,7 +338,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     Path(arguments.out).mkdir(parents=True, exist_ok=True)
     if arguments.peer_python:
-        peer: Peer | None = Peer(arguments.peer_python, arguments)
+        peer: Peer | None = peer_of(arguments)
         for name in arguments.problems:
             peer.ask(make=name)
     else:

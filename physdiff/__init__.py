@@ -156,7 +156,7 @@ _NAMES: dict[str, str] = {
     "scores.spread_skill": "spread spread_skill",
     "solvers.chang_cooper": "ChangCooper",
     "solvers.darcy": "solve_darcy",
-    "solvers.etdrk": "ETDRK2 ETDRK4",
+    "solvers.etdrk": "ETDRK2 ETDRK4 StrehmelWeiner",
     "solvers.finite_volume": "FiniteVolume",
     "solvers.imex": "CNAB2 ImexRungeKutta ImexTableau",
     "solvers.implicit": "DiagonalTableau ImplicitRungeKutta",

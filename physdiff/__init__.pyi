@@ -193,7 +193,7 @@ from physdiff.scores.spectrum import log_spectral_distance as log_spectral_dista
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
 from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
 from physdiff.solvers.darcy import solve_darcy as solve_darcy
-from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4
+from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4, StrehmelWeiner as StrehmelWeiner
 from physdiff.solvers.finite_volume import FiniteVolume as FiniteVolume
 from physdiff.solvers.imex import CNAB2 as CNAB2, ImexRungeKutta as ImexRungeKutta, ImexTableau as ImexTableau
 from physdiff.solvers.implicit import DiagonalTableau as DiagonalTableau, ImplicitRungeKutta as ImplicitRungeKutta

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from physdiff.operators.shortening import shorten
+
 __all__ = ["Recording", "Replay", "record"]
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -28,21 +30,6 @@ _aten = torch.ops.aten
 _SHAPE_ONLY = {"zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full"}
 _SAME = {_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default}
 _TRIALS, _LARGEST, _MOST = 2, 1 << 22, 16
-_LINEAR = {"_fft_r2c", "_fft_c2r", "_fft_c2c", "slice", "permute", "view", "unsqueeze", "select", "constant_pad_nd", "expand"}
-
-_OUT = {_aten.mul.Tensor: torch.mul, _aten.add.Tensor: torch.add, _aten.addcmul.default: torch.addcmul}
-_DIRECT = {
-    **_OUT,
-    _aten.sub.Tensor: torch.sub,
-    _aten.unbind.int: torch.unbind,
-    _aten.permute.default: torch.permute,
-    _aten.select.int: torch.select,
-    _aten._fft_c2c.default: torch._fft_c2c,
-    _aten._fft_c2r.default: torch._fft_c2r,
-    _aten._fft_r2c.default: torch._fft_r2c,
-    _aten.addcmul_.default: Tensor.addcmul_,
-    _aten.mul_.Tensor: Tensor.mul_,
-}
 
 
 class _Refused(Exception):
@@ -220,16 +207,12 @@ def _graph(entries: list[Any], inputs: list[Tensor], results: list[Tensor]) -> t
         if func in _SAME and keeps:
             nodes[id(out)] = nodes[id(args[0])]
             continue
-        _put(graph, pool, (func, args, kwargs, out), shorten=keeps)
+        _put(graph, pool, (func, args, kwargs, out), free=keeps)
     last = [pool.node(t) for t in results]
     # a result is the caller's own: neither an input nor a constant
     fixed = {n for n in graph.nodes if n.op == "placeholder"}
     graph.output(tuple(graph.call_function(_aten.clone.default, (n,)) if n in fixed else n for n in last))
-    _move_numbers(graph, pool)
-    _keep_paddings(graph)
-    _multiply_in_place(graph)
-    graph.eliminate_dead_code()
-    _name_directly(graph)
+    shorten(graph, pool.constant)
     for node in graph.nodes:
         node.meta.clear()
     return graph, pool.constants, list(origins.values())
@@ -261,10 +244,10 @@ class _Pool:
         return node
 
 
-def _put(graph: fx.Graph, pool: _Pool, entry: Any, *, shorten: bool) -> None:  # noqa: ANN401 - an entry of the tape
+def _put(graph: fx.Graph, pool: _Pool, entry: Any, *, free: bool) -> None:  # noqa: ANN401 - an entry of the tape
     """One operation as a node, or as the node it equals."""
     func, args, kwargs, out = entry
-    if shorten and isinstance(out, Tensor):
+    if free and isinstance(out, Tensor):
         same = _identity(func, args, kwargs, out, pool)
         if same is not None:
             pool.nodes[id(out)] = pool.nodes[id(same)]
@@ -272,13 +255,13 @@ def _put(graph: fx.Graph, pool: _Pool, entry: Any, *, shorten: bool) -> None:  #
         if func is _aten.pow.Tensor_Scalar and args[1] == 2:
             func, args = _aten.mul.Tensor, (args[0], args[0])
     node = graph.call_function(func, _mapped(args, pool), _mapped(kwargs, pool))
-    node.meta.update(value=out, shorten=shorten)
+    node.meta.update(value=out, free=free)
     if isinstance(out, Tensor):
         pool.nodes[id(out)] = node
         return
     for i, t in enumerate(out):
         pool.nodes[id(t)] = part = graph.call_function(operator.getitem, (node, i))
-        part.meta.update(value=t, shorten=shorten)
+        part.meta.update(value=t, free=free)
 
 
 def _identity(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor, pool: _Pool) -> Tensor | None:  # noqa: ANN401
@@ -291,98 +274,6 @@ def _identity(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Ten
             if bool((torch.as_tensor(other) == neutral).all()):
                 return x
     return None
-
-
-def _move_numbers(graph: fx.Graph, pool: _Pool) -> None:
-    """Numbers that multiply a field become part of the symbol after its transform."""
-    for node in list(graph.nodes):
-        if node.target is not _aten.mul.Tensor or not node.meta.get("shorten") or not isinstance(node.args[1], float | int):
-            continue
-        last = node
-        while len(last.users) == 1:
-            user = next(iter(last.users))
-            if not user.meta.get("shorten"):
-                break
-            if user.target is _aten.mul.Tensor:
-                _merge(node, user, pool)
-                break
-            if getattr(user.target, "overloadpacket", None) is None or user.target.overloadpacket.__name__ not in _LINEAR or len(user.args) > 4:
-                break
-            last = user
-
-
-def _merge(node: fx.Node, product: fx.Node, pool: _Pool) -> None:
-    """The number of the one into the constant factor of the other, if it has one."""
-    for place in (0, 1):
-        factor = product.args[place]
-        if isinstance(factor, fx.Node) and factor.meta.get("constant"):
-            new = pool.constant(factor.meta["value"] * node.args[1])
-            product.update_arg(place, new)
-            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
-            return
-
-
-class _Padded:
-    """A result with zeros behind it, in memory that is used again; for a transform, which reads it and is done with it.
-
-    Args:
-        whole: That memory.
-        part: Of the result.
-        make: Writes the result to where `out` says.
-    """
-
-    def __init__(self, whole: Tensor, part: torch.Size, make: Callable[..., Tensor]) -> None:
-        self.__name__ = "padded"
-        self._whole, self._make = whole, make
-        self._part = whole[tuple(slice(0, n) for n in part)]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - those of the operation
-        self._make(*args, **kwargs, out=self._part)
-        return self._whole
-
-
-def _copied(part: Tensor, *, out: Tensor) -> Tensor:
-    return out.copy_(part)
-
-
-def _keep_paddings(graph: fx.Graph) -> None:
-    """Zeros behind what is transformed are written once, and what only the transform reads is made in front of them."""
-    memory: dict[tuple[object, ...], Tensor] = {}
-    for node in list(graph.nodes):
-        if node.target is not _aten.constant_pad_nd.default or len(node.args) > 2 or node.kwargs or any(node.args[1][::2]):
-            continue
-        if not all(user.target is _aten._fft_c2r.default for user in node.users):
-            continue
-        made, made_by = node.args[0], _OUT.get(node.args[0].target)
-        whole, part = node.meta["value"], made.meta["value"]
-        key = (whole.shape, part.shape, whole.dtype, whole.device)
-        if key not in memory:
-            memory[key] = torch.zeros_like(whole, memory_format=torch.contiguous_format)
-        if made_by is not None and made.meta.get("shorten") and len(made.users) == 1:
-            node.target, node.args, node.kwargs = _Padded(memory[key], part.shape, made_by), made.args, made.kwargs
-        else:
-            node.target, node.args = _Padded(memory[key], part.shape, _copied), (made,)
-
-
-def _multiply_in_place(graph: fx.Graph) -> None:
-    """A product takes the place of the transform that nothing else reads."""
-    for node in graph.nodes:
-        if node.target is _aten.mul.Tensor and node.meta.get("shorten") and isinstance(node.args[0], fx.Node):
-            first = node.args[0]
-            fresh = first.target is _aten._fft_c2r.default and len(first.users) == 1
-            value, made = first.meta["value"], node.meta["value"]
-            if fresh and (value.shape, value.dtype) == (made.shape, made.dtype):
-                node.target = _aten.mul_.Tensor
-
-
-def _name_directly(graph: fx.Graph) -> None:
-    """Torch's own functions in place of the operations' handles, which take some two microseconds longer to call."""
-    for node in graph.nodes:
-        if node.target in _DIRECT:
-            node.target = _DIRECT[node.target]
-        elif node.target is _aten.slice.Tensor and len(node.args) == 4 and node.args[2] >= 0:
-            x, axis, first, _ = node.args
-            node.target, node.args = torch.narrow, (x, axis, first, node.meta["value"].shape[axis])
 
 
 def _mapped(value: Any, pool: _Pool) -> Any:  # noqa: ANN401 - arguments of an operation

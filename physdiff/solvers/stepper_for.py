@@ -29,7 +29,7 @@ from physdiff.pdes.porous_medium import PorousMedium
 from physdiff.pdes.shallow_water import ShallowWater
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere
 from physdiff.solvers.chang_cooper import ChangCooper
-from physdiff.solvers.etdrk import ETDRK2, ETDRK4
+from physdiff.solvers.etdrk import ETDRK2, ETDRK4, StrehmelWeiner
 from physdiff.solvers.finite_volume import FiniteVolume
 from physdiff.solvers.imex import ImexRungeKutta
 from physdiff.solvers.implicit import ImplicitRungeKutta
@@ -52,6 +52,7 @@ SOLVERS: dict[str, Callable[[PDE, Grid], Stepper]] = {
     "implicit_diffusion": lambda law, grid: ImplicitDiffusion(law, grid, order=2),  # type: ignore[arg-type]
     "projected": lambda law, grid: ProjectedRungeKutta(law, _operators(law, grid)),
     "runge_kutta": lambda law, grid: RungeKutta(law, _operators(law, grid)),
+    "strehmel_weiner": lambda law, grid: StrehmelWeiner(law, Spectral(grid)),
 }
 """Steppers by name, each made of a law and a grid."""
 

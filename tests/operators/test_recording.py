@@ -161,3 +161,51 @@ def test_copies_and_other_processes_record_anew():
     for other in (copy.deepcopy(replay), pickle.loads(pickle.dumps(replay))):
         assert not other._found
         assert torch.equal(settle(other, 5)(2.0, draw(5))[0], cubed(2.0, draw(5))[0])
+
+
+def waves(*shape, seed=0):
+    return torch.complex(draw(*shape, seed=seed), draw(*shape, seed=seed + 50))
+
+
+def test_zeros_for_a_transform_are_kept_and_what_only_it_reads_is_made_in_front_of_them():
+    weight = waves(5, seed=9)
+
+    def function(t, x):
+        first = torch.fft.irfft(torch.addcmul(x, weight, x), n=16, dim=-1)
+        return (first, torch.fft.irfft(x * weight, n=16, dim=-1))
+
+    x = waves(3, 5)
+    made = record(function, 0.0, (x,))
+    assert operations(made) == ["padded", "_fft_c2r", "padded", "_fft_c2r"]
+    for seed in (1, 2):
+        x = waves(3, 5, seed=seed)
+        assert all(map(torch.equal, made(0.0, x), function(0.0, x)))
+
+
+def test_zeros_are_not_shared_by_what_is_transformed_later():
+    def function(t, x):
+        one, other = (torch.nn.functional.pad(v, (0, 4)) for v in (x * 2, x * 3))
+        return (torch.fft.irfft(one, n=16), torch.fft.irfft(other, n=16))
+
+    x = waves(3, 5)
+    assert all(map(torch.equal, record(function, 0.0, (x,))(0.0, x), function(0.0, x)))
+
+
+def test_what_is_made_before_a_write_is_not_made_after_it():
+    def function(t, x):
+        own = x + 1
+        product = own * x
+        own.mul_(2.0)
+        return (torch.fft.irfft(torch.nn.functional.pad(product, (0, 4)), n=16), own)
+
+    x = waves(3, 5)
+    assert all(map(torch.equal, record(function, 0.0, (x,))(0.0, x), function(0.0, x)))
+
+
+def test_several_numbers_are_told_apart():
+    replay = Replay(lambda times, x: (x * times[0] + times[2],))
+    for seed in range(4):
+        replay((0.1 * seed, 0.0, 1.0), draw(5, seed=seed))
+    assert kept(replay)
+    x = draw(5, seed=6)
+    assert torch.equal(replay((2.0, 7.0, -1.0), x)[0], x * 2.0 - 1.0)

@@ -12,12 +12,12 @@ from physdiff.operators.spectral import Spectral
 from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.solvers.control import _parts, controlled
-from physdiff.solvers.etdrk import ETDRK2, ETDRK4
+from physdiff.solvers.etdrk import ETDRK2, ETDRK4, StrehmelWeiner
 from physdiff.solvers.runge_kutta import EmbeddedRungeKutta
 from physdiff.solvers.solve import solve
 
 LINE = Spectral(CartesianGrid(48, extent=2.0))
-STEPPERS = [ETDRK2, ETDRK4, EmbeddedRungeKutta]
+STEPPERS = [ETDRK2, ETDRK4, StrehmelWeiner, EmbeddedRungeKutta]
 
 
 def hill(samples=2):
@@ -52,7 +52,7 @@ def test_the_error_follows_the_tolerance(kind):
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
 
 
-@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4])
+@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4, StrehmelWeiner])
 def test_the_estimate_falls_as_its_order_says(kind):
     stepper = kind(Burgers(0.05), LINE)
     u, lengths = hill(), (0.02, 0.01, 0.005)
@@ -74,7 +74,7 @@ def test_the_estimate_falls_as_its_order_says(kind):
     assert abs(math.log2(sizes[1] / sizes[2]) - order) < 0.25
 
 
-@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4])
+@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4, StrehmelWeiner])
 @pytest.mark.parametrize("size", [1.0, 1e-3])
 def test_a_force_that_depends_on_time_alone_is_seen(kind, size):
     # u_t = nu u_xx + a cos(40 t) on a constant field: quadrature in time, which the difference of the last two stages does not see

@@ -11,7 +11,7 @@ from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.kuramoto_sivashinsky import KuramotoSivashinsky
 from physdiff.pdes.navier_stokes import KolmogorovForcing, NavierStokes
 from physdiff.pdes.pde import PDE
-from physdiff.solvers.etdrk import ETDRK2, ETDRK4, etd_weights
+from physdiff.solvers.etdrk import ETDRK2, ETDRK4, StrehmelWeiner, etd_weights
 from physdiff.solvers.fourier_form import FourierForm, WaveState
 from physdiff.solvers.solve import solve
 from tests.laws.harness import smooth_fields
@@ -141,7 +141,7 @@ def test_nothing_that_depends_on_the_time_or_on_values_is_frozen(law, records):
     assert any(m is not None for m in made) is records
 
 
-@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4])
+@pytest.mark.parametrize("kind", [ETDRK2, ETDRK4, StrehmelWeiner])
 @pytest.mark.parametrize("control", [{"substeps": 3}, {"tol": 3e-3}])
 def test_solutions_and_gradients_do_not_depend_on_recordings(kind, control):
     grid = CartesianGrid((12, 16), extent=(1.0, 1.0))
