@@ -143,8 +143,7 @@ def generate(
         initial: Departures from the law's usual state, in units of its usual standard deviations; or single variables in their own units, as in
             ``--initial '{density: {length: 0.2, mean: 1.2, std: 0.3, positive: true}}'``. A tenth of the box in length if not given.
         solver: One of chang_cooper, etdrk2, etdrk4, finite_volume, imex, implicit, implicit_diffusion, markov_chain, projected, runge_kutta,
-            strehmel_weiner; by the
-            law and the grid if not given.
+            strehmel_weiner; by the law and the grid if not given.
         seed: Seed of the initial states.
     """
     target = checked_file(out)
