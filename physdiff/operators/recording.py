@@ -240,7 +240,8 @@ class _Pool:
         with self.graph.inserting_after(places[-1]):
             node = self.graph.placeholder(f"c{len(self.constants)}")
         node.meta.update(value=t, constant=True)
-        self.constants.append(t)
+        # a function that differentiates inside may have asked for gradients with respect to it
+        self.constants.append(t.detach())
         return node
 
 

@@ -123,6 +123,23 @@ def test_gradients_and_transforms_of_functions_go_through_the_function():
         torch.testing.assert_close(replay(2.0, draw(5, seed=6))[0], 2 * x.detach() ** 3)
 
 
+def test_gradients_taken_inside_leave_none_behind():
+    place = draw(5, seed=3)
+
+    def function(t, x):
+        with torch.enable_grad():
+            own = place.clone().requires_grad_()
+            (slope,) = torch.autograd.grad((own.sin() * t).sum(), own, create_graph=True)
+        return (x * slope.detach(),)
+
+    replay = settle(Replay(function), 5, number=0.5)
+    assert kept(replay)
+    x = draw(5, seed=6)
+    found = replay(0.7, x)[0]
+    assert not found.requires_grad
+    torch.testing.assert_close(found, 0.7 * x * place.cos())
+
+
 def test_an_error_of_the_function_is_its_own():
     def function(t, x):
         raise ValueError("no such law")

@@ -49,6 +49,7 @@ def test_a_name_chooses():
         "imex": "ImexRungeKutta",
         "implicit": "ImplicitRungeKutta",
         "runge_kutta": "RungeKutta",
+        "strehmel_weiner": "StrehmelWeiner",
     }
 
 
