@@ -85,6 +85,14 @@ from physdiff.grids.grid import Grid as Grid
 from physdiff.grids.interpolate import interpolation as interpolation
 from physdiff.grids.latlon import LatLonGrid as LatLonGrid
 from physdiff.inference.chains import Chains as Chains, run_chains as run_chains
+from physdiff.inference.constraints import (
+    ConstrainedDenoiser as ConstrainedDenoiser,
+    condition_gaussian as condition_gaussian,
+    constrain as constrain,
+    constrained_flow as constrained_flow,
+    ensemble_covariance as ensemble_covariance,
+    project as project,
+)
 from physdiff.inference.ensemble import Ensemble as Ensemble
 from physdiff.inference.ensemble_inversion import eki as eki
 from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
@@ -100,6 +108,17 @@ from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
 from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
 from physdiff.inference.hamiltonian import hmc_move as hmc_move, nuts_move as nuts_move
 from physdiff.inference.hmc import HMC as HMC, NUTS as NUTS
+from physdiff.inference.mapped import (
+    BlackBox as BlackBox,
+    Mapped as Mapped,
+    MappedLinear as MappedLinear,
+    compose as compose,
+    divergence as divergence,
+    joined as joined,
+    time_means as time_means,
+    vorticity as vorticity,
+    wind_speed as wind_speed,
+)
 from physdiff.inference.mixing import bulk_size as bulk_size, split_rhat as split_rhat, tail_size as tail_size
 from physdiff.inference.noise import (
     CorrelatedNoise as CorrelatedNoise,
@@ -128,6 +147,13 @@ from physdiff.inference.state_space import (
 )
 from physdiff.inference.tempered_smc import TemperedSMC as TemperedSMC
 from physdiff.inference.twisted_smc import TwistedSMC as TwistedSMC
+from physdiff.inference.weighted_cells import (
+    WeightedCells as WeightedCells,
+    block_means as block_means,
+    footprints as footprints,
+    grid_cells as grid_cells,
+    line_integrals as line_integrals,
+)
 from physdiff.inference.weights import LogWeights as LogWeights
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.unet import UNet as UNet

@@ -6,6 +6,7 @@ between the points and, at the ends, half a step further out but not beyond the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,12 @@ class LatLonGrid(Grid):
         if self.periodic[1]:
             sectors = torch.ones_like(sectors)
         return torch.outer(bands / bands.sum(), sectors / sectors.sum())
+
+    @property
+    def solid_angle(self) -> float:
+        """Area of all cells over the square of the radius; 4 pi of a grid that covers the sphere."""
+        turn = 2 * math.pi if self.periodic[1] else float(torch.deg2rad(_midpoint_widths(self.longitude)).sum())
+        return turn * float(_band_areas(self.latitude).sum())
 
     def locate(self, points: Tensor) -> Tensor:
         """Fractional indices (n, 2), storage order, of points (n, 2) given as longitude, latitude in degrees; see Grid.locate."""

@@ -96,6 +96,8 @@ class AnnealedSMC(PosteriorSampler):
             CollapsedWeights: If all particles lose their weight.
             Diverged: If the denoiser gives a number that is not finite.
         """
+        if self.guidance > 0:
+            posterior.check_differentiable("AnnealedSMC with guidance")
         start = time.monotonic()
         path = _Tilted(posterior, self)
         run = run_smc(path, count_of(self.particles, n, "AnnealedSMC"), rng=rng, scheme=self.scheme, threshold=self.threshold)

@@ -81,7 +81,7 @@ class GuidedDenoiser(Denoiser):
         solve_error: Largest relative residual the conjugate gradients left.
 
     Raises:
-        InputError: If an observation's noise is not Gaussian.
+        InputError: If an observation's noise is not Gaussian or an operator has no gradient.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class GuidedDenoiser(Denoiser):
                 f"Guided: expected Gaussian noise on every observation, got {', '.join(others)}; "
                 "use a weighted sampler (TwistedSMC, AnnealedSMC or TemperedSMC) for other noise laws"
             )
+        posterior.check_differentiable("Guided")
         self.prior = posterior.prior
         self.schedule = posterior.prior.denoiser.schedule
         self.posterior, self.iterations, self.tolerance = posterior, iterations, tolerance

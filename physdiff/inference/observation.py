@@ -24,9 +24,11 @@ class Operator(Saved, ABC):
 
     Attributes:
         spec: What the windows are, if the operator depends on it; a posterior then checks that its prior draws the same.
+        differentiable: Whether torch can differentiate it; methods with gradients refuse those that say no.
     """
 
     spec: FieldSpec | None = None
+    differentiable: bool = True
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:

@@ -57,6 +57,17 @@ class Posterior:
         dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
         return torch.empty((), dtype=dtype, device=first.device)
 
+    def check_differentiable(self, what: str) -> None:
+        """Raise InputError if an operator says that it has no gradient.
+
+        Args:
+            what: Who needs one, for the message.
+        """
+        boxes = [type(o.operator).__name__ for o in self.observations if not o.operator.differentiable]
+        if boxes:
+            takers = "TemperedSMC or AnnealedSMC(guidance=0) (BootstrapSMC)"
+            raise InputError(f"{what}: expected operators that torch can differentiate, got {', '.join(boxes)}; use {takers}, which need no gradient")
+
     def decode(self, z: Tensor) -> Tensor:
         """Coefficients to physical windows, on the data's own units; the only place where a posterior leaves coefficients."""
         return self.prior.decode(z, self.completed)

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from physdiff.base.errors import DataError, InputError, ShapeError, UnitError
+from physdiff.base.errors import DataError, InputError, UnitError
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
 from physdiff.inference.observation import LinearOperator
+from physdiff.inference.weighted_cells import WeightedCells
 
 __all__ = ["Sensors", "Stations", "read_stations"]
 
@@ -77,42 +78,24 @@ class Sensors(LinearOperator):
             bad = int((~points.isfinite()).any(1).nonzero()[0])
             raise InputError(f"Sensors: expected finite coordinates, got {points[bad].tolist()} for point {bad}; drop it")
         self.spec, self.points = spec, points
-        self.names = spec.names if names is None else tuple(names)
-        self.channels = [spec.channel(name) for name in self.names]
-        self.frames = list(range(spec.frames)) if frames is None else [_frame(f, spec.frames) for f in frames]
-        for what, chosen in (("names", self.channels), ("frames", self.frames)):
-            if not chosen or len(set(chosen)) < len(chosen):
-                raise InputError(f"Sensors: expected one or more {what}, each once, got {names if what == 'names' else frames}")
-        _check_units(units, tuple(spec.units[c] for c in self.channels), self.names)
-        self._interpolation = interpolation(spec.grid, points)
+        corners = interpolation(spec.grid, points)
         if spec.mask is not None:
-            used = self._interpolation.weight > 0
-            on_mask = (used & ~spec.mask.cpu().flatten()[self._interpolation.index]).any(1)
+            on_mask = ((corners.weight > 0) & ~spec.mask.cpu().flatten()[corners.index]).any(1)
             if bool(on_mask.any()):
                 bad = int(on_mask.nonzero()[0])
                 place = f"point {bad} at {points[bad].tolist()}"
                 raise InputError(f"Sensors: expected points among cells with values, got {place} beside the mask; drop or move it")
+        self._cells = WeightedCells(spec, corners.index, corners.weight, names=names, frames=frames)
+        self.names, self.channels, self.frames = self._cells.names, self._cells.channels, self._cells.frames
+        _check_units(units, tuple(spec.units[c] for c in self.channels), self.names)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, T, *S) -> (B, fields read, frames read, n)."""
-        self.spec.check(x, "Sensors")
-        if x.shape[2] != self.spec.frames:
-            raise ShapeError(f"Sensors: expected windows of {self.spec.frames} frames, got {x.shape[2]}")
-        return self._interpolation(x[:, self.channels][:, :, self.frames])
+        return self._cells(x)
 
     def adjoint(self, r: Tensor) -> Tensor:
         """(B, fields read, frames read, n) -> (B, C, T, *S)."""
-        out = r.new_zeros(r.shape[0], *self.spec.shape)
-        rows = torch.tensor(self.channels)[:, None], torch.tensor(self.frames)
-        # assignment adds nothing up: names and frames are distinct
-        out[:, rows[0], rows[1]] = self._interpolation.adjoint(r)
-        return out
-
-
-def _frame(frame: int, frames: int) -> int:
-    if not -frames <= frame < frames:
-        raise InputError(f"Sensors: expected frames within 0 to {frames - 1}, got {frame}")
-    return frame % frames
+        return self._cells.adjoint(r)
 
 
 def _check_units(given: Sequence[str] | None, expected: Sequence[str], names: Sequence[str]) -> None:

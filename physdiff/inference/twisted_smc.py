@@ -79,6 +79,7 @@ class TwistedSMC(PosteriorSampler):
             CollapsedWeights: If all particles lose their weight.
             Diverged: If the denoiser gives a number that is not finite.
         """
+        posterior.check_differentiable("TwistedSMC")
         start = time.monotonic()
         path = _Twisted(posterior, self, rng.child("twist"))
         run = run_smc(path, count_of(self.particles, n, "TwistedSMC"), rng=rng, scheme=self.scheme, threshold=self.threshold)

@@ -181,3 +181,11 @@ def test_axes_that_make_no_sense(latitude: list[float], longitude: list[float], 
 def test_the_radius_is_positive() -> None:
     with pytest.raises(InputError, match="radius"):
         LatLonGrid([0.0], [0.0], radius=0.0)
+
+
+def test_the_solid_angle_of_a_grid() -> None:
+    """The sphere has 4 pi; a region between latitudes a and b and across an angle has that angle times sin b - sin a."""
+    for latitude in (torch.linspace(-90, 90, 19), torch.linspace(85, -85, 18)):
+        assert LatLonGrid(latitude, torch.arange(0, 360, 10.0)).solid_angle == pytest.approx(4 * math.pi, rel=1e-12)
+    region = LatLonGrid(torch.linspace(11, 29, 10), torch.linspace(1, 19, 10))
+    assert region.solid_angle == pytest.approx(math.radians(20) * (math.sin(math.radians(30)) - math.sin(math.radians(10))), rel=1e-12)
