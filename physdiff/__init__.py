@@ -94,7 +94,7 @@ _NAMES: dict[str, str] = {
     "inference.mixing": "bulk_size split_rhat tail_size",
     "inference.noise": "CorrelatedNoise GaussianNoise Noise NormalNoise PoissonNoise StudentNoise",
     "inference.observation": "LinearOperator MatrixOperator Observation Operator",
-    "inference.physics": "PhysicsResidual",
+    "inference.physics": "calibrated PhysicsResidual",
     "inference.posterior": "Posterior PosteriorSampler",
     "inference.sensors": "read_stations Sensors",
     "inference.smc": "FeynmanKac run_smc SMCRun",

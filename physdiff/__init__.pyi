@@ -134,7 +134,7 @@ from physdiff.inference.observation import (
     Observation as Observation,
     Operator as Operator,
 )
-from physdiff.inference.physics import PhysicsResidual as PhysicsResidual
+from physdiff.inference.physics import PhysicsResidual as PhysicsResidual, calibrated as calibrated
 from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc

@@ -92,7 +92,8 @@ def infer(
 
     Args:
         prior: File of the prior: one of single frames (trained with ``--recipe.history 0 --recipe.horizon 1``), or one given known frames.
-        sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``.
+        sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``; or
+            netCDF: a CF table of stations, or fields on the prior's grid with gaps.
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;

@@ -1,4 +1,4 @@
-"""Fields from readings of point sensors: one posterior per time, or one for the window after known frames.
+"""Fields from readings of point sensors or on the grid: one posterior per time, or one for the window after known frames.
 
 A prior of single frames (no history) gives every time with readings its own posterior, conditioned on the time of day if the prior is. A prior
 given known frames takes them from data and uses the readings at any of the frames of its window.
@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from physdiff.data.timeline import as_times, show_time
 from physdiff.data.units import check_unit
 from physdiff.data.windows import condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.forecast.netcdf_readings import netcdf_readings
 from physdiff.forecast.rollout import known_frames
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.observation import Observation
@@ -62,19 +64,21 @@ class Readings:
 
 
 def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
-    """Read a CSV table of readings.
+    """Read a CSV table or a netCDF file (`.nc`, see `netcdf_readings`) of readings.
 
-    Columns: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one column per field, named as the field;
+    Columns of a table: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one per field, named as the field;
     a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken; lines without any are left out.
 
     Args:
-        path: The table.
+        path: The table or file.
         spec: Fields and grid of the prior.
 
     Raises:
         DataError: If a column is missing, no field is among them, or a cell cannot be read; the message names the line.
         UnitError: If a unit in brackets is not the field's.
     """
+    if Path(path).suffix in (".nc", ".nc4", ".cdf"):
+        return Readings(*netcdf_readings(path, spec))
     points, columns = read_stations(path, spec.grid)
     named = {}
     for header, cells in columns.items():

@@ -1,7 +1,8 @@
 r"""A law as an observation: its residual $\partial_t u - \mathrm{rhs}(u)$ should be zero within a tolerance.
 
 With y = 0 and std $= \epsilon$ the law is a Gaussian factor $e^{-|r(u)|^2 / 2\epsilon^2}$ beside the readings of sensors, so that any posterior
-sampler takes it. The scale to judge a tolerance by is `pdes.residual.residual_scale`.
+sampler takes it. Frames in time, grid and forcing leave a residual on true fields too, and of another size for each equation and frame: `calibrated`
+measures it, so that the factor is as sharp as the law is true. The scale to judge a tolerance by is `pdes.residual.residual_scale`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from physdiff.base.checks import check_finite, check_positive
 from physdiff.base.errors import InputError, ShapeError, UnsupportedOperator
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.observation import Operator
+from physdiff.inference.observation import Observation, Operator
 from physdiff.operators.operators import Operators, PoissonOperators, Vector
 from physdiff.operators.stencils import TimeDifference
 from physdiff.pdes.pde import PDE
 from physdiff.pdes.residual import window_residual
 
-__all__ = ["PhysicsResidual"]
+__all__ = ["PhysicsResidual", "calibrated"]
+
+# Windows whose residual is computed at once; windows below which no dependence is estimated.
+_BATCH, _LEAST = 16, 8
 
 
 class PhysicsResidual(Operator):
@@ -33,6 +38,10 @@ class PhysicsResidual(Operator):
         spec: What the windows are; at least three frames.
         parameters: {parameter of the law: channel of the windows that holds it, constant in space and time}.
         times: Time of each frame (T,), for laws whose coefficients depend on time.
+        frames: Frames at which the law is asked for, negative ones from the last; all if None. At the ends derivatives in time are one-sided.
+
+    Attributes:
+        units: Unit of each residual whose field is known, {field: unit per time}.
 
     Raises:
         InputError: If a field, a parameter or its channel is missing, windows are too short, or the operators have another time step.
@@ -48,6 +57,7 @@ class PhysicsResidual(Operator):
         *,
         parameters: Mapping[str, str] | None = None,
         times: Tensor | None = None,
+        frames: tuple[int, ...] | None = None,
     ) -> None:
         self.parameters = dict(parameters or {})
         missing = [n for n in (*pde.fields, *self.parameters.values()) if n not in spec.names]
@@ -59,11 +69,14 @@ class PhysicsResidual(Operator):
                 raise InputError(f"PhysicsResidual: expected parameters among {', '.join(known) or 'none'} of {type(pde).__name__}, got {name!r}")
         if spec.frames < 3:
             raise InputError(f"PhysicsResidual: expected windows of at least three frames, got {spec.frames}; a time derivative needs them")
-        self.pde, self.spec, self.times = pde, spec, times
+        if frames is not None and (not frames or any(not -spec.frames <= f < spec.frames for f in frames)):
+            raise InputError(f"PhysicsResidual: expected frames within 0 to {spec.frames - 1}, got {frames}")
+        self.pde, self.spec, self.times, self.frames = pde, spec, times, frames
+        self.units = {name: f"{spec.units[spec.channel(name)]} {spec.time_unit}-1" for name in pde.fields}
         self.operators = _timed(operators, spec)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, T, *S) -> residuals (B, number of residuals, T, *S), in units of each field per time."""
+        """(B, C, T, *S) -> residuals (B, number of residuals, frames, *S), in units of each field per time."""
         fields = self.spec.split(x)
         pde = self.pde
         if self.parameters:
@@ -73,7 +86,44 @@ class PhysicsResidual(Operator):
                 object.__setattr__(pde, parameter, fields[channel].flatten(1).mean(1))
             fields = {name: f for name, f in fields.items() if name not in self.parameters.values()}
         residual = window_residual(pde, fields, self.operators, times=self.times)
-        return torch.stack(list(residual.values()), dim=1)
+        stacked = torch.stack(list(residual.values()), dim=1)
+        return stacked if self.frames is None else stacked[:, :, list(self.frames)]
+
+
+def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0, dependent: bool = False) -> Observation:
+    r"""A law as an observation whose tolerance is what true fields leave of it.
+
+    The tolerance of equation k at frame t is $\epsilon_{kt} = f \, (\mathrm{mean}\, r_{kt}^2)^{1/2}$ over windows and places. Neighbouring residuals
+    go together, so that m of them say less than m readings: with $q$ the mean of $r^2/\epsilon^2$ over a window, independent ones have
+    $\mathrm{Var}\, q = 2/m$, and $m' = 2/\mathrm{Var}\, q$ is what they are worth (Satterthwaite, 1946). `dependent` raises the tolerance by
+    $\sqrt{m/m'}$.
+
+    Args:
+        operator: The law on windows.
+        truth: True windows (N, C, T, *S) in physical units that the prior has not seen.
+        factor: f.
+        dependent: Whether residuals count as no more than they are worth; from 8 windows on.
+
+    Returns:
+        An observation y = 0 with the tolerances as std, of shape (residuals, frames, 1, ...).
+
+    Raises:
+        InputError: If a residual is not finite, or zero for an equation, or there are too few windows.
+    """
+    check_positive(factor, "calibrated factor")
+    if len(truth) < (_LEAST if dependent else 1):
+        raise InputError(f"calibrated: expected {_LEAST if dependent else 1} true windows or more, got {len(truth)}")
+    with torch.no_grad():
+        square = torch.cat([operator(part).double() ** 2 for part in truth.split(_BATCH)])
+    places = tuple(range(3, square.ndim))
+    mean = check_finite(square.mean((0, *places), keepdim=True)[0], "calibrated: residual of the truth", "use frames and cells where the law holds")
+    if bool((mean == 0).any()):
+        raise InputError("calibrated: expected true fields that leave something of the law, got a residual of zero; give a std yourself")
+    if dependent:
+        q = (square / mean).flatten(1).mean(1)
+        worth = 2 / float(q.var()) if float(q.var()) > 0 else float("inf")
+        factor *= max(1.0, square[0].numel() / worth) ** 0.5
+    return Observation(operator, 0.0, std=factor * mean.sqrt())
 
 
 def _timed(operators: Operators, spec: FieldSpec) -> Operators:

@@ -14,7 +14,7 @@ from physdiff.base.rng import Rng
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.observation import Observation
-from physdiff.inference.physics import PhysicsResidual
+from physdiff.inference.physics import PhysicsResidual, calibrated
 from physdiff.operators.finite_difference import FiniteDifference
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
@@ -84,6 +84,16 @@ class Forced(PDE):
         return {"u": torch.cos(torch.as_tensor(t)) * torch.ones_like(u["u"])}
 
 
+@dataclass(frozen=True, eq=False)
+class Still(PDE):
+    """du/dt = 0."""
+
+    fields: ClassVar[tuple[str, ...]] = ("u",)
+
+    def nonstiff(self, u, D, t) -> Mapping:
+        return {"u": 0 * u["u"]}
+
+
 def test_laws_that_depend_on_time_need_the_times() -> None:
     times = 3 + 0.1 * torch.arange(5, dtype=torch.float64)
     x = torch.sin(times).reshape(1, 1, 5, 1, 1).expand(1, 2, 5, 6, 8)
@@ -117,3 +127,49 @@ def test_worded_errors(arguments, message) -> None:
     given = {"pde": Burgers(viscosity=0.02), "operators": Spectral(GRID), "spec": SPEC, **arguments}
     with pytest.raises(InputError, match=message):
         PhysicsResidual(given.pop("pde"), given.pop("operators"), given.pop("spec"), **given)
+
+
+def test_only_some_frames_are_asked_for() -> None:
+    law = Burgers(viscosity=0.02)
+    every, inner = (PhysicsResidual(law, Spectral(GRID), SPEC, frames=f) for f in (None, (1, -2)))
+    torch.testing.assert_close(inner(X), every(X)[:, :, [1, 3]], rtol=0, atol=0)
+    assert every.units == {"u": "m/s s-1"}
+    for wrong in ((), (5,), (-6,)):
+        with pytest.raises(InputError, match="expected frames within 0 to 4"):
+            PhysicsResidual(law, Spectral(GRID), SPEC, frames=wrong)
+
+
+def shaken(n: int, together: bool) -> torch.Tensor:
+    """Windows whose residual is white in time and, if not `together`, in space: the law of no change, with steps of 0.3 at random."""
+    shape = (n, 1, SPEC.frames, *((1, 1) if together else GRID.shape))
+    walk = 0.3 * Rng(5).normal(shape, like=LIKE).cumsum(2).expand(n, 1, SPEC.frames, *GRID.shape)
+    return torch.cat([walk, walk], 1)
+
+
+def test_the_tolerance_is_what_true_fields_leave() -> None:
+    """The derivative of a walk between frames: known steps over the time between them; 4 standard errors of a root mean square."""
+    still = PhysicsResidual(Still(), FiniteDifference(GRID), SPEC)
+    truth = shaken(60, together=False)
+    observation = calibrated(still, truth, factor=2.0)
+    assert observation.noise.std.shape == (1, 5, 1, 1) and bool((observation.y == 0).all())
+    expected = 2 * still(truth).square().mean((0, 3, 4), keepdim=True)[0].sqrt()
+    torch.testing.assert_close(observation.noise.std, expected, rtol=1e-12, atol=0)
+    # factor 1: the mean square over the variance is one, by construction on these and within sampling error on others
+    again = calibrated(still, truth)
+    assert float((again.residual(truth) ** 2 / again.noise.std**2).mean()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_residuals_that_go_together_count_once() -> None:
+    """All 48 places of a frame move as one: worth a 48th of independent ones, so that the tolerance grows by about sqrt 48."""
+    still = PhysicsResidual(Still(), FiniteDifference(GRID), SPEC, frames=(2,))
+    grown = []
+    for together in (False, True):
+        truth = shaken(400, together)
+        plain, careful = (calibrated(still, truth, dependent=d).noise.std for d in (False, True))
+        grown.append(float((careful / plain).mean()))
+    # the variance of a variance of 400 numbers is known to sqrt(2/400) at best, of squares of normal ones to about 15 %
+    assert grown[0] == pytest.approx(1.0, abs=0.15) and grown[1] == pytest.approx(48**0.5, rel=0.25)
+    few, nothing, broken = (truth[:7], True, "8 true windows or more, got 7"), (0 * truth, False, "a residual of zero"), (truth / 0, False, "holds")
+    for windows, dependent, said in (few, nothing, broken):
+        with pytest.raises(InputError, match=said):
+            calibrated(still, windows, dependent=dependent)
