@@ -74,6 +74,7 @@ from physdiff.evaluation.optimal_interpolation import field_covariance as field_
 from physdiff.evaluation.path_grid import cheapest_path as cheapest_path, divergence_costs as divergence_costs, step_costs as step_costs
 from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
 from physdiff.evaluation.physics import physics_residual as physics_residual
+from physdiff.evaluation.posterior_report import Trials as Trials, posterior_report as posterior_report
 from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
 from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
 from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
@@ -204,8 +205,10 @@ from physdiff.plots.calibration import (
 )
 from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
 from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
+from physdiff.plots.posterior_checks import posterior_checks_plot as posterior_checks_plot, rank_ecdf_plot as rank_ecdf_plot
 from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
 from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve
+from physdiff.report.calibration_page import calibration_report as calibration_report
 from physdiff.report.forecast_page import forecast_report as forecast_report
 from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
 from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
@@ -217,6 +220,8 @@ from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
 from physdiff.scores.reduce import Averaged as Averaged, Score as Score
 from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
+from physdiff.scores.tarp import tarp_rank as tarp_rank
+from physdiff.scores.uniformity import rank_band as rank_band, rank_chi2 as rank_chi2, rank_p_value as rank_p_value
 from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
 from physdiff.solvers.darcy import solve_darcy as solve_darcy
 from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4, StrehmelWeiner as StrehmelWeiner

@@ -26,7 +26,7 @@ VERBS = {
     "forecast": "an ensemble forecast from a prior",
     "infer": "fields from sparse sensors and a prior",
     "evaluate": "scores of a forecast against truth and baselines, and a report",
-    "diagnose": "whether a prior can be trusted: its denoiser, its sampler and its spread",
+    "diagnose": "whether a prior can be trusted, and with --sensors a posterior sampler",
     "tune": "the sampler and time grid that a number of evaluations is best spent on",
     "demo": "the whole chain on generated data, in minutes",
 }

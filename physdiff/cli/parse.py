@@ -19,7 +19,7 @@ __all__ = ["command_line", "parsed"]
 
 _POSITIONAL = {"inspect": "path"}
 # a verb that is another function where this option is given
-_VARIANTS = {"generate": ("--recipe", "generate_recipe")}
+_VARIANTS = {"generate": ("--recipe", "generate_recipe"), "diagnose": ("--sensors", "diagnose_posterior")}
 
 
 class _Parser(ArgumentParser):
