@@ -49,6 +49,7 @@ def test_baselines_that_learn_from_what_is_forecast_are_pointed_out(tmp_path, er
     assert done.code == 0 and "the baselines learn from times that are forecast" in done.err
 
 
+@pytest.mark.slow
 def test_baselines_that_learn_from_the_samples_that_are_forecast_are_pointed_out(tmp_path, burgers, burgers_forecast):
     done = physdiff("evaluate --forecast", burgers_forecast, "--truth", burgers, "--baselines.train", burgers, "--out", tmp_path)
     assert done.code == 0 and "the baselines learn from the samples that are forecast" in done.err

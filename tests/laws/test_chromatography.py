@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from physdiff.grids.cartesian import CartesianGrid
@@ -20,6 +21,7 @@ def smooth_step(x, width):
     return 0.5 * torch.special.erfc(x / (math.sqrt(2) * width))
 
 
+@pytest.mark.slow
 def test_the_solver_meets_the_golden_values():
     """A reservoir in equilibrium, c = q = 1 where x < 0, feeds the column with c = 1 for as long as it lasts: the step at x = 0.
 

@@ -91,6 +91,7 @@ def test_a_point_mass_spreads_as_barenblatt_says(shape, height):
     assert errors[1] < 0.5 * errors[0] and errors[1] < 0.01, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.5, 0.6])
 def test_stefan_fronts(threshold):
     exact, errors, ends = StefanFront(threshold), [], []

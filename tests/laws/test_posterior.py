@@ -127,6 +127,7 @@ def stations(spec: FieldSpec, n: int = 12) -> Observation:
     return Observation(Sensors(spec, points), 280 + 3 * Rng(8).normal((n,), like=LIKE), std=0.3)
 
 
+@pytest.mark.slow
 def test_pixels_and_wavelets_give_the_same_posterior() -> None:
     """The prior written in orthonormal wavelet coefficients of the normalised field: the same exact posterior, which the draws of both have."""
     spec, covariance = smooth_field()

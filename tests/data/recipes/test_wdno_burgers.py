@@ -40,6 +40,7 @@ def test_it_is_what_finite_volumes_between_walls_give():
     assert np.sqrt(np.mean((ds.u[0, -1].values - u) ** 2)) < 1e-2 * np.abs(u).max()
 
 
+@pytest.mark.slow
 def test_errors_fall_with_the_spacing():
     settings = {"resolution": 40, "horizon": 0.5, "intervals": 1, "step": 2e-3}
     one, three, nine = (WDNOBurgers(**settings, refine=r).generate(1, Rng(0), dtype=torch.float64).u.values[0, -1] for r in (1, 3, 9))
