@@ -8,7 +8,7 @@ $$ D_y = D + \Sigma_t H^\top (H \Sigma_t H^\top + R)^{-1} (y - A(D)), \qquad \Si
 with $H$ the derivative of $A$. For a Gaussian prior with covariance $C$ and a linear $A$ this is exact. $C = I$ is the pseudo-inverse guidance
 (PiGDM: Song et al., Pseudoinverse-guided diffusion models for inverse problems, 2023) without its gradient through the network; on a prior
 that is correlated it is biased. $C$ from the training data spreads a reading as far as the fields are correlated. A denoiser that wraps a
-denoiser: every sampler works with it.
+denoiser: every sampler works with it. Choices of the covariance that look through the network are in `network_guided`.
 
 An affine $A$ with few readings gets its matrix $H$ once, and one factorisation for each noise level; otherwise the system is solved by
 conjugate gradients, with products by $H$ and $H^\top$ from automatic differentiation at $D$ (one Gauss-Newton step per level).
@@ -37,10 +37,11 @@ from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.network_guided import NetworkGuidedDenoiser, check_spread
 from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
-__all__ = ["Guided", "GuidedDenoiser", "prior_covariance"]
+__all__ = ["Guided", "GuidedDenoiser", "Linearised", "prior_covariance", "shrinkage"]
 
 # Beyond this many readings a factorisation per level costs more than conjugate gradients; beyond this many entries the matrix is too large.
 _MOST_READINGS = 1024
@@ -78,6 +79,7 @@ class GuidedDenoiser(Denoiser):
 
     Attributes:
         evaluations: Number of calls of the prior's denoiser.
+        operator_calls: Number of calls of the operators, and of products with their derivatives.
         solve_error: Largest relative residual the conjugate gradients left.
 
     Raises:
@@ -105,7 +107,7 @@ class GuidedDenoiser(Denoiser):
         self.schedule = posterior.prior.denoiser.schedule
         self.posterior, self.iterations, self.tolerance = posterior, iterations, tolerance
         self.covariance = _on(covariance, posterior.state.device)
-        self.evaluations, self.solve_error = 0, 0.0
+        self.evaluations, self.operator_calls, self.solve_error = 0, 0, 0.0
         zero = posterior.state.new_zeros(1, *posterior.prior.latent_shape)
         self.covariance(zero)  # a covariance of another size is refused here, by name, rather than in the middle of a run
         if matrix is None:
@@ -115,6 +117,7 @@ class GuidedDenoiser(Denoiser):
         self._matrix = _jacobian(lambda z: -self.misfit(z)[0], zero).double() if matrix else None
         self._gram = None if self._matrix is None else self.covariance.gram(self._matrix)
         self._factors: dict[float, Tensor] = {}
+        self.operator_calls = 0
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """E[z_0 | z_t, y] for a noisy state (B, C', T', *S'); see Denoiser.forward."""
@@ -127,15 +130,19 @@ class GuidedDenoiser(Denoiser):
         alpha, sigma = (float(c) for c in self.schedule(t.reshape(-1)[0]))
         if sigma == 0:
             return mean
-        z = mean.detach()
-        step = self._newton_step(z, alpha, sigma) if self._matrix is None else self._matrix_step(z, alpha, sigma)
+        step = self.covariance.apply_function(shrinkage(alpha, sigma), self.slope(mean.detach(), alpha, sigma))
         return mean + step.to(mean)
+
+    def slope(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+        """H^T (H Sigma_t H^T + R)^-1 (y - A(z)): slope in z of the log likelihood that Sigma_t makes wide, shape of z (B, C', T', *S')."""
+        return self._newton_slope(z, alpha, sigma) if self._matrix is None else self._matrix_slope(z, alpha, sigma)
 
     def misfit(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Misfit of coefficients (B, C', T', *S') to the m readings there are, (B, m), and the readings' noise variances (m,), float64.
 
         Readings of correlated noise are turned so that their noise is independent.
         """
+        self.operator_calls += 1
         x = self.posterior.decode(z)
         residuals, variances = [], []
         for o in self.posterior.observations:
@@ -177,9 +184,9 @@ class GuidedDenoiser(Denoiser):
         size = (at[1:3] - at[0]).norm() + torch.finfo(at.dtype).eps ** 0.5 * at[0].norm()
         return bool(error.norm() <= 1e-3 * size)
 
-    def _matrix_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+    def _matrix_slope(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
         assert self._matrix is not None and self._gram is not None
-        h, shrink, level = self._matrix, _shrinkage(alpha, sigma), alpha / sigma
+        h, shrink, level = self._matrix, shrinkage(alpha, sigma), alpha / sigma
         misfit, variance = self.misfit(z)
         lower = self._factors.get(level)
         if lower is None:
@@ -188,32 +195,40 @@ class GuidedDenoiser(Denoiser):
                 self._factors.clear()
             self._factors[level] = lower
         weights = torch.cholesky_solve(misfit.double().T, lower).T
-        return self.covariance.apply_function(shrink, torch.tensordot(weights, h, dims=1).to(z))
+        return torch.tensordot(weights, h, dims=1).to(z)
 
-    def _newton_step(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+    def linearised(self, z: Tensor) -> Linearised:
+        """`misfit` and its derivative -H at z."""
+        return Linearised(self.misfit, z)
+
+    def _newton_slope(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
         """One Gauss-Newton step with H at each sample's z, the system solved by conjugate gradients."""
-        shrink = _shrinkage(alpha, sigma)
-        linear = _Linearised(self.misfit, z)
+        shrink, linear = shrinkage(alpha, sigma), self.linearised(z)
         # readings in units of their noise: the iteration count does not depend on the units
         root = linear.aux.sqrt().to(z)
 
         def back(w: Tensor) -> Tensor:
-            return self.covariance.apply_function(shrink, -linear.transpose(w / root))
+            return -linear.transpose(w / root)
 
         def system(w: Tensor) -> Tensor:
-            return w - linear.forward(back(w)) / root
+            return w - linear.forward(self.covariance.apply_function(shrink, back(w))) / root
 
         goal = linear.value / root
         solution = cg(system, goal, rtol=self.tolerance, max_iter=self.iterations)
         left = (system(solution) - goal).norm(dim=1) / goal.norm(dim=1).clamp_min(torch.finfo(goal.dtype).tiny)
         self.solve_error = max(self.solve_error, float(left.max()))
-        return back(solution)
+        slope = back(solution)
+        self.operator_calls += linear.products
+        return slope
 
 
-class _Linearised:
+class Linearised:
     """A map (B, ...) -> (B, m), its auxiliary output, and its derivative at z in both directions.
 
     The products with the derivative come from differentiating the transposed ones, which are linear: the map itself runs once.
+
+    Attributes:
+        products: Number of products so far.
     """
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor) -> None:
@@ -222,18 +237,20 @@ class _Linearised:
             self._out, self.aux = function(self._z)
             self._probe = torch.zeros_like(self._out, requires_grad=True)
             (self._pulled,) = torch.autograd.grad(self._out, self._z, self._probe, create_graph=True)
-        self.value = self._out.detach()
+        self.value, self.products = self._out.detach(), 1
 
     def transpose(self, w: Tensor) -> Tensor:
         """The transposed derivative times w (B, m), shape of z."""
+        self.products += 1
         return torch.autograd.grad(self._out, self._z, w, retain_graph=True)[0]
 
     def forward(self, v: Tensor) -> Tensor:
         """The derivative times v, (B, m)."""
+        self.products += 1
         return torch.autograd.grad(self._pulled, self._probe, v, retain_graph=True)[0]
 
 
-def _shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
+def shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:
     """Sigma_t as a function of the eigenvalues of C; in this form it holds for u = 0 and for infinite u too."""
     return lambda c: sigma**2 * c / (alpha**2 * c + sigma**2).clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -273,6 +290,8 @@ class Guided(PosteriorSampler):
         sampler: How to sample; the prior's own if None.
         steps: Number of steps; the prior's own if None.
         covariance: C of the coefficients; `prior_covariance` if None.
+        spread: What takes Sigma_t's place, and the gradient through the network: see `NetworkGuidedDenoiser`; None: Sigma_t without it, as above.
+        strength: The number that goes with `spread`.
         max_batch: Number of members that go through the network at once.
         iterations: Largest number of conjugate gradient iterations per level, where the readings are not linear or too many for a matrix.
     """
@@ -283,9 +302,12 @@ class Guided(PosteriorSampler):
         steps: int | None = None,
         covariance: Covariance | None = None,
         *,
+        spread: str | None = None,
+        strength: float = 1.0,
         max_batch: int = 64,
         iterations: int = 100,
     ) -> None:
+        self.spread, self.strength = check_spread(spread, strength)
         self.sampler, self.steps, self.covariance = sampler, steps, covariance
         self.max_batch, self.iterations = max_batch, iterations
 
@@ -293,9 +315,10 @@ class Guided(PosteriorSampler):
     def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
         """Draw n members.
 
-        `info` holds ``nfe`` (network evaluations per member), ``seconds``, ``misfit`` (n,): mean squared residual over noise variance, about 1
-        where the draw fits the readings as well as their noise allows; ``surprise`` (see GuidedDenoiser.surprise) where the readings are
-        linear, else ``solve_error``: the largest relative residual the conjugate gradients left.
+        `info` holds ``nfe`` (network evaluations per member), ``operator_calls`` (of the operators, or products with their derivatives, per
+        member), ``seconds``, ``misfit`` (n,): mean squared residual over noise variance, about 1 where the draw fits the readings as well as
+        their noise allows; ``surprise`` (see GuidedDenoiser.surprise) where the readings are linear, else ``solve_error``: the largest relative
+        residual the conjugate gradients left.
 
         Raises:
             InputError: If no member is asked for, or the readings cannot be in the field's unit: 30 prior standard deviations off on average.
@@ -305,7 +328,9 @@ class Guided(PosteriorSampler):
             raise InputError(f"Guided: expected n >= 1 members, got {n}")
         start = time.monotonic()
         prior, like = posterior.prior, posterior.state
-        guided = GuidedDenoiser(posterior, self.covariance or prior_covariance(posterior), iterations=self.iterations)
+        unit = DiagonalCovariance(torch.ones(prior.latent_shape)) if self.spread == "unit" else None
+        guided = GuidedDenoiser(posterior, self.covariance or unit or prior_covariance(posterior), iterations=self.iterations)
+        looking = guided if self.spread is None else NetworkGuidedDenoiser(guided, self.spread, self.strength)
         surprise = guided.surprise()
         if surprise is not None and surprise > _IMPLAUSIBLE:
             units = ", ".join(f"{n} in {u}" for n, u in zip(prior.spec.names, prior.spec.units, strict=True))
@@ -321,7 +346,7 @@ class Guided(PosteriorSampler):
         for first in range(0, n, self.max_batch):
             rows = range(first, min(first + self.max_batch, n))
             noise = rng.child("start").normal_each(rows, prior.latent_shape, like=like) * sigma.to(like)
-            z = sampler.run(guided, noise, times, cond=cond, rng=rng.child("path", first))
+            z = sampler.run(looking, noise, times, cond=cond, rng=rng.child("path", first))
             r, variance = guided.misfit(z)
             misfits.append((r**2 / variance).mean(1))
             draws.append(posterior.decode(z))
@@ -330,6 +355,7 @@ class Guided(PosteriorSampler):
             raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps or a larger noise std, or check the unit of the readings")
         info = {
             "nfe": torch.tensor(guided.evaluations // len(draws)),
+            "operator_calls": torch.tensor(guided.operator_calls // len(draws)),
             "seconds": torch.tensor(time.monotonic() - start),
             "misfit": torch.cat(misfits),
             **({"solve_error": torch.tensor(guided.solve_error)} if surprise is None else {"surprise": torch.tensor(surprise)}),
