@@ -121,6 +121,7 @@ from physdiff.inference.mapped import (
     wind_speed as wind_speed,
 )
 from physdiff.inference.mixing import bulk_size as bulk_size, split_rhat as split_rhat, tail_size as tail_size
+from physdiff.inference.network_guided import NetworkGuidedDenoiser as NetworkGuidedDenoiser
 from physdiff.inference.noise import (
     CorrelatedNoise as CorrelatedNoise,
     GaussianNoise as GaussianNoise,
@@ -137,9 +138,11 @@ from physdiff.inference.observation import (
 )
 from physdiff.inference.physics import PhysicsResidual as PhysicsResidual, calibrated as calibrated
 from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
+from physdiff.inference.restoration import Restoration as Restoration
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
 from physdiff.inference.solved import Solved as Solved
+from physdiff.inference.splitting import DAPS as DAPS, DiffPIR as DiffPIR, REDDiff as REDDiff, SplitGibbs as SplitGibbs
 from physdiff.inference.state_space import (
     LinearGaussian as LinearGaussian,
     StateSpace as StateSpace,

@@ -34,6 +34,8 @@ from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
 from physdiff.inference.hmc import HMC, NUTS
 from physdiff.inference.posterior import PosteriorSampler
+from physdiff.inference.restoration import Restoration
+from physdiff.inference.splitting import DAPS, DiffPIR, REDDiff, SplitGibbs
 from physdiff.inference.tempered_smc import TemperedSMC
 from physdiff.inference.twisted_smc import TwistedSMC
 from physdiff.report.html import run_facts
@@ -55,6 +57,17 @@ METHODS: dict[str, Callable[..., PosteriorSampler]] = {
     "EnKF": partial(EnsembleKalman, "enkf"),
     "HMC": HMC,
     "NUTS": NUTS,
+    "DPS": partial(Guided, spread="residual"),
+    "PiGDM": partial(Guided, spread="unit"),
+    "MMPS": partial(Guided, spread="moments"),
+    "SDA": partial(Guided, spread="readings", strength=0.01),
+    "MCG": partial(Restoration, "MCG"),
+    "DDRM": partial(Restoration, "DDRM"),
+    "DDNM": partial(Restoration, "DDNM"),
+    "DiffPIR": DiffPIR,
+    "DAPS": DAPS,
+    "SplitGibbs": SplitGibbs,
+    "REDDiff": REDDiff,
 }
 
 
@@ -97,7 +110,8 @@ def infer(
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
-            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``; by chains ``HMC``, ``NUTS``.
+            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
+            ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point).
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.
         against: What the result is compared with.

@@ -47,6 +47,7 @@ __all__ = ["Guided", "GuidedDenoiser", "Linearised", "prior_covariance", "shrink
 _MOST_READINGS = 1024
 _MOST_ENTRIES = 2**25
 _ROWS = 128
+_BLACK_BOX = "guidance: expected operators that torch can differentiate, got a black box; use AnnealedSMC(guidance=0) or TemperedSMC"
 # Readings this many prior standard deviations off (root mean square) are in another unit.
 _IMPLAUSIBLE = 30.0
 
@@ -115,6 +116,10 @@ class GuidedDenoiser(Denoiser):
             matrix = readings <= _MOST_READINGS and readings * zero.numel() <= _MOST_ENTRIES and self._affine(zero)
         # rows of H in float64: the system of sharp readings is ill-conditioned
         self._matrix = _jacobian(lambda z: -self.misfit(z)[0], zero).double() if matrix else None
+        if self._matrix is not None and not bool(self._matrix.any()):
+            probe = Rng(0).child("black box").normal(zero.shape, like=zero)
+            if not torch.equal(self.misfit(zero)[0], self.misfit(probe)[0]):
+                raise InputError(_BLACK_BOX)
         self._gram = None if self._matrix is None else self.covariance.gram(self._matrix)
         self._factors: dict[float, Tensor] = {}
         self.operator_calls = 0
@@ -152,6 +157,11 @@ class GuidedDenoiser(Denoiser):
             residuals.append(residual)
             variances.append(variance)
         return torch.cat(residuals, 1), torch.cat(variances)
+
+    @property
+    def matrix(self) -> Tensor | None:
+        """H, (m, *latent), float64; None where it is not kept."""
+        return self._matrix
 
     def gram(self, function: Callable[[Tensor], Tensor]) -> Tensor | None:
         """H f(C) H^T, (m, m), float64, for a function of C's eigenvalues; None where H is not kept as a matrix."""
@@ -235,6 +245,8 @@ class Linearised:
         with torch.enable_grad():
             self._z = z.detach().clone().requires_grad_()
             self._out, self.aux = function(self._z)
+            if not self._out.requires_grad:
+                raise InputError(_BLACK_BOX)
             self._probe = torch.zeros_like(self._out, requires_grad=True)
             (self._pulled,) = torch.autograd.grad(self._out, self._z, self._probe, create_graph=True)
         self.value, self.products = self._out.detach(), 1

@@ -41,6 +41,16 @@ def test_fields_at_the_times_that_were_read(tmp_path, frame_prior, sensors):
     assert not np.array_equal(open_dataset(tmp_path / "posterior.nc")["t2m"].values, first)
 
 
+@pytest.mark.parametrize("method", ["DPS", "PiGDM", "MMPS", "SDA", "MCG", "DDRM", "DDNM", "DiffPIR", "DAPS", "SplitGibbs", "REDDiff"])
+def test_heuristics(tmp_path, frame_prior, sensors, method):
+    """Every method by its name gives finite fields on a trained network."""
+    words = ("--prior", frame_prior, "--sensors", sensors, "--std 0.3 --against.steps 3 --out", tmp_path / "a.nc")
+    works("infer", *words, "--members 2 --method", method)
+    drawn = open_dataset(tmp_path / "a.nc")
+    assert drawn.sizes["member"] == 2 and np.isfinite(drawn["t2m"].values).all()
+    assert drawn.attrs["mean_nfe"] >= 3 and drawn.attrs["mean_operator_calls"] >= 1
+
+
 @pytest.mark.parametrize(("method", "members"), [("FKC", 3), ("AFDPS", 3), ("BootstrapSMC", 64), ("TwistedSMC", 3), ("TemperedSMC", 3)])
 def test_weighted_samplers(tmp_path, frame_prior, sensors, method, members):
     """64 members are as many as particles run: their weights differ, and the file holds equal ones."""

@@ -288,3 +288,21 @@ def test_worded_errors() -> None:
     overflow.transform = Normalizer((), torch.zeros(()), torch.tensor(2.0))
     with pytest.raises(Diverged, match="is not finite"):
         Guided(steps=3).sample(Posterior(overflow, readings()), 2, rng=Rng(0))
+
+
+class BlackBox(Operator):
+    """Readings that torch cannot look through."""
+
+    def __init__(self, power: int) -> None:
+        self.power = power
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.detach() ** self.power
+
+
+@pytest.mark.parametrize("power", [1, 2], ids=["linear", "not linear"])
+def test_a_black_box_is_refused(power) -> None:
+    """A linear one too: its matrix by derivatives would be zero, and guidance would leave the prior as it is."""
+    posterior = Posterior(prior(covariances()["dense"]), Observation(BlackBox(power), 0.1, std=0.3))
+    with pytest.raises(InputError, match="expected operators that torch can differentiate, got a black box"):
+        Guided(steps=2).sample(posterior, 1, rng=Rng(0))
