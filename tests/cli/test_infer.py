@@ -41,7 +41,10 @@ def test_fields_at_the_times_that_were_read(tmp_path, frame_prior, sensors):
     assert not np.array_equal(open_dataset(tmp_path / "posterior.nc")["t2m"].values, first)
 
 
-@pytest.mark.parametrize("method", ["DPS", "PiGDM", "MMPS", "SDA", "MCG", "DDRM", "DDNM", "DiffPIR", "DAPS", "SplitGibbs", "REDDiff"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("PiGDM", "SDA", "MCG", "DDNM", "DiffPIR", "SplitGibbs", "REDDiff")]
+
+
+@pytest.mark.parametrize("method", ["DPS", "MMPS", "DDRM", "DAPS", *SLOW])
 def test_heuristics(tmp_path, frame_prior, sensors, method):
     """Every method by its name gives finite fields on a trained network."""
     words = ("--prior", frame_prior, "--sensors", sensors, "--std 0.3 --against.steps 3 --out", tmp_path / "a.nc")
