@@ -20,6 +20,8 @@ __all__ = ["CleanScale"]
 
 # Where a schedule begins at infinite noise, walks begin here.
 _LARGEST = 200.0
+# Schedules that end at finite noise: their last noisy time must still differ from 0.
+_FIRST_TIME = 1e-5
 
 
 class CleanScale:
@@ -30,6 +32,7 @@ class CleanScale:
         steps: Number of levels.
 
     Attributes:
+        least: The smallest ratio that is told from 0.
         ratios: Falling noise-to-signal ratios (steps + 1); the last is 0.
         evaluations: Network evaluations so far, a batch counted once.
     """
@@ -40,6 +43,7 @@ class CleanScale:
         self.schedule = self.denoiser.schedule
         times = timesteps(self.schedule, steps)[:-1]
         self.ratios = [*self.schedule.noise_ratio(times).clamp_max(_LARGEST).tolist(), 0.0]
+        self.least = float(self.schedule.noise_ratio(_FIRST_TIME))
         self.cond = posterior.prior.encode_cond(posterior.completed)
         self.evaluations = 0
 

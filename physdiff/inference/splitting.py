@@ -137,8 +137,9 @@ class SplitGibbs(PosteriorSampler):
         """Draw n members; `info` as `CleanScale.ensemble` says, ``rho`` of the last round, and ``acceptance`` of the last moves if any."""
         coupling, rounds = Coupling(posterior, moves=self.moves), self.steps or 60
         scale = CleanScale(coupling, 1)
-        if self.rho[0] > scale.ratios[0]:
-            raise InputError(f"SplitGibbs: expected rho up to {scale.ratios[0]:g}, the most noise the schedule has, got {self.rho[0]:g}")
+        if not scale.least < self.rho[1] or self.rho[0] > scale.ratios[0]:
+            least, most = scale.least, scale.ratios[0]
+            raise InputError(f"SplitGibbs: expected rho within the schedule's noise-to-signal ratios, {least:.3g} to {most:.3g}, got {self.rho}")
         rhos = [max(self.rho[1], self.rho[0] * self.decay**k) for k in range(rounds)]
 
         def walk(x: Tensor, rng: Rng) -> Tensor:
@@ -153,7 +154,7 @@ class SplitGibbs(PosteriorSampler):
 
     def _clean(self, scale: CleanScale, z: Tensor, u: float, rng: Rng) -> Tensor:
         """A draw of the prior's coefficients given z = x + u noise."""
-        last = min(u / 50, 0.05)
+        last = max(min(u / 50, 0.05), scale.least)
         ratios = torch.logspace(math.log10(u), math.log10(last), self.inner, dtype=torch.float64)
         times = torch.cat([scale.schedule.time_of(-torch.log(ratios)), torch.zeros(1, dtype=torch.float64)])
         scale.evaluations += self.inner

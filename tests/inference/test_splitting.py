@@ -86,7 +86,7 @@ class Sinh(Transform):
 
 
 @pytest.mark.parametrize(
-    "sampler", [DAPS(12, moves=10), DiffPIR(20), SplitGibbs(12, (1.0, 0.1), inner=8), REDDiff(60)], ids=lambda s: type(s).__name__
+    "sampler", [DAPS(12, moves=10), DiffPIR(20), SplitGibbs(12, (1.0, 0.05), inner=8), REDDiff(60)], ids=lambda s: type(s).__name__
 )
 def test_the_decoder_is_in_the_loop(sampler) -> None:
     """Readings of sinh(z): draws decode to fields that fit them, and what Langevin moves there are are accepted."""
@@ -104,8 +104,9 @@ def test_the_decoder_is_in_the_loop(sampler) -> None:
 def test_worded_errors() -> None:
     with pytest.raises(InputError, match="rho falling"):
         SplitGibbs(rho=(0.1, 1.0))
-    with pytest.raises(InputError, match="rho up to 80"):
-        SplitGibbs(rho=(100.0, 1.0)).sample(t1().posterior(), 2, rng=Rng(0))
+    for rho in ((100.0, 1.0), (1.0, 0.002)):
+        with pytest.raises(InputError, match=r"rho within the schedule's noise-to-signal ratios, 0.002 to 80"):
+            SplitGibbs(rho=rho).sample(t1().posterior(), 2, rng=Rng(0))
     with pytest.raises(InputError, match="share in"):
         DiffPIR(share=2.0)
     with pytest.raises(InputError, match="one inner step"):
