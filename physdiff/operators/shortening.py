@@ -28,6 +28,7 @@ _DIRECT: dict[Any, Any] = {
     _aten._fft_r2c.default: torch._fft_r2c,
     _aten.addcmul_.default: Tensor.addcmul_,
     _aten.mul_.Tensor: Tensor.mul_,
+    _aten.add_.Tensor: Tensor.add_,
 }
 
 
@@ -39,6 +40,7 @@ def shorten(graph: fx.Graph, constant: Constant) -> None:
         constant: Makes the node of a new constant.
     """
     _move_numbers(graph, constant)
+    _add_constants(graph, constant)
     _keep_paddings(graph)
     _multiply_in_place(graph)
     graph.eliminate_dead_code()
@@ -72,6 +74,17 @@ def _merge(node: fx.Node, product: fx.Node, constant: Constant) -> None:
             product.update_arg(place, new)
             node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
             return
+
+
+def _add_constants(graph: fx.Graph, constant: Constant) -> None:
+    """A constant that is cut by ones and zeros is cut once; other products of constants are left, for they may be rounded with the sum."""
+    for node in list(graph.nodes):
+        if node.target not in (_aten.addcmul.default, _aten.addcmul_.default) or node.kwargs.get("value", 1) != 1:
+            continue
+        factors = [a.meta["value"] for a in node.args[1:] if isinstance(a, fx.Node) and a.meta.get("constant")]
+        if len(factors) == 2 and any(bool(((f == 0) | (f == 1)).all()) for f in factors):
+            node.target = _aten.add_.Tensor if node.target is _aten.addcmul_.default else _aten.add.Tensor
+            node.args, node.kwargs = (node.args[0], constant(factors[0] * factors[1])), {}
 
 
 class _Padded:

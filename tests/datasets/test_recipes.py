@@ -1,4 +1,4 @@
-"""The folder of every recipe: its specification is the recipe's, and its script makes what the specification says."""
+"""The folder of every recipe: its specification is the recipe's, and the script makes what the specification says."""
 
 from __future__ import annotations
 
@@ -35,22 +35,24 @@ SAME = {"lift", "target"}  # one number for all samples, or nothing yet in so sh
 MANY = {"pdebench_advection", "pdebench_burgers", "pdebench_reaction_diffusion"}  # published for many values of a number
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_generate", FOLDERS / name / "generate.py")
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("datasets_generate", FOLDERS / "generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_every_recipe_has_a_folder_or_is_a_variant():
-    variants = [v for name in SMALL for v in script(name).specification().get("variants", {})]
+def test_every_recipe_has_a_folder_or_is_a_variant(script):
+    assert script.names() == sorted(SMALL)
+    variants = [v for name in SMALL for v in script.specification(name).get("variants", {})]
     assert sorted([*SMALL, *variants]) == sorted(RECIPES)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_specification_is_the_recipe(name):
-    spec = script(name).specification()
+def test_the_specification_is_the_recipe(script, name):
+    spec = script.specification(name)
     made = RECIPES[name]
     assert spec["name"] == name and spec["recipe"] == name
     assert list(spec["parameters"].items()) == [(f.name, getattr(made, f.name)) for f in dataclasses.fields(made)]
@@ -59,17 +61,23 @@ def test_the_specification_is_the_recipe(name):
     for variant, changes in spec.get("variants", {}).items():
         assert recipe(name, **changes) == RECIPES[variant]
     card = (FOLDERS / name / "README.md").read_text(encoding="utf-8")
-    assert card.startswith(f"# {name}\n") and f"python datasets/{name}/generate.py" in card and ("published" in card or name not in MANY)
+    assert card.startswith(f"# {name}\n") and f"python datasets/generate.py {name} " in card and ("published" in card or name not in MANY)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_script_makes_what_the_specification_says(name, tmp_path):
-    module, path = script(name), tmp_path / "made.nc"
+def test_the_script_makes_what_the_specification_says(script, name, tmp_path):
+    path = tmp_path / "made.nc"
     changes = [f"{key}={value}" for key, value in SMALL[name].items()]
-    assert module.main(["--out", str(path), "--samples", "2", "--change", *changes]) == path
-    spec, ds, small = module.specification(), open_dataset(path), recipe(name, **SMALL[name])
+    assert script.main([name, "--out", str(path), "--samples", "2", "--change", *changes]) == path
+    spec, ds, small = script.specification(name), open_dataset(path), recipe(name, **SMALL[name])
     assert list(ds.data_vars) == list(spec["fields"])
     for field, told in spec["fields"].items():
         assert ds[field].dims == tuple(spec["dims"]) and ds[field].attrs["units"] == told["units"] and str(ds[field].dtype) == spec["dtype"]
         assert ds[field].shape == (2, small.times.numel(), *small.grid.shape)
         assert bool(ds[field].notnull().all()) and (field in SAME or not bool((ds[field][0] == ds[field][1]).all()))
+
+
+@pytest.mark.parametrize("given", [[], ["fno_burger", "--out", "x.nc"], ["kolmogorov_flow"]])
+def test_another_name_is_refused(script, given):
+    with pytest.raises(SystemExit, match="expected the name of a data set first, one of fno_burgers, fno_darcy"):
+        script.main(given)

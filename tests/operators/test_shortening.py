@@ -66,3 +66,17 @@ def test_what_is_made_before_a_write_is_not_made_after_it():
 
     x = waves(3, 5)
     assert all(map(torch.equal, record(function, 0.0, (x,))(0.0, x), function(0.0, x)))
+
+
+def test_a_constant_that_is_cut_by_a_mask_is_added_and_no_other_product_of_constants():
+    mask, weight, fixed = (torch.arange(9) < 6).double(), draw(9, seed=2), draw(9, seed=3)
+
+    def function(t, x):
+        return (torch.addcmul(x * x, mask, fixed), (x * weight).addcmul_(weight, fixed))
+
+    x = draw(4, 9)
+    made = record(function, 0.0, (x,))
+    assert operations(made) == ["mul", "add", "mul", "addcmul_"]
+    for seed in (1, 2):
+        x = draw(4, 9, seed=seed)
+        assert all(map(torch.equal, made(0.0, x), function(0.0, x)))

@@ -1,6 +1,6 @@
-"""The command of a data set's folder: a recipe with the numbers of its specification, written to a file.
+"""The command of the data sets' script: a recipe with the numbers of its specification, written to a file.
 
-As in ``python datasets/fno_darcy/generate.py --out darcy.nc --samples 8 --change resolution=64``.
+As in ``python datasets/generate.py fno_darcy --out darcy.nc --samples 8 --change resolution=64``.
 """
 
 from __future__ import annotations
