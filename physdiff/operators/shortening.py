@@ -114,7 +114,7 @@ def _keep_paddings(graph: fx.Graph) -> None:
     """Zeros behind what is transformed are written once, and what only the transform reads is made in front of them."""
     memory: dict[tuple[object, ...], Tensor] = {}
     for node in list(graph.nodes):
-        if node.target is not _aten.constant_pad_nd.default or len(node.args) > 2 or node.kwargs or any(node.args[1][::2]):
+        if node.target is not _aten.constant_pad_nd.default or any(node.args[2:]) or node.kwargs or any(node.args[1][::2]):
             continue
         if not all(user.target is _aten._fft_c2r.default for user in node.users):
             continue
