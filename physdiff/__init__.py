@@ -26,7 +26,7 @@ _NAMES: dict[str, str] = {
     "data.windows": "condition condition_spec TrajectoryWindows",
     "data.write": "write_dataset",
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",
-    "diffusion.bridge": "BridgeSchedule BrownianBridge DriftDenoiser MeanRevertingSchedule walk_bridge walk_to_mean",
+    "diffusion.bridge": "BridgeSampler BridgeSchedule BrownianBridge DriftDenoiser MeanRevertingSchedule walk_bridge walk_to_mean",
     "diffusion.consistency": "ConsistencyTerm",
     "diffusion.coupled_flow": "CoupledFlow CoupledPrior",
     "diffusion.covariance": "low_rank_covariance spectral_covariance",

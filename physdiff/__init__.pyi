@@ -14,6 +14,7 @@ from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condit
 from physdiff.data.write import write_dataset as write_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
 from physdiff.diffusion.bridge import (
+    BridgeSampler as BridgeSampler,
     BridgeSchedule as BridgeSchedule,
     BrownianBridge as BrownianBridge,
     DriftDenoiser as DriftDenoiser,

@@ -25,10 +25,11 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.interpolant import Drift, ends_of
+from physdiff.diffusion.interpolant_sampler import DriftSampler
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import Schedule, per_sample
 
-__all__ = ["Bridge", "BridgeSchedule", "BrownianBridge", "DriftDenoiser", "MeanRevertingSchedule", "walk_bridge", "walk_to_mean"]
+__all__ = ["Bridge", "BridgeSampler", "BridgeSchedule", "BrownianBridge", "DriftDenoiser", "MeanRevertingSchedule", "walk_bridge", "walk_to_mean"]
 
 
 class Bridge(Schedule):
@@ -187,8 +188,39 @@ class DriftDenoiser(Denoiser):
         return ends_of(self.drift(x_t, when, cond), x_t, self.drift.interpolant(when))[1]
 
 
+class BridgeSampler(DriftSampler):
+    """Walks a trained interpolant (linear, brownian) as a bridge by any sampler of diffusion.
+
+    Args:
+        sampler: DDIM(eta) is DBIM(eta); one with fresh noise mends errors of the network.
+        steps: Its steps, equal in log(b/c).
+        cut: The walk begins at this distance from the known end.
+    """
+
+    def __init__(self, sampler: Sampler, steps: int = 20, *, cut: float = 1e-3) -> None:
+        if steps < sampler.least_steps():
+            raise InputError(f"BridgeSampler: expected at least {sampler.least_steps()} steps for {type(sampler).__name__}, got {steps}; give more")
+        self.sampler, self.steps, self.cut = sampler, steps, cut
+
+    def evaluations(self) -> int:
+        """Those of the sampler, and one at the known end."""
+        return self.sampler.evaluations(self.steps) + 1
+
+    def run(self, drift: Drift, x: Tensor, *, cond: Tensor | None = None, rng: Rng, first: Tensor | None = None) -> Tensor:
+        """Carry x from the known end to data, see `DriftSampler.run` and `walk_bridge`."""
+        return walk_bridge(DriftDenoiser(drift), x, self.sampler, steps=self.steps, cond=cond, rng=rng, cut=self.cut, first=first)
+
+
 def walk_bridge(
-    denoiser: Denoiser, end: Tensor, sampler: Sampler, *, steps: int = 20, cond: Tensor | None = None, rng: Rng, cut: float = 1e-3
+    denoiser: Denoiser,
+    end: Tensor,
+    sampler: Sampler,
+    *,
+    steps: int = 20,
+    cond: Tensor | None = None,
+    rng: Rng,
+    cut: float = 1e-3,
+    first: Tensor | None = None,
 ) -> Tensor:
     """From the known end of a bridge to x_0.
 
@@ -200,6 +232,7 @@ def walk_bridge(
         cond: Encoded condition.
         rng: Randomness.
         cut: The walk begins at t = 1 - cut.
+        first: Standard normal numbers for the beginning, shape of the end; drawn from `rng` if None.
 
     Raises:
         InputError: If the schedule is no bridge or the cut is not inside (0, 1).
@@ -207,13 +240,13 @@ def walk_bridge(
     schedule = denoiser.schedule
     if not isinstance(schedule, Bridge) or not 0 < cut < 1:
         raise InputError(f"walk_bridge: expected a Bridge and 0 < cut < 1, got {type(schedule).__name__} and {cut}")
-    first = torch.tensor(1 - cut, dtype=torch.float64)
+    begin = torch.tensor(1 - cut, dtype=torch.float64)
     high = float(schedule.lam(1e-5))
-    lam = torch.linspace(float(schedule.lam(first)), min(high, float(-math.log(0.002))), steps, dtype=torch.float64)
-    times = torch.cat([first[None], schedule.time_of(lam)[1:], torch.zeros(1, dtype=torch.float64)])
+    lam = torch.linspace(float(schedule.lam(begin)), min(high, float(-math.log(0.002))), steps, dtype=torch.float64)
+    times = torch.cat([begin[None], schedule.time_of(lam)[1:], torch.zeros(1, dtype=torch.float64)])
     guess = denoiser(end, torch.ones((), dtype=torch.float64, device=end.device), cond)
-    noise = rng.child("begin").normal_each(range(len(end)), end.shape[1:], like=end)
-    alpha, sigma = schedule(first)
+    noise = rng.child("begin").normal_each(range(len(end)), end.shape[1:], like=end) if first is None else first.to(end)
+    alpha, sigma = schedule(begin)
     left = per_sample(alpha, end) * guess + per_sample(sigma, end) * noise
     return sampler.run(_Moved(denoiser, end, mean=False), left, times, cond=cond, rng=rng.child("path"))
 

@@ -14,7 +14,7 @@ from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.interpolant import Drift
-from physdiff.diffusion.interpolant_sampler import InterpolantSampler
+from physdiff.diffusion.interpolant_sampler import DriftSampler, InterpolantSampler
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.condition import ConditionTransform
@@ -30,7 +30,7 @@ class InterpolantPrior(WindowPrior):
         drift: The two means on coefficients.
         transform: Between physical windows and coefficients, fitted.
         spec: Names, units, grid, time step and number of frames of the windows.
-        sampler: How it is walked; its noise may be changed after training (`match_spread`).
+        sampler: How it is walked: `InterpolantSampler`, whose noise may be changed after training (`match_spread`), or `BridgeSampler`.
         cond_transform: How a condition window is completed and encoded.
         cond_spec: Names and units of the condition window.
         start: "persistence": the completed condition window, encoded; "centre": zero coefficients; "noise": for a one-sided path.
@@ -45,7 +45,7 @@ class InterpolantPrior(WindowPrior):
         transform: Transform,
         spec: FieldSpec,
         *,
-        sampler: InterpolantSampler,
+        sampler: DriftSampler,
         cond_transform: ConditionTransform | None = None,
         cond_spec: FieldSpec | None = None,
         start: str = "persistence",
@@ -54,7 +54,7 @@ class InterpolantPrior(WindowPrior):
         check_one_of(start, ("persistence", "centre", "noise"), "InterpolantPrior start")
         self.drift, self.transform, self.cond_transform = drift, transform, cond_transform
         self.spec, self.cond_spec, self.sampler, self.start = spec, cond_spec, sampler, start
-        self.steps = 2 * sampler.steps  # evaluations
+        self.steps = sampler.evaluations()
         self._check_parts()
         if (start == "noise") == drift.interpolant.two_sided:
             raise InputError(f"InterpolantPrior: expected start 'noise' for the one-sided path alone, got {start!r} on {drift.interpolant.path!r}")
@@ -84,13 +84,23 @@ class InterpolantPrior(WindowPrior):
         return self.sampler.run(self.drift, x, cond=self.encode_cond(completed), rng=rng, first=first)
 
     def with_noise(self, noise: float) -> InterpolantPrior:
-        """The same prior with another size of the noise on the way."""
+        """The same prior with another size of the noise on the way.
+
+        Raises:
+            InputError: If it is not walked by an `InterpolantSampler`.
+        """
         old = self.sampler
+        if not isinstance(old, InterpolantSampler):
+            raise InputError(f"with_noise: expected an InterpolantSampler, got {type(old).__name__}; with_sampler puts one in")
+        return self.with_sampler(InterpolantSampler(old.steps, noise, shape=old.shape, cut=old.cut))
+
+    def with_sampler(self, sampler: DriftSampler) -> InterpolantPrior:
+        """The same prior, parts shared, walked otherwise."""
         return InterpolantPrior(
             self.drift,
             self.transform,
             self.spec,
-            sampler=InterpolantSampler(old.steps, noise, shape=old.shape, cut=old.cut),
+            sampler=sampler,
             cond_transform=self.cond_transform,
             cond_spec=self.cond_spec,
             start=self.start,

@@ -13,6 +13,7 @@ Reference: Albergo, Boffi and Vanden-Eijnden, 2023, section 2.4; Ma et al., SiT,
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -24,12 +25,32 @@ from physdiff.base.saved import Saved
 from physdiff.diffusion.interpolant import Drift, Interpolant, ends_of
 from physdiff.diffusion.schedule import per_sample
 
-__all__ = ["InterpolantSampler"]
+__all__ = ["DriftSampler", "InterpolantSampler"]
 
 SHAPES = ("constant", "bump", "decreasing", "gamma")
 
 
-class InterpolantSampler(Saved):
+class DriftSampler(Saved, ABC):
+    """How a path is walked from base to data; abstract."""
+
+    @abstractmethod
+    def run(self, drift: Drift, x: Tensor, *, cond: Tensor | None = None, rng: Rng, first: Tensor | None = None) -> Tensor:
+        """Carry x from the base (t = 0) to data.
+
+        Args:
+            drift: The two means.
+            x: State at the start, (B, C, T, *S); for a one-sided path standard normal noise.
+            cond: Encoded condition.
+            rng: Source of the noise, keyed by step and row.
+            first: Standard normal numbers for the beginning, shape of x; drawn from `rng` if None.
+        """
+
+    @abstractmethod
+    def evaluations(self) -> int:
+        """Evaluations of the drift for one draw."""
+
+
+class InterpolantSampler(DriftSampler):
     """Heun's method for the flow or the SDE of an interpolant.
 
     Args:
@@ -52,18 +73,14 @@ class InterpolantSampler(Saved):
         self.steps, self.shape, self.cut = steps, shape, cut
         self.noise = check_positive(noise, "InterpolantSampler.noise", zero=True)
 
+    def evaluations(self) -> int:
+        """Two for each step; the ends' two more are not counted."""
+        return 2 * self.steps
+
     def run(
         self, drift: Drift, x: Tensor, *, cond: Tensor | None = None, rng: Rng, first: Tensor | None = None, backward: bool = False
     ) -> Tensor:
-        """Carry x from the base (t = 0) to data, or with `backward` from data (t = 1) to the base.
-
-        Args:
-            drift: The two means.
-            x: State at the start, (B, C, T, *S); for a one-sided path standard normal noise.
-            cond: Encoded condition.
-            rng: Source of the noise, keyed by step and row.
-            first: Standard normal numbers for the beginning, shape of x; drawn from `rng` if None.
-            backward: Direction.
+        """Carry x from the base to data, see `DriftSampler.run`, or with `backward` from data (t = 1) to the base.
 
         Returns:
             State at the other end, shape of x.

@@ -22,10 +22,11 @@ from physdiff.data.first_guess import GuessedWindows, linear_first_guess
 from physdiff.data.statistics import stream
 from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
+from physdiff.diffusion.bridge import BridgeSampler
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.interpolant import Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
-from physdiff.diffusion.interpolant_sampler import InterpolantSampler
+from physdiff.diffusion.interpolant_sampler import DriftSampler, InterpolantSampler
 from physdiff.diffusion.network_drift import NetworkDrift
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
@@ -63,8 +64,8 @@ class Recipe:
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the multistep sampler with fresh noise, which mends errors of the network and keeps the spread.
-        process: ``"diffusion"``, or ``"interpolant"`` (only with history): from the first guess, or from persistence where there is none, to the
-            frames to come; `steps` are its evaluations.
+        process: ``"diffusion"``, or (only with history) ``"interpolant"`` or ``"bridge"``: from the first guess, or from persistence where there
+            is none, to the frames to come, trained alike, walked by Heun's method or by diffusion's sampler; `steps` are the evaluations.
         gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
     """
 
@@ -84,9 +85,9 @@ class Recipe:
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "no"), "Recipe gaussian")
-        check_one_of(self.process, ("diffusion", "interpolant"), "Recipe process")
-        if self.process == "interpolant" and (self.history < 1 or self.gaussian == "yes"):
-            raise InputError("Recipe: expected history >= 1 and no Gaussian base for process 'interpolant'; it starts from the known frames")
+        check_one_of(self.process, ("diffusion", "interpolant", "bridge"), "Recipe process")
+        if self.process != "diffusion" and (self.history < 1 or self.gaussian == "yes"):
+            raise InputError(f"Recipe: expected history >= 1 and no Gaussian base for process {self.process!r}; it starts from the known frames")
 
     def with_wavelet(self, transform: WaveletTransform) -> Recipe:
         """The same with the filter and the levels of a wavelet transform over space."""
@@ -133,7 +134,7 @@ def prepare(
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
 
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
-        return network(i, 2 * o if recipe.process == "interpolant" else o, ndim=ndim, periodic=periodic)
+        return network(i, o if recipe.process == "diffusion" else 2 * o, ndim=ndim, periodic=periodic)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -146,8 +147,12 @@ def prepare(
             sampler=ExponentialMultistep(2, noise=1.0),
             steps=recipe.steps,
         )
-    if recipe.process == "interpolant":
-        return as_interpolant(prior, source, start="persistence" if kind == "none" else "centre"), _module(source, checked, batch_size, seed)
+    if recipe.process != "diffusion":
+        # the noise that suits a known base best, see InterpolantSampler; one evaluation of the bridge is at the known end
+        heun, multistep = InterpolantSampler(max(1, recipe.steps // 2), 0.5, shape="decreasing"), ExponentialMultistep(2, noise=1.0)
+        walk = heun if recipe.process == "interpolant" else BridgeSampler(multistep, max(2, recipe.steps - 1))
+        start = "persistence" if kind == "none" else "centre"
+        return as_interpolant(prior, source, start=start, sampler=walk), _module(source, checked, batch_size, seed)
     if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):
         prior = with_gaussian(prior, source)
     return prior, _module(source, checked, batch_size, seed)
@@ -157,13 +162,14 @@ def _module(source: Windows, val: TrajectoryWindows | None, batch_size: int, see
     return TrajectoryDataModule(source, val, batch_size=batch_size, seed=seed)
 
 
-def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str) -> InterpolantPrior:
+def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str, sampler: DriftSampler) -> InterpolantPrior:
     """The interpolant with the network (of twice as many outputs), transform and condition of a prior, and the moments of its ends.
 
     Args:
         prior: Gives the parts.
         source: Training windows, of which 256 are looked at.
         start: See `InterpolantPrior`.
+        sampler: How it is walked.
     """
     denoiser = prior.denoiser
     if not isinstance(denoiser, PreconditionedDenoiser):
@@ -171,8 +177,6 @@ def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str) -> Int
     parts = {"cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec, "start": start}
 
     def made(moments: tuple[float, float, float]) -> InterpolantPrior:
-        # the noise that suits a known base best, see InterpolantSampler
-        sampler = InterpolantSampler(max(1, prior.steps // 2), 0.5, shape="decreasing")
         return InterpolantPrior(NetworkDrift(denoiser.network, Interpolant(), moments), prior.transform, prior.spec, sampler=sampler, **parts)  # type: ignore[arg-type]
 
     rough, sums, count = made((0.0, 1.0, 0.0)), torch.zeros(3, dtype=torch.float64), 0

@@ -113,9 +113,10 @@ def test_missing_values_in_the_known_frames_are_filled(tmp_path, era_prior):
 
 
 @pytest.mark.slow
-def test_an_interpolant_is_trained_and_forecasts_but_serves_no_posterior(tmp_path: Path, burgers: Path) -> None:
+@pytest.mark.parametrize("process", ["interpolant", "bridge"])
+def test_paired_states_are_trained_and_forecast_but_serve_no_posterior(process: str, tmp_path: Path, burgers: Path) -> None:
     prior = tmp_path / "i.prior"
-    works("fit --recipe.process interpolant --recipe.horizon 2", *TINY, "--data", burgers, "--out", prior)
+    works(f"fit --recipe.process {process} --recipe.horizon 2", *TINY, "--data", burgers, "--out", prior)
     works("forecast --lead 3 --members 2 --every 8 --prior", prior, "--initial", burgers, "--out", tmp_path / "f.nc")
     with xr.open_dataset(tmp_path / "f.nc") as found:
         assert bool(found["u"].notnull().all()) and found.sizes["lead_time"] == 3

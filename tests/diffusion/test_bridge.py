@@ -9,8 +9,19 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
+from physdiff.base.saved import build, describe
 from physdiff.diffusion.analytic import MixtureDenoiser
-from physdiff.diffusion.bridge import Bridge, BridgeSchedule, BrownianBridge, DriftDenoiser, MeanRevertingSchedule, _Moved, walk_bridge, walk_to_mean
+from physdiff.diffusion.bridge import (
+    Bridge,
+    BridgeSampler,
+    BridgeSchedule,
+    BrownianBridge,
+    DriftDenoiser,
+    MeanRevertingSchedule,
+    _Moved,
+    walk_bridge,
+    walk_to_mean,
+)
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.interpolant import GaussianDrift, Interpolant
 from physdiff.diffusion.samplers.ddim import DDIM
@@ -118,6 +129,16 @@ def test_a_trained_interpolant_is_walked_by_samplers_of_diffusion() -> None:
     walk_bridge(denoiser, end[:1], UniPC(), steps=12, rng=_Impulses(rows))
     out = walk_bridge(denoiser, end[:2], UniPC(), steps=12, rng=_Impulses(rows)).flatten()
     assert float(out[0]) == pytest.approx(0.78, abs=5e-3) and float(out[1] - out[0]) == pytest.approx(0.4**0.5, rel=0.02)
+    # as a prior's sampler it is the same walk, from the noise that it is given
+    noise = normal(2, 1, 1, 1, key="first")
+    walked = BridgeSampler(UniPC(), 12)
+    assert walked.evaluations() == 13
+    expected = walk_bridge(denoiser, end[:2], UniPC(), steps=12, rng=Rng(0), first=noise)
+    assert torch.equal(walked.run(drift, end[:2], rng=Rng(1), first=noise), expected)
+    again = build(describe(walked))
+    assert torch.equal(again.run(drift, end[:2], rng=Rng(1), first=noise), expected)
+    with pytest.raises(InputError, match="at least 3 steps for UniPC, got 2"):
+        BridgeSampler(UniPC(), 2)
     with pytest.raises(InputError, match="brownian gamma"):
         DriftDenoiser(GaussianDrift(Interpolant("linear", "sine"), drift.means, drift.variances, covariance=drift.covariance))
 
