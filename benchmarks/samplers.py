@@ -6,7 +6,9 @@ Targets: ring (8 Gaussians on a circle, 2-D), gauss64 (64-D, spectrum k^-2, rota
 noise level sigma z from the same 1024 normal draws z, and its end is compared with the converged flow from that start; the error is the root mean
 square over the target's. Ours begins at sigma = 80 and ends at zero. What our default may know beside the score is mean and covariance of `--draws`
 draws of the target (its "training set"); other rows know nothing. One JSON line per row goes to ``<out>/samplers.jsonl`` and the terminal, the
-picture to ``--picture``. Then the processor time of a sampler's own arithmetic beside a small U-Net's evaluation.
+picture to ``--picture``. Samplers with fresh noise have no such error: for all of ours the standard deviation of each mode of a red spectrum is held
+to the truth, exactly (`sampler_gain`; picture ``--spread-picture``). Then the processor time of a sampler's own arithmetic beside a small U-Net's
+evaluation.
 """
 
 from __future__ import annotations
@@ -35,18 +37,26 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import FourierCovariance, dense_covariance
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
-from physdiff.diffusion.samplers.ddim import DDIM
+from physdiff.diffusion.samplers.ddim import DDIM, DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle
+from physdiff.diffusion.samplers.er_sde import ERSDE, ERSDEMultistep
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
+from physdiff.diffusion.samplers.genie import GENIE
 from physdiff.diffusion.samplers.heun import Heun
+from physdiff.diffusion.samplers.langevin import LangevinCorrected
+from physdiff.diffusion.samplers.restart import Restart
 from physdiff.diffusion.samplers.sampler import Sampler, start_state
+from physdiff.diffusion.samplers.sde_single import SDESolverSingle
 from physdiff.diffusion.schedule import EDMSchedule
+from physdiff.evaluation.sampler_gain import sampler_gain
 from physdiff.networks.unet import UNet
 
 BUDGETS = (5, 10, 20, 40, 80)
@@ -105,11 +115,13 @@ def learnt_base(prior: Any, draws: int) -> GaussianDenoiser:
 
 
 def ours(draws: int) -> dict[str, Callable[[Any], Sampler]]:
-    """Our rows; the first is the default."""
+    """Our rows; the first is the default. GENIE has none here: the job takes noise levels as plain numbers, along which nothing differentiates."""
     return {
         DEFAULT: lambda prior: ExactLinear(base=learnt_base(prior, draws)),
         f"{DEFAULT}, 256 draws": lambda prior: ExactLinear(base=learnt_base(prior, 256)),
         "UniPC(3)": lambda prior: UniPC(3),
+        "DPMSolverSingle(2)": lambda prior: DPMSolverSingle(2),
+        "DPMSolverSingle(3)": lambda prior: DPMSolverSingle(3),
         "ExponentialMultistep(3)": lambda prior: ExponentialMultistep(3),
         "DPMSolver2M": lambda prior: DPMSolver2M(),
         "Heun": lambda prior: Heun(),
@@ -139,6 +151,69 @@ def our_rows(peers: str, draws: int) -> list[dict[str, Any]]:
             config = {"target": name, "sampler": label, "sigma_start": 80.0, "sigma_end": 0.0, "draws": draws if label == DEFAULT else None}
             rows.append({"job": "P4", "peer": "physdiff", "config": config, "rms_error": errors, "calls": calls})
     return rows
+
+
+def spread_samplers() -> dict[str, Sampler]:
+    """Samplers whose spread is looked at."""
+    return {
+        "DDIM()": DDIM(),
+        "DDPM()": DDPM(),
+        "ERSDE()": ERSDE(),
+        "ERSDEMultistep(2)": ERSDEMultistep(2),
+        "ERSDEMultistep(3)": ERSDEMultistep(3),
+        "ExponentialMultistep(2, noise=1)": ExponentialMultistep(2, noise=1.0),
+        "SDESolverSingle()": SDESolverSingle(),
+        "LangevinCorrected(DDIM(), 1, size=0.1)": LangevinCorrected(DDIM(), 1, size=0.1),
+        "Restart(DPMSolver2M(), low=0.5, high=1.5, repeats=1)": Restart(DPMSolver2M(), low=0.5, high=1.5, repeats=1),
+        "GENIE()": GENIE(),
+        "Heun()": Heun(),
+        "DPMSolver2M()": DPMSolver2M(),
+        "DPMSolverSingle(2)": DPMSolverSingle(2),
+        "DPMSolverSingle(3)": DPMSolverSingle(3),
+        "UniPC(3)": UniPC(3),
+    }
+
+
+def spread_rows() -> list[dict[str, Any]]:
+    """Mean and largest relative error of the standard deviation over 64 modes k^-3, down to u = 0.002, where the noise left belongs to the truth."""
+    modes = torch.arange(1, 65, dtype=torch.float64) ** -3
+    modes, rows = modes / modes.mean(), []
+    for name, sampler in spread_samplers().items():
+        mean, worst = {}, {}
+        for budget in BUDGETS:
+            steps = (budget - sampler.evaluations_besides()) // sampler.evaluations_per_step()
+            if steps < sampler.least_steps():
+                continue
+            times = SCHEDULE.time_of(torch.linspace(-math.log(80), -math.log(0.00200001), steps + 1, dtype=torch.float64))
+            try:
+                gain = sampler_gain(sampler, SCHEDULE, times, variances=modes, start="exact")
+            except InputError:  # Restart: no node within its stretch
+                continue
+            off = (gain * torch.sqrt(modes / (modes + SCHEDULE.sigma(times[-1]) ** 2)) - 1).abs()
+            mean[str(budget)], worst[str(budget)] = (float(f"{float(v):.3g}") for v in (off.mean(), off.max()))
+        rows.append({"job": "spread", "peer": "physdiff", "config": {"sampler": name}, "mean_error": mean, "worst_error": worst})
+    return rows
+
+
+def spread_table(rows: list[dict[str, Any]]) -> str:
+    """Worst mode by budget, as Markdown."""
+    lines = ["| sampler | " + " | ".join(f"NFE {b}" for b in BUDGETS) + " |", "|---|" + "---|" * len(BUDGETS)]
+    for row in rows:
+        cells = [f"{row['worst_error'][str(b)]:.2g}" if str(b) in row["worst_error"] else "" for b in BUDGETS]
+        lines.append(f"| `{row['config']['sampler']}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spread_picture(rows: list[dict[str, Any]], path: Path) -> None:
+    """Error of the worst mode's standard deviation against evaluations."""
+    figure, axis = plt.subplots(figsize=(7.5, 5), constrained_layout=True)
+    for i, row in enumerate(rows):
+        pairs = [(int(b), e) for b, e in row["worst_error"].items()]
+        axis.loglog(*zip(*pairs, strict=True), lw=1.5, marker="osv^D"[i % 5], ms=4, color=plt.cm.tab20(i), label=row["config"]["sampler"])
+    axis.set(xlabel="network evaluations", ylabel="error of the worst mode's standard deviation", title="red spectrum, exact denoiser")
+    axis.legend(fontsize=7, loc="lower left")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def peer_rows(python: str, peers: str) -> list[dict[str, Any]]:
@@ -244,20 +319,24 @@ def main() -> None:
     parser.add_argument("--peer-python", help="python with diffusers and azula; without it only our side runs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--picture", type=Path, default=Path("docs/images/samplers.png"))
+    parser.add_argument("--spread-picture", type=Path, default=Path("docs/images/spread_of_samplers.png"))
     parser.add_argument("--draws", type=int, default=4096, help="draws of the target from which the default learns mean and covariance")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rows = peer_rows(arguments.peer_python, arguments.peers) if arguments.peer_python else []
     rows += our_rows(arguments.peers, arguments.draws)
+    spreads = spread_rows()
     costs = overhead()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     facts = {"machine": platform.machine(), "torch": torch.__version__, "threads": arguments.threads, "commit": commit}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "samplers.jsonl").open("w", encoding="utf-8") as file:
-        for row in [*rows, *costs]:
+        for row in [*rows, *spreads, *costs]:
             file.write(json.dumps({**row, **facts}) + "\n")
     print(table(rows))
+    print(spread_table(spreads))
+    spread_picture(spreads, arguments.spread_picture)
     for row in costs:
         share = f"{100 * row['share']:.2f} % of an evaluation of {row['evaluation_ms']:.1f} ms"
         print(f"{row['config']['sampler']:12} {row['step_ms']:.3f} ms a step, {share}")

@@ -22,7 +22,6 @@ from physdiff.diffusion.bridge import (
     walk_bridge as walk_bridge,
     walk_to_mean as walk_to_mean,
 )
-from physdiff.diffusion.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
 from physdiff.diffusion.denoiser import Denoiser as Denoiser
@@ -65,6 +64,7 @@ from physdiff.diffusion.special_schedules import (
 )
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
+from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate
 from physdiff.evaluation.fit_multistep import fit_multistep as fit_multistep

@@ -18,8 +18,8 @@ from physdiff.base.saved import describe
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
-from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule

@@ -1,6 +1,6 @@
 r"""Can a prior be trusted? Checks that need no truth but the training data, each with a verdict.
 
-Three kinds of error are told apart. The network: does its denoiser obey what every posterior mean obeys (`diffusion/consistency.py`)? The
+Three kinds of error are told apart. The network: does its denoiser obey what every posterior mean obeys (`evaluation/consistency.py`)? The
 steps: does the sampler keep the spread, on Gaussian data with the data's own spectrum, where the answer is exact, and on this prior against
 very many steps? The whole: do ODE and SDE, which share their marginals only for a true score, give the same ensemble, and does its spread
 match its error, wavenumber by wavenumber? Reference: methods/diffusion 2.4 and 14.
@@ -23,7 +23,6 @@ from physdiff.data.statistics import stream
 from physdiff.data.timeline import FORCINGS
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.analytic import GaussianDenoiser
-from physdiff.diffusion.consistency import circulation, fokker_planck_terms, jacobian_products
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.ddim import DDIM, DDPM
@@ -33,6 +32,7 @@ from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import per_sample
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.evaluation.consistency import circulation, fokker_planck_terms, jacobian_products
 from physdiff.evaluation.numerical_spread import apply_gains, gain_curve, largest_variance
 from physdiff.evaluation.sample_gap import sample_gap, spectrum_of
 from physdiff.transforms.compose import Compose

@@ -17,13 +17,13 @@ from torch.utils.data import Dataset
 
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
-from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.coupled_flow import CoupledPrior, coupled_loss
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.interpolant import interpolant_loss
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
 from physdiff.diffusion.objective import LogNormalNoise, NoiseLaw, denoising_loss
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, base_of, encode_batch
 from physdiff.transforms.anomaly import Anomaly
@@ -78,7 +78,7 @@ class DiffusionModule(pl.LightningModule):
         self.roll_axes = tuple(dims.index(name) - len(dims) for name in roll)
 
     def with_term(self, term: ConsistencyTerm | None) -> Self:
-        """Add a term that draws the denoiser towards one that some law has (see diffusion/consistency.py); the module itself."""
+        """Add a term that draws the denoiser towards one that some law has (see evaluation/consistency.py); the module itself."""
         if term is not None and term.due(0) and not isinstance(self.prior, DiffusionPrior):
             raise InputError(f"DiffusionModule: expected a DiffusionPrior for a term on its denoiser, got {type(self.prior).__name__}; leave it out")
         self.term = term

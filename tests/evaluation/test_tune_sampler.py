@@ -118,7 +118,7 @@ def test_errors_are_worded() -> None:
 
 
 def test_a_budget_of_one_evaluation_and_own_samplers() -> None:
-    found = tune_sampler(two_waves(), 1, DATA, samplers={"a": DDPM(), "b": Heun(), "c": UniPC(3)}, effort=EFFORT)
+    found = tune_sampler(two_waves(), 1, DATA, samplers={"a": DDPM(), "b": Heun(), "c": UniPC(3)}, effort=TuningEffort(2, 4, nodes=10))
     assert found.steps == 1 and not any(str(c).startswith("c") for c in found.table["candidate"].values)
     with pytest.raises(InputError, match="base"):
         tune_sampler(two_waves(), 5, DATA, samplers={"exact": ExactLinear()}, effort=EFFORT)

@@ -1,4 +1,5 @@
-"""T-SDE of the methods card (diffusion, section 2.2) for samplers with several noises per step; what Restart forgets, where Langevin rests."""
+"""T-SDE of the methods card (diffusion, section 2.2) for samplers with several noises per step, T-SPEC (2.4) for all; what Restart forgets, where
+Langevin rests; and that no public sampler is missing in the tables."""
 
 from __future__ import annotations
 
@@ -8,18 +9,30 @@ import pytest
 import torch
 from torch import Tensor
 
+import physdiff
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.denoiser import Denoiser
-from physdiff.diffusion.samplers.ddim import DDIM
-from physdiff.diffusion.samplers.er_sde import ERSDEMultistep
-from physdiff.diffusion.samplers.exponential import ExponentialMultistep
+from physdiff.diffusion.samplers.ddim import DDIM, DDPM
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
+from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle
+from physdiff.diffusion.samplers.er_sde import ERSDE, ERSDEMultistep
+from physdiff.diffusion.samplers.exact_linear import ExactLinear
+from physdiff.diffusion.samplers.exponential import ExponentialMultistep, UniPC
+from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
+from physdiff.diffusion.samplers.fixed_grid import FixedGrid
+from physdiff.diffusion.samplers.genie import GENIE
+from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.langevin import LangevinCorrected
+from physdiff.diffusion.samplers.probability_flow import ProbabilityFlow
 from physdiff.diffusion.samplers.restart import Restart
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.samplers.sde_single import SDESolverSingle
-from physdiff.diffusion.schedule import VPSchedule
+from physdiff.diffusion.schedule import EDMSchedule, VPSchedule
+from physdiff.evaluation.sampler_gain import sampler_gain
+from tests.diffusion.samplers.test_sampler import NAMED
+from tests.laws import test_sampler_orders as orders, test_samplers as first
 from tests.laws.test_sampler_orders import error
 from tests.laws.test_samplers import exact, lam_grid, reference
 
@@ -86,15 +99,29 @@ T_SDE = {
 }
 
 
-@pytest.mark.parametrize("name", T_SDE)
-def test_exact_moments(name: str) -> None:
-    sampler, order, card, digits, golden = T_SDE[name]
+def std_errors(sampler, counts: tuple[int, ...]) -> list[float]:
     errors = []
-    for steps in (20, 80, 320):
+    for steps in counts:
         times = lam_grid(SCHEDULE, steps)
         got, wanted = moments(sampler(steps), times), exact(SCHEDULE, times[-1], MEAN, STD)
         assert got[0] == pytest.approx(wanted[0], abs=1e-13)
         errors.append(abs(got[1] - wanted[1]))
+    return errors
+
+
+@pytest.mark.parametrize("name", T_SDE)
+def test_golden_moments(name: str) -> None:
+    sampler, _, card, digits, golden = T_SDE[name]
+    errors = std_errors(sampler, (20, 80))
+    assert golden is None or errors == pytest.approx(golden[:2], rel=0.01)
+    assert card is None or errors == pytest.approx(card[:2], rel=digits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", T_SDE)
+def test_orders_in_law(name: str) -> None:
+    sampler, order, card, digits, golden = T_SDE[name]
+    errors = std_errors(sampler, (20, 80, 320))
     assert golden is None or errors == pytest.approx(golden, rel=0.01)
     assert card is None or errors == pytest.approx(card, rel=digits)
     # order 3 of ER-SDE shows late: 3.3 on this pair, as its noise fades
@@ -188,3 +215,65 @@ def test_real_noise_agrees_with_the_coefficients() -> None:
     for sampler in samplers:
         out = sampler.run(GaussianDenoiser(SCHEDULE, mean, cov), x, times, rng=Rng(6))
         assert float(out.std()) == pytest.approx(moments(sampler, times)[1], rel=0.02)
+
+
+RED = torch.arange(1, 65, dtype=torch.float64) ** -3
+RED = RED / RED.mean()
+# mean and largest relative error of the std of a mode, 16 steps of equal lam from u = 80 to 0.002; the card gives DDIM and 2M
+T_SPEC = {
+    "DDIM": (DDIM(), (1.51889e-01, 1.52585e-01)),
+    "DDIM(0.5)": (DDIM(0.5), (1.70889e-01, 1.71644e-01)),
+    "DDPM": (DDPM(), (2.54576e-01, 2.55552e-01)),
+    "ER-SDE-1": (ERSDE(), (1.55208e-01, 1.80187e-01)),
+    "ER-SDE-2": (ERSDEMultistep(2), (5.56907e-02, 6.49060e-02)),
+    "ER-SDE-3": (ERSDEMultistep(3), (3.23680e-02, 3.90588e-02)),
+    "Heun": (Heun(), (6.54573e-02, 6.54861e-02)),
+    "Heun, churn 10": (Heun(10.0), (1.27075e-01, 1.29332e-01)),
+    "2M midpoint": (DPMSolver2M(), (1.90351e-02, 2.27623e-02)),
+    "2M exact": (ExponentialMultistep(2), (4.35172e-02, 4.85879e-02)),
+    "3M corrected": (ExponentialMultistep(3), (1.68074e-02, 3.39491e-02)),
+    "UniPC-3": (UniPC(3), (3.86888e-03, 1.20772e-02)),
+    "DEIS rho-AB 2": (ExponentialMultistep(3, "noise", variable="u"), (6.49119e-02, 6.59512e-02)),
+    "DPM-Solver++ 2S": (DPMSolverSingle(2), (2.38273e-02, 2.39587e-02)),
+    "DPM-Solver++ 3S": (DPMSolverSingle(3), (1.42898e-04, 1.62507e-04)),
+    "DPM-Solver-3": (DPMSolverSingle(3, "noise"), (5.59723e-04, 5.93546e-04)),
+    "GENIE in lam": (GENIE(), (1.42556e-02, 1.49536e-02)),
+    "SDE 2M exact": (ExponentialMultistep(2, noise=1.0), (1.33222e-01, 1.63763e-01)),
+    "SDE 2S": (SDESolverSingle(), (7.61666e-02, 7.65650e-02)),
+    "Restart": (Restart(low=0.06, high=0.3), (8.26086e-02, 1.04142e-01)),
+    "Langevin": (LangevinCorrected(DDIM(), 2, size=0.1), (1.33239e-01, 1.33892e-01)),
+}
+
+
+def spread_lost(sampler: Sampler, steps: int) -> tuple[float, float]:
+    """The card's error: at the last noisy time, whose noise belongs to the truth."""
+    schedule = EDMSchedule()
+    times = schedule.time_of(torch.linspace(-math.log(80), -math.log(0.00200001), steps + 1, dtype=torch.float64))
+    gain = sampler_gain(sampler, schedule, times, variances=RED, start="exact")
+    off = (gain * torch.sqrt(RED / (RED + schedule.sigma(times[-1]) ** 2)) - 1).abs()
+    return float(off.mean()), float(off.max())
+
+
+@pytest.mark.parametrize("name", T_SPEC)
+def test_spread_of_every_mode_of_a_red_spectrum(name: str) -> None:
+    sampler, golden = T_SPEC[name]
+    assert spread_lost(sampler, 16) == pytest.approx(golden, rel=0.01)
+
+
+@pytest.mark.parametrize(("steps", "card"), [(16, 0.023), (32, 0.0066)])
+def test_2m_is_the_cards_on_a_red_spectrum(steps: int, card: float) -> None:
+    """Its worst mode, to two digits. The card's means, 0.014 and 0.0055, are not found again: ours are 0.019 and 0.0062."""
+    assert spread_lost(DPMSolver2M(), steps)[1] == pytest.approx(card, rel=0.05)
+
+
+def test_no_public_sampler_is_missing_in_the_tables() -> None:
+    classes = [v for v in (getattr(physdiff, n) for n in dir(physdiff)) if isinstance(v, type)]
+    public = {v for v in classes if issubclass(v, Sampler) and not v.__abstractmethods__}
+    flow = {type(row[0]) for row in orders.T_ODE.values()} | {DDIM, Heun}
+    law = {type(row[0]) for row in orders.T_SDE.values()} | {type(row[0](80)) for row in T_SDE.values()} | {type(s) for s in first.ALL.values()}
+    spectrum = {type(row[0]) for row in T_SPEC.values()} | {ExactLinear}
+    # tested in their own files: to a tolerance, with steps by the worst of a batch; fitted to one grid, of order one at least; a wrapper
+    apart = {ProbabilityFlow, FittedMultistep, FixedGrid}
+    assert flow | law | {LangevinCorrected} == public - apart
+    assert spectrum | {UniPC} == public - apart
+    assert {type(s) for s in NAMED.values()} == public - apart

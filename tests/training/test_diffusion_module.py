@@ -12,13 +12,13 @@ from torch.utils.data import default_collate
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
-from physdiff.diffusion.consistency import ConsistencyTerm
 from physdiff.diffusion.coupled_flow import CoupledFlow, CoupledPrior
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.interpolant import Interpolant
 from physdiff.diffusion.network_drift import NetworkDrift
 from physdiff.diffusion.objective import NoiseLaw, denoising_loss
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.training import diffusion_module
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.datamodule import TrajectoryDataModule

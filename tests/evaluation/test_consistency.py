@@ -11,11 +11,11 @@ from torch import Tensor
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import MixtureDenoiser
-from physdiff.diffusion.consistency import ConsistencyTerm, circulation, fokker_planck_terms, jacobian_products
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.samplers.timesteps import timesteps
 from physdiff.diffusion.schedule import CosineSchedule, EDMSchedule, RectifiedSchedule, Schedule, VPSchedule, per_sample
+from physdiff.evaluation.consistency import ConsistencyTerm, circulation, fokker_planck_terms, jacobian_products
 
 LIKE = torch.zeros((), dtype=torch.float64)
 products = torch.no_grad()(jacobian_products)
