@@ -26,6 +26,7 @@ PAGES = (
     "docs/choose_a_sampler.md",
     "docs/concepts.md",
     "docs/data_formats.md",
+    "docs/observations.md",
     "docs/trust_a_prior.md",
     "docs/paired_states.md",
 )
