@@ -14,6 +14,7 @@ from physdiff.pdes.incompressible import IncompressibleFlow
 from physdiff.pdes.lorenz import Lorenz96
 from physdiff.pdes.porous_medium import PorousMedium, PowerConductivity
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere
+from physdiff.solvers.solve import solve
 from physdiff.solvers.stepper_for import SOLVERS, stepper_for
 
 LINE, OPEN = CartesianGrid(16), CartesianGrid(16, periodic=False)
@@ -68,3 +69,18 @@ def test_a_name_chooses():
 def test_what_does_not_go_together_is_refused(law, grid, name, error, said):
     with pytest.raises(error, match=said):
         stepper_for(law, grid, name)
+
+
+@pytest.mark.parametrize("name", sorted(set(SOLVERS) - {"chang_cooper", "implicit_diffusion", "markov_chain"}))
+def test_parameters_by_sample_are_a_loop_with_every_stepper(name):
+    rates, times = torch.tensor([0.02, 0.1], dtype=torch.float64), torch.tensor([0.0, 0.02], dtype=torch.float64)
+    law, grid = (IncompressibleFlow, WALLS) if name == "projected" else (Burgers, LINE)
+    grid_shape, fields = grid.shape, law(0.1).fields
+    u = {n: torch.randn(2, *grid_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) / 8 for i, n in enumerate(fields)}
+    u = {n: v.cumsum(-1) - v.sum(-1, keepdim=True) * torch.linspace(0, 1, v.shape[-1], dtype=torch.float64) for n, v in u.items()}
+    both = solve(stepper_for(law(rates), grid, name), u, times, substeps=4)
+    for i in range(2):
+        alone = solve(stepper_for(law(float(rates[i])), grid, name), {n: v[i : i + 1] for n, v in u.items()}, times, substeps=4)
+        for n in both:
+            # rounding, and what an implicit solve leaves
+            torch.testing.assert_close(both[n][i : i + 1], alone[n], rtol=1e-9, atol=1e-10)
