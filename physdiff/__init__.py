@@ -100,6 +100,7 @@ _NAMES: dict[str, str] = {
     "inference.posterior": "Posterior PosteriorSampler",
     "inference.restoration": "Restoration",
     "inference.sensors": "read_stations Sensors",
+    "inference.sharding": "Sharded",
     "inference.smc": "FeynmanKac run_smc SMCRun",
     "inference.solved": "Solved",
     "inference.splitting": "DAPS DiffPIR REDDiff SplitGibbs",

@@ -141,6 +141,7 @@ from physdiff.inference.physics import PhysicsResidual as PhysicsResidual, calib
 from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
 from physdiff.inference.restoration import Restoration as Restoration
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
+from physdiff.inference.sharding import Sharded as Sharded
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
 from physdiff.inference.solved import Solved as Solved
 from physdiff.inference.splitting import DAPS as DAPS, DiffPIR as DiffPIR, REDDiff as REDDiff, SplitGibbs as SplitGibbs

@@ -91,6 +91,7 @@ class CleanScale:
         info = {
             "nfe": torch.tensor(self.evaluations // len(members)),
             "operator_calls": torch.tensor(self.coupling.calls // len(members)),
+            "ess": torch.full((1,), float(n), dtype=torch.float64),
             "seconds": torch.tensor(time.monotonic() - start),
         }
         seen = [m for m in misfits if m is not None]

@@ -11,7 +11,6 @@ this sampler draws it with these steps, and with an unbiased evidence for any nu
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -24,6 +23,7 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.samplers.sampler import KernelSampler
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.posterior import Posterior
+from physdiff.inference.sharding import Sharded
 from physdiff.inference.smc import FeynmanKac, SMCRun
 
 __all__ = ["DEFAULT_STEPS", "DiffusionPath", "count_of", "drawn", "to_ensemble"]
@@ -32,13 +32,13 @@ DEFAULT_STEPS = 100
 _LEAST = 64
 
 
-def count_of(particles: int | None, n: int, what: str) -> int:
+def count_of(particles: int | Sharded | None, n: int, what: str) -> int | Sharded:
     """How many particles run where n members are asked for: as many, but at least 64, unless a number is given.
 
     Raises:
         InputError: If a number is below one.
     """
-    if n < 1 or (particles is not None and particles < 1):
+    if n < 1 or (isinstance(particles, int) and particles < 1):
         raise InputError(f"{what}: expected one member and one particle or more, got {n} and {particles}")
     return max(n, _LEAST) if particles is None else particles
 
@@ -54,6 +54,7 @@ class DiffusionPath(FeynmanKac):
 
     Attributes:
         evaluations: Network evaluations per particle so far.
+        own: Number of particles that run here.
     """
 
     def __init__(self, posterior: Posterior, sampler: KernelSampler, steps: int, *, max_batch: int) -> None:
@@ -61,7 +62,7 @@ class DiffusionPath(FeynmanKac):
         self.denoiser = posterior.prior.denoiser
         self.times = sampler.grid(self.denoiser, steps)
         self.cond = posterior.prior.encode_cond(posterior.completed)
-        self.evaluations = 0
+        self.evaluations, self.own = 0, 1
 
     @abstractmethod
     def move(self, k: int, particles: tuple[Tensor, ...], rng: Rng) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -69,7 +70,7 @@ class DiffusionPath(FeynmanKac):
 
     def noise(self, shape: Sequence[int], rng: Rng) -> Tensor:
         """Coefficients at the noisiest level, (N, *latent)."""
-        like = self.posterior.state
+        like, self.own = self.posterior.state, torch.Size(shape).numel()
         _, sigma = self.denoiser.schedule(self.times[0])
         return sigma.to(like) * rng.normal((*shape, *self.posterior.prior.latent_shape), like=like)
 
@@ -116,11 +117,11 @@ def drawn(transition: Gaussian, rng: Rng) -> Tensor:
     return transition.sample(rng) if bool((transition.std > 0).any()) else transition.mean
 
 
-def to_ensemble(posterior: Posterior, run: SMCRun, n: int, *, nfe: int, start: float, rng: Rng) -> Ensemble:
+def to_ensemble(posterior: Posterior, run: SMCRun, n: int, *, nfe: int, begun: tuple[float, int], own: int, rng: Rng) -> Ensemble:
     """The particles at the end of a run as n members: weighted if there are as many, else resampled.
 
-    `info`: ``log_evidence``, ``ess`` (steps + 1,), ``resampled`` (steps + 1,), ``origins`` (particles,), ``survivors``, ``particles``, ``nfe`` per
-    particle, ``seconds``.
+    `info`: ``log_evidence``, ``ess`` (steps + 1,), ``resampled`` (steps + 1,), ``origins`` (particles,), ``survivors``, ``particles``, ``nfe`` and
+    ``operator_calls`` per particle (of which `own` ran here), ``seconds``.
     """
     members = posterior.prior.masked(posterior.decode(run.particles[0]))
     assert run.origins is not None
@@ -132,7 +133,7 @@ def to_ensemble(posterior: Posterior, run: SMCRun, n: int, *, nfe: int, start: f
         "survivors": run.survivors,
         "particles": torch.tensor(run.weights.count),
         "nfe": torch.tensor(nfe),
-        "seconds": torch.tensor(time.monotonic() - start),
+        **posterior.cost(begun, own),
     }
     ensemble = Ensemble(members, run.weights.values, info)
     return ensemble if n == run.weights.count else ensemble.resample(rng.child("members"), n)

@@ -142,11 +142,13 @@ class EnsembleKalman(PosteriorSampler):
         info = {
             "ensemble": torch.tensor(size),
             "solver_calls": torch.tensor(len(exponents)),
+            "operator_calls": torch.tensor(len(exponents)),
             "exponents": exponents,
             "misfit": ((y - after[:n]) / std).square().mean(1),
             "surprise": torch.tensor(surprise),
             "spread": (after.var(0).mean() / before.var(0).mean().clamp_min(torch.finfo(torch.float64).tiny)).sqrt(),
             "nfe": torch.tensor(prior.sampler.evaluations_per_step() * (self.steps or prior.steps)),
+            "ess": torch.full((1,), float(n), dtype=torch.float64),
             "seconds": torch.tensor(time.monotonic() - begin),
         }
         return Ensemble.equal(prior.masked(moved[:n]), info)

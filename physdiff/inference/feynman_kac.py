@@ -15,7 +15,6 @@ sampling approach, 2025 (AFDPS); Skreta and others, Feynman-Kac correctors in di
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -32,6 +31,7 @@ from physdiff.inference.diffusion_path import DEFAULT_STEPS, DiffusionPath, coun
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.guided import prior_covariance
 from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.sharding import Sharded
 from physdiff.inference.smc import Particles, Weighed, run_smc
 
 __all__ = ["AnnealedSMC", "annealing"]
@@ -61,7 +61,7 @@ class AnnealedSMC(PosteriorSampler):
         guidance: c, see above.
         beta: Exponent of the likelihood by noise-to-signal ratio u, float64 to float64; 1 at u = 0, small at large u. `annealing`, with the
             signal measured on 64 draws of a Gaussian prior, if None.
-        particles: Number of particles; as many as members, at least 64, if None.
+        particles: Number of particles; as many as members, at least 64, if None; `Sharded`: so many on several processes.
         scheme: Resampling scheme, see `run_smc`.
         threshold: Share of the particles below which the effective number makes for resampling.
         max_batch: Number of particles that go through the network at once.
@@ -77,7 +77,7 @@ class AnnealedSMC(PosteriorSampler):
         guidance: float = 0.5,
         *,
         beta: Callable[[Tensor], Tensor] | None = None,
-        particles: int | None = None,
+        particles: int | Sharded | None = None,
         scheme: str = "systematic",
         threshold: float = 0.5,
         max_batch: int = 64,
@@ -98,10 +98,10 @@ class AnnealedSMC(PosteriorSampler):
         """
         if self.guidance > 0:
             posterior.check_differentiable("AnnealedSMC with guidance")
-        start = time.monotonic()
+        begun = posterior.begin()
         path = _Tilted(posterior, self)
         run = run_smc(path, count_of(self.particles, n, "AnnealedSMC"), rng=rng, scheme=self.scheme, threshold=self.threshold)
-        return to_ensemble(posterior, run, n, nfe=path.evaluations, start=start, rng=rng)
+        return to_ensemble(posterior, run, n, nfe=path.evaluations, begun=begun, own=path.own, rng=rng)
 
 
 class _Tilted(DiffusionPath):
@@ -165,6 +165,7 @@ def _signal(posterior: Posterior) -> float:
     held = next(covariance.buffers(), None)
     draws = covariance.apply_function(torch.sqrt, noise if held is None else noise.to(held.device)).to(posterior.state)
     x, ratios = posterior.decode(draws), []
+    posterior.calls += len(x)
     for o in posterior.observations:
         readings = o.operator(x).double()
         ratio = readings.var(0) / o.noise.variance(readings.mean(0))

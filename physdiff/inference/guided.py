@@ -17,7 +17,6 @@ conjugate gradients, with products by $H$ and $H^\top$ from automatic differenti
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from typing import cast
 
@@ -149,6 +148,7 @@ class GuidedDenoiser(Denoiser):
         """
         self.operator_calls += 1
         x = self.posterior.decode(z)
+        self.posterior.calls += len(x)
         residuals, variances = [], []
         for o in self.posterior.observations:
             r = o.residual(x)
@@ -338,7 +338,7 @@ class Guided(PosteriorSampler):
         """
         if n < 1:
             raise InputError(f"Guided: expected n >= 1 members, got {n}")
-        start = time.monotonic()
+        begun = posterior.begin()
         prior, like = posterior.prior, posterior.state
         unit = DiagonalCovariance(torch.ones(prior.latent_shape)) if self.spread == "unit" else None
         guided = GuidedDenoiser(posterior, self.covariance or unit or prior_covariance(posterior), iterations=self.iterations)
@@ -367,8 +367,9 @@ class Guided(PosteriorSampler):
             raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps or a larger noise std, or check the unit of the readings")
         info = {
             "nfe": torch.tensor(guided.evaluations // len(draws)),
+            **posterior.cost(begun, n),
             "operator_calls": torch.tensor(guided.operator_calls // len(draws)),
-            "seconds": torch.tensor(time.monotonic() - start),
+            "ess": torch.full((1,), float(n), dtype=torch.float64),
             "misfit": torch.cat(misfits),
             **({"solve_error": torch.tensor(guided.solve_error)} if surprise is None else {"surprise": torch.tensor(surprise)}),
         }

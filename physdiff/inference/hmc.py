@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from functools import partial
 from typing import Any
 
@@ -77,7 +76,7 @@ class HMC(PosteriorSampler):
 
         `info`: ``acceptance``, ``step_size``, ``divergences``; ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over log density and entries of the
         fields, see `Chains.quality`), ``ess`` (1,): the smaller of the two or n; ``nfe``: network evaluations forward per chain, those computed again
-        left out, ``gradient_calls`` per chain, ``seconds``.
+        left out, ``gradient_calls`` per chain; and what all report.
 
         Raises:
             InputError: If the sampler is not deterministic, or an operator cannot be differentiated.
@@ -219,7 +218,7 @@ def _sampled(method: HMC | NUTS, move: Any, posterior: Posterior, n: int, *, rng
     what = type(method).__name__
     if n < 1:
         raise InputError(f"{what}: expected n >= 1 members, got {n}")
-    begin = time.monotonic()
+    begun = posterior.begin()
     target = NoiseTarget(posterior, method.sampler, method.steps, max_batch=method.max_batch)
     needed = -(-n // method.chains)
     draws = max(100, needed) if method.draws is None else method.draws
@@ -233,10 +232,10 @@ def _sampled(method: HMC | NUTS, move: Any, posterior: Posterior, n: int, *, rng
     if float(quality["rhat"]) > 1.1:
         log.warning("%s: chains have not mixed (R-hat %.2f, 1 is mixed); run longer: more warm-up and draws", what, float(quality["rhat"]))
     members = posterior.prior.masked(_evenly(found.images, n))
-    return Ensemble.equal(members, _info(found, quality, target, n, begin))
+    return Ensemble.equal(members, {**_info(found, quality, target, n), **posterior.cost(begun, method.chains)})
 
 
-def _info(found: Chains, quality: dict[str, Tensor], target: NoiseTarget, n: int, begin: float) -> dict[str, Tensor]:
+def _info(found: Chains, quality: dict[str, Tensor], target: NoiseTarget, n: int) -> dict[str, Tensor]:
     gradients = found.gradients.mean()
     return {
         **quality,
@@ -246,7 +245,6 @@ def _info(found: Chains, quality: dict[str, Tensor], target: NoiseTarget, n: int
         "divergences": torch.tensor(found.divergences),
         "nfe": (gradients * target.evaluations_per_call).round().long(),
         "gradient_calls": gradients.round().long(),
-        "seconds": torch.tensor(time.monotonic() - begin),
     }
 
 

@@ -2,6 +2,7 @@ r"""The target: prior times likelihood, $p(x \mid y) \propto p(x \mid \text{cond
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from itertools import chain
 
@@ -25,6 +26,9 @@ class Posterior:
         observations: One or several; each in physical units.
         cond: Condition window (1, C', T, *S) of the prior, if it has one.
 
+    Attributes:
+        calls: Number of windows that the operators have read so far.
+
     Raises:
         InputError: If there is no observation, the condition has a batch, or an operator reads other fields or numbers of frames than the
             prior draws.
@@ -47,6 +51,7 @@ class Posterior:
                 prior.check_grid(spec, what)
                 if spec.frames != prior.spec.frames:
                     raise InputError(f"{what}: expected windows of {prior.spec.frames} frames, got {spec.frames}; build it with the prior's spec")
+        self.calls = 0
         self.completed = prior.complete(None if cond is None else cond.to(self.state))
 
     @property
@@ -80,7 +85,18 @@ class Posterior:
             on_the_way: Whether they are states between noise and data, for which a law of the noise that cannot be (negative counts) is continued.
         """
         extra = torch.zeros((), dtype=torch.float64, device=x.device) if on_the_way else None
+        self.calls += len(x)
         return torch.stack([o.log_prob(x, extra) for o in self.observations]).sum(0)
+
+    def begin(self) -> tuple[float, int]:
+        """Time and calls at the start of a run, for `cost`."""
+        return time.monotonic(), self.calls
+
+    def cost(self, begun: tuple[float, int], particles: int) -> dict[str, Tensor]:
+        """What every sampler reports of a run since `begin`: ``operator_calls`` of the operators for each of so many particles, and ``seconds``."""
+        moment, calls = begun
+        each = torch.tensor((self.calls - calls) / particles, dtype=torch.float64)
+        return {"operator_calls": each, "seconds": torch.tensor(time.monotonic() - moment, dtype=torch.float64)}
 
 
 class PosteriorSampler(ABC):
@@ -88,4 +104,8 @@ class PosteriorSampler(ABC):
 
     @abstractmethod
     def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
-        """Draw n members; the ensemble reports its own quality in `info`."""
+        """Draw n members; the ensemble reports its own quality and cost in `info`.
+
+        Every sampler: ``ess`` (*k), effective sizes along the way, in particles; ``nfe`` and ``operator_calls``, evaluations of the network and of
+        the operators per member, particle or chain; ``seconds``. Where there are such: ``log_evidence``, ``acceptance``, ``gradient_calls``.
+        """

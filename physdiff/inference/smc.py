@@ -22,6 +22,7 @@ from physdiff.base.checks import check_one_of
 from physdiff.base.errors import CollapsedWeights, InputError
 from physdiff.base.rng import Rng
 from physdiff.inference.resampling import SCHEMES
+from physdiff.inference.sharding import Sharded
 from physdiff.inference.weights import LogWeights
 
 __all__ = ["FeynmanKac", "Particles", "SMCRun", "Weighed", "run_smc"]
@@ -81,7 +82,7 @@ class SMCRun:
 
 def run_smc(
     model: FeynmanKac,
-    particles: int | Sequence[int],
+    particles: int | Sequence[int] | Sharded,
     *,
     rng: Rng,
     scheme: str = "systematic",
@@ -93,7 +94,8 @@ def run_smc(
 
     Args:
         model: What is moved and weighted.
-        particles: Number N of particles, or (*batch, N) for populations that run side by side and do not meet.
+        particles: Number N of particles, or (*batch, N) for populations that run side by side and do not meet; or
+            N particles shared out over processes, each of which gets the whole result.
         rng: Randomness.
         scheme: Resampling scheme, one of `resampling.SCHEMES`.
         threshold: A population is resampled where its effective sample size is below this share of N; 0: never, 1: at every move.
@@ -101,23 +103,26 @@ def run_smc(
         keep: Called after every weighting with particles and weights.
 
     Raises:
-        InputError: If a number makes no sense or there is no such scheme.
+        InputError: If a number makes no sense, there is no such scheme, or `keep` is asked of particles on several processes.
         CollapsedWeights: If all particles of a population lose their weight; the message names the move.
     """
-    shape = (particles,) if isinstance(particles, int) else tuple(particles)
+    crew = particles if isinstance(particles, Sharded) else None
+    shape = (particles,) if isinstance(particles, int) else (particles.count,) if isinstance(particles, Sharded) else tuple(particles)
     check_one_of(scheme, SCHEMES, "run_smc scheme")
     if not shape or min(shape) < 1:
         raise InputError(f"run_smc: expected one particle or more, got {particles}")
     if not 0 <= threshold <= 1:
         raise InputError(f"run_smc: expected a threshold in [0, 1], got {threshold}; it is a share of the particles")
-    state, log_g = model.start(shape, rng.child("start"))
+    if crew is not None and keep is not None:
+        raise InputError("run_smc: expected no `keep` with particles on several processes, got one; keep what the run returns")
+    state, log_g = _started(model, shape, rng.child("start"), crew)
     weights = _weighted(LogWeights.equal(shape, log_g.device), log_g, 0, model.steps)
     evidence = torch.zeros(shape[:-1], dtype=torch.float64, device=log_g.device)
     origins = torch.arange(shape[-1], device=log_g.device).expand(shape) if ancestry else None
     ess, resampled, kept = [], [], []
     for k in range(model.steps + 1):
         if k > 0:
-            state, log_g = model.move(k, state, rng.child("move", k))
+            state, log_g = _moved(model, k, state, rng.child("move", k), crew)
             weights = _weighted(weights, log_g, k, model.steps)
         ess.append(weights.ess)
         if keep is not None:
@@ -133,10 +138,22 @@ def run_smc(
             else:
                 chosen = torch.where(low[..., None], chosen, torch.arange(shape[-1], device=chosen.device))
                 weights = LogWeights(torch.where(low[..., None], 0.0, weights.values))
-            state = tuple(_taken(part, chosen) for part in state)
+            state = tuple(_taken(part, chosen) if crew is None else crew.taken(part, chosen) for part in state)
             origins = None if origins is None else torch.gather(origins, -1, chosen)
     total = evidence + weights.log_mean
+    state = state if crew is None else tuple(crew.gathered(part) for part in state)
     return SMCRun(state, weights, total, torch.stack(ess), torch.stack(resampled), origins, tuple(kept))
+
+
+def _started(model: FeynmanKac, shape: tuple[int, ...], rng: Rng, crew: Sharded | None) -> Weighed:
+    if crew is None:
+        return model.start(shape, rng)
+    first, last = crew.bounds()
+    return crew.weighed(lambda: model.start((last - first,), crew.rows(rng)))
+
+
+def _moved(model: FeynmanKac, k: int, state: Particles, rng: Rng, crew: Sharded | None) -> Weighed:
+    return model.move(k, state, rng) if crew is None else crew.weighed(lambda: model.move(k, state, crew.rows(rng)))
 
 
 def _weighted(weights: LogWeights, log_g: Tensor, k: int, steps: int) -> LogWeights:

@@ -13,8 +13,6 @@ Cotter, Roberts, Stuart and White, MCMC methods for functions, 2013.
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import Tensor
 
@@ -102,8 +100,10 @@ class TemperedSMC(PosteriorSampler):
             InputError: If the sampler is not deterministic.
             CollapsedWeights: If all particles lose their weight.
         """
-        begin = time.monotonic()
+        begun = posterior.begin()
         count = count_of(self.particles, n, "TemperedSMC")
+        if not isinstance(count, int):
+            raise InputError("TemperedSMC: expected a number of particles on one process, got Sharded; AnnealedSMC and TwistedSMC take it")
         draw = _Pushed(posterior, self)
         draw.check_deterministic(rng)
         z = rng.child("start").normal((count, *posterior.prior.latent_shape), like=posterior.state)
@@ -138,7 +138,7 @@ class TemperedSMC(PosteriorSampler):
             accepted.append(torch.stack(shares).mean())
         ess = torch.stack(sizes)
         run = SMCRun((x,), weights, evidence, ess, torch.ones_like(ess, dtype=torch.bool), origins)
-        ensemble = to_ensemble(posterior, run, n, nfe=draw.evaluations, start=begin, rng=rng)
+        ensemble = to_ensemble(posterior, run, n, nfe=draw.evaluations, begun=begun, own=count, rng=rng)
         info = {**ensemble.info, "exponents": torch.tensor(exponents, dtype=torch.float64), "acceptance": torch.stack(accepted)}
         return Ensemble(ensemble.members, ensemble.log_weights, info)
 

@@ -14,7 +14,6 @@ asymptotically exact conditional sampling in diffusion models, 2023.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -30,6 +29,7 @@ from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.guided import GuidedDenoiser, prior_covariance
 from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.sharding import Sharded
 from physdiff.inference.smc import Particles, Weighed, run_smc
 
 __all__ = ["TwistedSMC"]
@@ -45,7 +45,7 @@ class TwistedSMC(PosteriorSampler):
         steps: Number of levels; 100 if None. The prior is the one that these steps draw: DDPM in 100 loses a tenth of the variance.
         covariance: C of the coefficients for the twist; `prior_covariance` if None.
         through_network: Whether the gradient goes through the network (as published, about three times the work) or takes Sigma_t for it.
-        particles: Number of particles; as many as members, at least 64, if None.
+        particles: Number of particles; as many as members, at least 64, if None; `Sharded`: so many on several processes.
         scheme: Resampling scheme, see `run_smc`.
         threshold: Share of the particles below which the effective number makes for resampling.
         max_batch: Number of particles that go through the network at once.
@@ -61,7 +61,7 @@ class TwistedSMC(PosteriorSampler):
         covariance: Covariance | None = None,
         *,
         through_network: bool = True,
-        particles: int | None = None,
+        particles: int | Sharded | None = None,
         scheme: str = "systematic",
         threshold: float = 0.5,
         max_batch: int = 64,
@@ -80,10 +80,10 @@ class TwistedSMC(PosteriorSampler):
             Diverged: If the denoiser gives a number that is not finite.
         """
         posterior.check_differentiable("TwistedSMC")
-        start = time.monotonic()
+        begun = posterior.begin()
         path = _Twisted(posterior, self, rng.child("twist"))
         run = run_smc(path, count_of(self.particles, n, "TwistedSMC"), rng=rng, scheme=self.scheme, threshold=self.threshold)
-        return to_ensemble(posterior, run, n, nfe=path.evaluations, start=start, rng=rng)
+        return to_ensemble(posterior, run, n, nfe=path.evaluations, begun=begun, own=path.own, rng=rng)
 
 
 class _Twisted(DiffusionPath):
@@ -159,10 +159,12 @@ class _Twisted(DiffusionPath):
         spread = self._spread(alpha, sigma)
         noise = self.rng.child(k).normal(shape, like=self.posterior.state)
         draws = self.posterior.decode(self.covariance.apply_function(lambda c: spread(c).sqrt(), noise))
+        self.posterior.calls += _DRAWS
         extra = [o.operator(draws).double().var(0) for o in self.posterior.observations]
 
         def value(z: Tensor) -> Tensor:
             x = self.posterior.decode(z)
+            self.posterior.calls += len(x)
             return torch.stack([o.log_prob(x, v) for o, v in zip(self.posterior.observations, extra, strict=True)]).sum(0)
 
         return value

@@ -67,7 +67,7 @@ def test_a_transition_without_spread_is_its_mean() -> None:
 def test_the_ensemble_is_weighted_or_resampled() -> None:
     posterior = plane().posterior()
     run = run_smc(path(posterior), 40, rng=Rng(3))
-    same, fewer = (to_ensemble(posterior, run, n, nfe=10, start=0.0, rng=Rng(4)) for n in (40, 9))
+    same, fewer = (to_ensemble(posterior, run, n, nfe=10, begun=posterior.begin(), own=40, rng=Rng(4)) for n in (40, 9))
     torch.testing.assert_close(same.log_weights, run.weights.values)
     assert fewer.members.shape[0] == 9 and fewer.equally_weighted
     torch.testing.assert_close(fewer.members, same.members[fewer.info["ancestors"]])

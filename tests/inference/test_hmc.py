@@ -163,7 +163,7 @@ def test_batches_and_keys() -> None:
     assert torch.equal(a.members, b.members) and a.members.shape == (7, 1, 1, 2)
     assert int(a.info["nfe"]) == 7 * int(a.info["gradient_calls"])
     assert set(a.info) == {
-        *("rhat", "ess_bulk", "ess_tail", "ess", "acceptance", "step_size", "divergences", "nfe", "gradient_calls", "seconds"),
+        *("rhat", "ess_bulk", "ess_tail", "ess", "acceptance", "step_size", "divergences", "nfe", "gradient_calls", "operator_calls", "seconds"),
     }
 
 
