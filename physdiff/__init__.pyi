@@ -78,8 +78,22 @@ from physdiff.evaluation.physics import physics_residual as physics_residual
 from physdiff.evaluation.posterior_report import Trials as Trials, posterior_report as posterior_report
 from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
 from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
+from physdiff.forecast.analysis import (
+    Analysis as Analysis,
+    KalmanAnalysis as KalmanAnalysis,
+    ParticleAnalysis as ParticleAnalysis,
+    PosteriorAnalysis as PosteriorAnalysis,
+)
+from physdiff.forecast.assimilate import assimilate as assimilate
+from physdiff.forecast.forecast_models import (
+    ForecastModel as ForecastModel,
+    PriorModel as PriorModel,
+    SolverModel as SolverModel,
+    StepModel as StepModel,
+)
 from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
 from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
+from physdiff.forecast.twin import assimilation_scores as assimilation_scores, twin_experiment as twin_experiment
 from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin
 from physdiff.grids.cartesian import CartesianGrid as CartesianGrid
 from physdiff.grids.field_spec import Fields as Fields, FieldSpec as FieldSpec

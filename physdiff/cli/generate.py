@@ -50,7 +50,7 @@ from physdiff.solvers.random_state import RandomState
 from physdiff.solvers.stepper import Stepper
 from physdiff.solvers.stepper_for import stepper_for
 
-__all__ = ["LAWS", "Frames", "generate"]
+__all__ = ["LAWS", "Frames", "generate", "grid_for", "state_for"]
 
 LAWS = (
     AdvectionAdsorption,
@@ -148,9 +148,9 @@ def generate(
     """
     target = checked_file(out)
     check_at_least(samples, 1, "samples")
-    stepper = stepper_for(pde, _grid_of(pde, grid), solver)
+    stepper = stepper_for(pde, grid_for(pde, grid), solver)
     times = [k * frames.dt for k in range(frames.count)]
-    state = _state(stepper, initial)
+    state = state_for(stepper, initial)
     options: dict[str, Any] = {"spin_up": frames.spin_up, "substeps": frames.substeps, "tol": frames.tol}
     if frames.substeps is None and frames.tol is None and _always_stable(stepper):
         options["tol"] = 1e-3
@@ -159,7 +159,7 @@ def generate(
     print(f"wrote {samples} trajectories of {frames.count} frames to {target}")
 
 
-def _grid_of(pde: PDE, grid: CartesianGrid) -> Grid:
+def grid_for(pde: PDE, grid: CartesianGrid) -> Grid:
     """The grid as given; for a law of the sphere the whole Earth, in as many latitudes and longitudes."""
     if not isinstance(pde, ShallowWaterSphere):
         return grid
@@ -171,7 +171,8 @@ def _grid_of(pde: PDE, grid: CartesianGrid) -> Grid:
     return LatLonGrid(latitude, torch.arange(columns, dtype=torch.float64) * (360 / columns), RADIUS)
 
 
-def _state(stepper: Stepper, initial: RandomField | dict[str, RandomField] | None) -> RandomState:
+def state_for(stepper: Stepper, initial: RandomField | dict[str, RandomField] | None) -> RandomState:
+    """What the states that suit a law are drawn from; `initial` as the verb takes it."""
     grid: Grid = stepper.operators.grid  # type: ignore[attr-defined]
     if isinstance(initial, RandomField):
         return RandomState(initial)

@@ -25,6 +25,7 @@ VERBS = {
     "fit": "train a prior on trajectories",
     "forecast": "an ensemble forecast from a prior",
     "infer": "fields from sparse sensors and a prior",
+    "assimilate": "an ensemble forecast corrected by readings, cycle after cycle",
     "evaluate": "scores of a forecast against truth and baselines, and a report",
     "diagnose": "whether a prior can be trusted, and with --sensors a posterior sampler",
     "tune": "the sampler and time grid that a number of evaluations is best spent on",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import physdiff
-from physdiff.cli.generate import LAWS, _grid_of
+from physdiff.cli.generate import LAWS, grid_for
 from physdiff.cli.parse import parsed
 from physdiff.data.open import open_dataset
 from physdiff.pdes.pde import PDE
@@ -60,7 +60,7 @@ def test_a_law_runs(tmp_path, name):
     line = f"--pde {name.split()[0]} --frames.count 5 --frames.dt 0.004 --samples 2 {words} --out {tmp_path / 'x.nc'}".split()
     works("generate", *line)
     options = parsed("generate", line)[1]
-    law, stepper = options["pde"], stepper_for(options["pde"], _grid_of(options["pde"], options["grid"]))
+    law, stepper = options["pde"], stepper_for(options["pde"], grid_for(options["pde"], options["grid"]))
     ds = open_dataset(tmp_path / "x.nc")
     u = {field: torch.as_tensor(ds[field].values, dtype=torch.float64) for field in law.fields}
     assert all(bool(v.isfinite().all()) and v.shape[:2] == (2, 5) for v in u.values())
