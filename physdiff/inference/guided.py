@@ -36,17 +36,17 @@ from physdiff.diffusion.samplers.fitted_multistep import FittedMultistep
 from physdiff.diffusion.samplers.fixed_grid import FixedGrid
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.linearised import BLACK_BOX, Linearised
 from physdiff.inference.network_guided import NetworkGuidedDenoiser, check_spread
 from physdiff.inference.noise import NormalNoise
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
-__all__ = ["Guided", "GuidedDenoiser", "Linearised", "prior_covariance", "shrinkage"]
+__all__ = ["Guided", "GuidedDenoiser", "prior_covariance", "shrinkage"]
 
 # Beyond this many readings a factorisation per level costs more than conjugate gradients; beyond this many entries the matrix is too large.
 _MOST_READINGS = 1024
 _MOST_ENTRIES = 2**25
 _ROWS = 128
-_BLACK_BOX = "guidance: expected operators that torch can differentiate, got a black box; use AnnealedSMC(guidance=0) or TemperedSMC"
 # Readings this many prior standard deviations off (root mean square) are in another unit.
 _IMPLAUSIBLE = 30.0
 
@@ -118,7 +118,7 @@ class GuidedDenoiser(Denoiser):
         if self._matrix is not None and not bool(self._matrix.any()):
             probe = Rng(0).child("black box").normal(zero.shape, like=zero)
             if not torch.equal(self.misfit(zero)[0], self.misfit(probe)[0]):
-                raise InputError(_BLACK_BOX)
+                raise InputError(BLACK_BOX)
         self._gram = None if self._matrix is None else self.covariance.gram(self._matrix)
         self._factors: dict[float, Tensor] = {}
         self.operator_calls = 0
@@ -230,36 +230,6 @@ class GuidedDenoiser(Denoiser):
         slope = back(solution)
         self.operator_calls += linear.products
         return slope
-
-
-class Linearised:
-    """A map (B, ...) -> (B, m), its auxiliary output, and its derivative at z in both directions.
-
-    The products with the derivative come from differentiating the transposed ones, which are linear: the map itself runs once.
-
-    Attributes:
-        products: Number of products so far.
-    """
-
-    def __init__(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor) -> None:
-        with torch.enable_grad():
-            self._z = z.detach().clone().requires_grad_()
-            self._out, self.aux = function(self._z)
-            if not self._out.requires_grad:
-                raise InputError(_BLACK_BOX)
-            self._probe = torch.zeros_like(self._out, requires_grad=True)
-            (self._pulled,) = torch.autograd.grad(self._out, self._z, self._probe, create_graph=True)
-        self.value, self.products = self._out.detach(), 1
-
-    def transpose(self, w: Tensor) -> Tensor:
-        """The transposed derivative times w (B, m), shape of z."""
-        self.products += 1
-        return torch.autograd.grad(self._out, self._z, w, retain_graph=True)[0]
-
-    def forward(self, v: Tensor) -> Tensor:
-        """The derivative times v, (B, m)."""
-        self.products += 1
-        return torch.autograd.grad(self._pulled, self._probe, v, retain_graph=True)[0]
 
 
 def shrinkage(alpha: float, sigma: float) -> Callable[[Tensor], Tensor]:

@@ -23,17 +23,18 @@ maximization, 2024 (moments).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.linalg import gmres
+from physdiff.diffusion.covariance import Covariance
 from physdiff.diffusion.denoiser import Denoiser
-
-if TYPE_CHECKING:
-    from physdiff.inference.guided import GuidedDenoiser, Linearised
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.schedule import Schedule
+from physdiff.inference.linearised import Linearised
 
 __all__ = ["SPREADS", "NetworkGuidedDenoiser", "check_spread"]
 
@@ -47,16 +48,35 @@ def check_spread(spread: str | None, strength: float) -> tuple[str | None, float
     return spread, check_positive(strength, "Guided strength")
 
 
+class Readings(Protocol):
+    """What is asked of a `GuidedDenoiser`, which builds on this module."""
+
+    prior: DiffusionPrior
+    schedule: Schedule
+    covariance: Covariance
+    iterations: int
+    tolerance: float
+    evaluations: int
+    operator_calls: int
+    solve_error: float
+
+    def slope(self, z: Tensor, alpha: float, sigma: float) -> Tensor:
+        """See GuidedDenoiser."""
+
+    def linearised(self, z: Tensor) -> Linearised:
+        """See GuidedDenoiser."""
+
+
 class NetworkGuidedDenoiser(Denoiser):
     """Posterior mean of the coefficients by a gradient through the prior's denoiser.
 
     Args:
-        linear: Gives readings, covariance C and solves; counts evaluations and operator calls.
+        linear: A `GuidedDenoiser`: gives readings, covariance C and solves; counts evaluations and operator calls.
         spread: See the module's table.
         strength: Factor of the step of "none" and "residual", gamma of "readings"; else of no effect.
     """
 
-    def __init__(self, linear: GuidedDenoiser, spread: str = "moments", strength: float = 1.0) -> None:
+    def __init__(self, linear: Readings, spread: str = "moments", strength: float = 1.0) -> None:
         super().__init__()
         check_spread(spread, strength)
         self.linear, self.spread, self.strength = linear, spread, strength
