@@ -166,7 +166,9 @@ from physdiff.inference.state_space import (
     particle_filter as particle_filter,
 )
 from physdiff.inference.tempered_smc import TemperedSMC as TemperedSMC
+from physdiff.inference.trajectory_prior import ComposedDenoiser as ComposedDenoiser, trajectory_prior as trajectory_prior
 from physdiff.inference.twisted_smc import TwistedSMC as TwistedSMC
+from physdiff.inference.warm_start import WarmStart as WarmStart
 from physdiff.inference.weighted_cells import (
     WeightedCells as WeightedCells,
     block_means as block_means,
