@@ -61,7 +61,7 @@ class Case:
 def t2m(data: Path, work: Path) -> Case:
     """Hourly 2 m temperature over the United Kingdom, 33 x 49 points: 15 days, then every fourth of 120 hours."""
     ds = open_dataset(data / "reanalysis" / "era5_t2m_uk_hourly_2019-03-01_20.nc", variables=["t2m"]).load()
-    return Case("t2m", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None, 4)), 0.3, "K", 500, localisation=4.0)
+    return Case("t2m", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None, 4)), 0.3, "K", 150, localisation=4.0, width=16)
 
 
 def msl(data: Path, work: Path) -> Case:
@@ -83,16 +83,16 @@ def wind(data: Path, work: Path) -> Case:
 
 
 def turbulence(data: Path, work: Path) -> Case:
-    """Vorticity of the demo's flow, its waves below 16 on 32 x 32 points: 1000 snapshots of 100 trajectories, then the last of each of 30 others."""
+    """Vorticity of the demo's flow, its waves below 16 on 32 x 32 points: 500 snapshots of 50 trajectories, then the last of each of 10 others."""
     path = work / "turbulence.nc"
     if not path.is_file():
         grid, law = CartesianGrid((64, 64), extent=2 * math.pi, length_unit="1"), NavierStokes(0.003, drag=0.1, forcing=KolmogorovForcing(2.0, 4.0))
         times = torch.arange(10, dtype=torch.float64)
-        ds = generate(ETDRK4(law, Spectral(grid)), RandomField(length=0.4, std=1.0), times, samples=130, rng=Rng(101), spin_up=10.0, substeps=20)
+        ds = generate(ETDRK4(law, Spectral(grid)), RandomField(length=0.4, std=1.0), times, samples=60, rng=Rng(101), spin_up=10.0, substeps=20)
         _low_pass(ds).to_netcdf(path)
     ds = open_dataset(path).load()
-    train, test = ds.isel(sample=slice(0, 100)), ds.isel(sample=slice(100, None), time=-1)
-    return Case("turbulence", train, _frames(test, "vorticity"), 0.3, "1", 500, width=16, dropout=0.0, roll=["x"])
+    train, test = ds.isel(sample=slice(0, 50)), ds.isel(sample=slice(50, None), time=-1)
+    return Case("turbulence", train, _frames(test, "vorticity"), 0.3, "1", 250, width=16, dropout=0.0, roll=["x"])
 
 
 def _low_pass(ds: xr.Dataset) -> xr.Dataset:
@@ -115,7 +115,7 @@ def shocks(data: Path, work: Path) -> Case:
         ds.isel(x=slice(0, None, 2)).to_netcdf(path)
     ds = open_dataset(path).load()
     train, test = ds.isel(sample=slice(0, 640)), ds.isel(sample=slice(640, None), time=1)
-    return Case("shocks", train, _frames(test, "u"), 0.05, "1", 600, width=16, dropout=0.0, roll=["x"])
+    return Case("shocks", train, _frames(test, "u"), 0.05, "1", 400, width=16, dropout=0.0, roll=["x"])
 
 
 def _frames(ds: xr.Dataset, name: str) -> xr.Dataset:
