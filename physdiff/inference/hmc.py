@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import InputError, PhysdiffError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
@@ -169,6 +169,19 @@ class NoiseTarget:
         return used.run(self._denoiser, self.posterior.prior.noisiest(z, times[0], self.cond), times, cond=self.cond, rng=rng)
 
     def _part(self, z: Tensor) -> Point:
+        """A batch of points; where a trajectory has left what a solver takes, one by one, those it refuses with no density."""
+        try:
+            return self._smooth(z)
+        except PhysdiffError:
+            if self.calls == 1:
+                raise  # no state is to blame where chains start
+            if len(z) > 1:
+                return Point(*(torch.cat(parts) for parts in zip(*(self._part(p) for p in z.split(1)), strict=True)))
+            with torch.no_grad():
+                x = self.posterior.decode(self.clean(z, Rng(0)))
+            return Point(z, torch.full((1,), -torch.inf, dtype=torch.float64, device=z.device), torch.zeros_like(z), x)
+
+    def _smooth(self, z: Tensor) -> Point:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             x = self.posterior.decode(self.clean(z, Rng(0)))
