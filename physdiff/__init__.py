@@ -116,6 +116,7 @@ _NAMES: dict[str, str] = {
     "inference.weighted_cells": "block_means footprints grid_cells line_integrals WeightedCells",
     "inference.weights": "LogWeights",
     "networks.mlp": "FourierMLP MLP",
+    "networks.mode_network": "ModeNetwork",
     "networks.unet": "UNet",
     "operators.autograd": "Autograd",
     "operators.finite_difference": "FiniteDifference",
@@ -205,6 +206,7 @@ _NAMES: dict[str, str] = {
     "transforms.frames": "DropHistory FramesToChannels",
     "transforms.linear_forecast": "LinearForecast",
     "transforms.normalizer": "Normalizer",
+    "transforms.parameters": "ParameterChannels",
     "transforms.transform": "Transform",
     "transforms.wavelet": "WaveletTransform",
 }

@@ -178,6 +178,7 @@ from physdiff.inference.weighted_cells import (
 )
 from physdiff.inference.weights import LogWeights as LogWeights
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
+from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.unet import UNet as UNet
 from physdiff.operators.autograd import Autograd as Autograd
 from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
@@ -281,6 +282,7 @@ from physdiff.transforms.condition import ConditionTransform as ConditionTransfo
 from physdiff.transforms.frames import DropHistory as DropHistory, FramesToChannels as FramesToChannels
 from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
 from physdiff.transforms.normalizer import Normalizer as Normalizer
+from physdiff.transforms.parameters import ParameterChannels as ParameterChannels
 from physdiff.transforms.transform import Transform as Transform
 from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
 

@@ -94,9 +94,10 @@ def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0,
     r"""A law as an observation whose tolerance is what true fields leave of it.
 
     The tolerance of equation k at frame t is $\epsilon_{kt} = f \, (\mathrm{mean}\, r_{kt}^2)^{1/2}$ over windows and places. Neighbouring residuals
-    go together, so that m of them say less than m readings: with $q$ the mean of $r^2/\epsilon^2$ over a window, independent ones have
-    $\mathrm{Var}\, q = 2/m$, and $m' = 2/\mathrm{Var}\, q$ is what they are worth (Satterthwaite, 1946). `dependent` raises the tolerance by
-    $\sqrt{m/m'}$.
+    go together, so that m of them say less than m readings: with $\rho_i$ the direction of $r/\epsilon$ of window i, independent ones have
+    $\mathrm{mean}_{i \ne j}(\rho_i\cdot\rho_j)^2 = 1/m$, and its inverse m' is what they are worth, $(\mathrm{tr}\,\Sigma)^2/\mathrm{tr}\,\Sigma^2$
+    of the directions' covariance (Bretherton et al., 1999). `dependent` raises the tolerance by $\sqrt{m/m'}$. Directions alone: a window near a
+    shock leaves a hundred times as much as a smooth one, which has nothing to do with how many of its residuals are independent.
 
     Args:
         operator: The law on windows.
@@ -114,15 +115,18 @@ def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0,
     if len(truth) < (_LEAST if dependent else 1):
         raise InputError(f"calibrated: expected {_LEAST if dependent else 1} true windows or more, got {len(truth)}")
     with torch.no_grad():
-        square = torch.cat([operator(part).double() ** 2 for part in truth.split(_BATCH)])
+        left = torch.cat([operator(part).double() for part in truth.split(_BATCH)])
+    square = left**2
     places = tuple(range(3, square.ndim))
     mean = check_finite(square.mean((0, *places), keepdim=True)[0], "calibrated: residual of the truth", "use frames and cells where the law holds")
     if bool((mean == 0).any()):
         raise InputError("calibrated: expected true fields that leave something of the law, got a residual of zero; give a std yourself")
     if dependent:
-        q = (square / mean).flatten(1).mean(1)
-        worth = 2 / float(q.var()) if float(q.var()) > 0 else float("inf")
-        factor *= max(1.0, square[0].numel() / worth) ** 0.5
+        scaled = (left / mean.sqrt()).flatten(1)
+        directions = scaled / scaled.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        overlap = (directions @ directions.T) ** 2
+        share = float(overlap.sum() - overlap.diagonal().sum()) / (len(overlap) * (len(overlap) - 1))
+        factor *= max(1.0, share * scaled.shape[1]) ** 0.5
     return Observation(operator, 0.0, std=factor * mean.sqrt())
 
 

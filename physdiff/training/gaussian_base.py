@@ -24,6 +24,7 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.transforms.compose import Compose
+from physdiff.transforms.parameters import ParameterChannels
 from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -31,15 +32,17 @@ __all__ = ["with_gaussian"]
 
 _DENSE = 6000  # entries up to which a covariance is kept whole: its eigenvectors take 144 MB in float32
 _MOST_PATTERNS = 400
+_LEFT_OVER = 1e-4  # with unit variance at each entry: a hundredth of it, below the last noise level
 _BATCH = 64
 
 
-def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows) -> DiffusionPrior:
+def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows, *, patterns: bool = False) -> DiffusionPrior:
     """The same prior with the Gaussian denoiser of the training windows under its network.
 
     Args:
         prior: A prior whose denoiser is a network.
         source: Training windows.
+        patterns: Take the leading patterns of the windows' covariance as they are: those that hold all but 1e-4 of the variance, at most 400.
 
     Raises:
         InputError: If the denoiser is no network.
@@ -47,9 +50,15 @@ def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWind
     denoiser = prior.denoiser
     if not isinstance(denoiser, PreconditionedDenoiser):
         raise InputError(f"with_gaussian: expected a prior with a network, got {type(denoiser).__name__}")
-    parts = list(prior.transform) if isinstance(prior.transform, Compose) else [prior.transform]
+    split = prior.transform if isinstance(prior.transform, ParameterChannels) else None
+    chain = prior.transform if split is None else split.fields
+    parts = list(chain) if isinstance(chain, Compose) else [chain]
     cut = next((i for i, p in enumerate(parts) if isinstance(p, WaveletTransform)), len(parts))
-    mean, covariance = _moments(_pixels(prior, Compose(tuple(parts[:cut])), source), Compose(tuple(parts[cut:])), prior.spec.grid)
+    head, tail = Compose(tuple(parts[:cut])), Compose(tuple(parts[cut:]))
+    pixels = _pixels(prior, head, source)
+    mean, covariance = _leading(tail.encode(pixels)) if patterns else _moments(pixels, tail, prior.spec.grid)
+    if split is not None:
+        mean, covariance = _beside_parameters(mean, covariance, split)
     # a smooth field has most of its variance in a few patterns: the noise must drown those too
     schedule = EDMSchedule(0.02, 400.0)
     return DiffusionPrior(
@@ -70,8 +79,19 @@ def _pixels(prior: DiffusionPrior, head: Transform, source: TrajectoryWindows | 
         batch = default_collate([source[i] for i in range(start, min(start + _BATCH, len(source)))])
         completed = prior.complete(batch.get("cond"), batch.get("guess"))
         x = torch.where(batch["x"].isfinite(), batch["x"], prior.centre(completed, like=batch["x"]))
+        if isinstance(prior.transform, ParameterChannels):
+            x = prior.transform.without(x)
         rows.append(head.encode(x, completed))
     return torch.cat(rows)
+
+
+def _leading(samples: Tensor) -> tuple[Tensor, LowRankCovariance]:
+    """Mean and the patterns that hold all but `_LEFT_OVER` of the variance."""
+    mean, most = low_rank_covariance(samples, min(len(samples) // 2, samples[0].numel() - 1, _MOST_PATTERNS))
+    values, size = most.eigenvalues.double(), samples[0].numel()
+    total = values.sum() + most.rest * (size - len(values))
+    rank = min(len(values), int((values.cumsum(0) < (1 - _LEFT_OVER) * total).sum()) + 1)
+    return mean, LowRankCovariance(most.eigenvectors[:rank], most.eigenvalues[:rank], float((total - values[:rank].sum()) / (size - rank)))
 
 
 def _moments(pixels: Tensor, tail: Transform, grid: Grid) -> tuple[Tensor, Covariance]:
@@ -85,6 +105,21 @@ def _moments(pixels: Tensor, tail: Transform, grid: Grid) -> tuple[Tensor, Covar
     covariance = dense_covariance(carried.T @ carried)
     mean = tail.encode(pixels.mean(0, keepdim=True))[0]
     return mean, _single(covariance, pixels)
+
+
+def _beside_parameters(mean: Tensor, covariance: Covariance, split: ParameterChannels) -> tuple[Tensor, Covariance]:
+    """The moments with those of the parameters, one direction each; what fields and parameters have in common is left to the network."""
+    assert isinstance(covariance, LowRankCovariance)
+    count, cells = len(split.channels), mean[0].numel()
+    rank, size = covariance.eigenvectors.shape
+    basis = mean.new_zeros(rank + count, size + count * cells)
+    basis[:rank, :size] = covariance.eigenvectors
+    for k in range(count):
+        basis[rank + k, size + k * cells : size + (k + 1) * cells] = cells**-0.5
+    values = torch.cat([covariance.eigenvalues, mean.new_full((count,), split.size**2)])
+    whole = torch.cat([mean, mean.new_zeros(count, *mean.shape[1:])])
+    # what leading patterns leave over is spread over the parameters' other directions too, where it is noise to be removed
+    return whole, LowRankCovariance(basis, values, covariance.rest if rank < size else 0.0)
 
 
 def _single(covariance: LowRankCovariance, like: Tensor) -> LowRankCovariance:

@@ -42,6 +42,7 @@ from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frames import DropHistory, FramesToChannels
 from physdiff.transforms.linear_forecast import LinearFit
 from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.parameters import ParameterChannels
 from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -66,7 +67,9 @@ class Recipe:
         steps: Steps of the multistep sampler with fresh noise, which mends errors of the network and keeps the spread.
         process: ``"diffusion"``, or (only with history) ``"interpolant"`` or ``"bridge"``: from the first guess, or from persistence where there
             is none, to the frames to come, trained alike, walked by Heun's method or by diffusion's sampler; `steps` are the evaluations.
-        gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history.
+        gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history. ``"patterns"``: from the
+            leading patterns of the windows alone, neither tapered nor shrunk: for simulations, of which there are many.
+        parameters: Names of channels that hold unknown parameters of the law: positive numbers, constant over a window; only without history.
     """
 
     history: int = 2
@@ -78,15 +81,18 @@ class Recipe:
     steps: int = 24
     gaussian: str = "auto"
     process: str = "diffusion"
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.history < 0 or self.horizon < 1:
             raise InputError(f"Recipe: expected history >= 0 and horizon >= 1, got {self.history} and {self.horizon}")
+        if self.parameters and (self.history > 0 or self.anomaly not in ("auto", "none")):
+            raise InputError(f"Recipe parameters: expected history 0 and no anomaly beside {', '.join(self.parameters)}; parameters have no past")
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
-        check_one_of(self.gaussian, ("auto", "yes", "no"), "Recipe gaussian")
+        check_one_of(self.gaussian, ("auto", "yes", "patterns", "no"), "Recipe gaussian")
         check_one_of(self.process, ("diffusion", "interpolant", "bridge"), "Recipe process")
-        if self.process != "diffusion" and (self.history < 1 or self.gaussian == "yes"):
+        if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns")):
             raise InputError(f"Recipe: expected history >= 1 and no Gaussian base for process {self.process!r}; it starts from the known frames")
 
     def with_wavelet(self, transform: WaveletTransform) -> Recipe:
@@ -153,8 +159,8 @@ def prepare(
         walk = heun if recipe.process == "interpolant" else BridgeSampler(multistep, max(2, recipe.steps - 1))
         start = "persistence" if kind == "none" else "centre"
         return as_interpolant(prior, source, start=start, sampler=walk), _module(source, checked, batch_size, seed)
-    if recipe.gaussian == "yes" or (recipe.gaussian == "auto" and recipe.history == 0):
-        prior = with_gaussian(prior, source)
+    if recipe.gaussian in ("yes", "patterns") or (recipe.gaussian == "auto" and recipe.history == 0):
+        prior = with_gaussian(prior, source, patterns=recipe.gaussian == "patterns")
     return prior, _module(source, checked, batch_size, seed)
 
 
@@ -193,8 +199,8 @@ def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str, sample
 
 
 def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:
-    if recipe.anomaly != "auto":
-        return recipe.anomaly
+    if recipe.anomaly != "auto" or recipe.parameters:
+        return "none" if recipe.parameters else recipe.anomaly
     if "sample" in train.dims:
         return "none"  # simulations: where a law is homogeneous a mean field is only sampling noise
     if "time" not in train.coords or not str(train["time"].dtype).startswith("datetime64"):
@@ -228,10 +234,13 @@ def _fit_transforms(
     guess = None if fit is None else fit.full
     plain = ConditionTransform(n, anomaly, None, guess=guess, history=recipe.history)
     full = partial(_completed, source, plain)
-    fitted = Compose(tuple(stages)).fitted_from(full, spec, cond_spec)
+    chain: Transform = Compose(tuple(stages))
+    if recipe.parameters:
+        chain = ParameterChannels(chain, tuple(spec.channel(name) for name in recipe.parameters))
+    fitted = chain.fitted_from(full, spec, cond_spec)
     if cond_spec is None:
         return fitted, None
-    wavelet = next((p for p in fitted if isinstance(p, WaveletTransform)), None)
+    wavelet = next((p for p in fitted.modules() if isinstance(p, WaveletTransform)), None)
     return fitted, ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
 
 

@@ -169,6 +169,10 @@ def test_residuals_that_go_together_count_once() -> None:
         grown.append(float((careful / plain).mean()))
     # the variance of a variance of 400 numbers is known to sqrt(2/400) at best, of squares of normal ones to about 15 %
     assert grown[0] == pytest.approx(1.0, abs=0.15) and grown[1] == pytest.approx(48**0.5, rel=0.25)
+    # windows of sizes from 0.01 to 10 are not fewer residuals each
+    sized = torch.logspace(-2, 1, 400, dtype=torch.float64).reshape(-1, 1, 1, 1, 1) * shaken(400, together=False)
+    plain, careful = (calibrated(still, sized, dependent=d).noise.std for d in (False, True))
+    assert float((careful / plain).mean()) == pytest.approx(1.0, abs=0.05)
     few, nothing, broken = (truth[:7], True, "8 true windows or more, got 7"), (0 * truth, False, "a residual of zero"), (truth / 0, False, "holds")
     for windows, dependent, said in (few, nothing, broken):
         with pytest.raises(InputError, match=said):

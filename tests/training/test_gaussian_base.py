@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import xarray as xr
 from torch.utils.data import default_collate
 
 from physdiff.base.errors import InputError
@@ -60,6 +61,48 @@ def test_errors_of_a_first_guess_are_those_of_unseen_windows(monkeypatch) -> Non
     seen, unseen = (z.flatten(1).var(0).mean().item() for z in (fitted, honest))
     assert seen < 0.95 * unseen
     assert prior.denoiser.base.covariance.mean_function(lambda c: c).item() == pytest.approx(unseen, rel=1e-4)
+
+
+def with_viscosity(samples: int = 60) -> xr.Dataset:
+    """Samples of a line with a parameter beside the field."""
+    ds = line(samples, 4)
+    values = torch.exp(0.5 * Rng(5).normal((samples,)) - 3)
+    return ds.assign(viscosity=ds["u"].copy(data=values.reshape(-1, 1, 1).expand(ds["u"].shape).numpy()))
+
+
+@pytest.mark.parametrize("gaussian", ["yes", "patterns"])
+def test_a_parameter_is_one_direction_of_its_own(gaussian) -> None:
+    prior, data = prepare(with_viscosity(), Recipe(history=0, horizon=4, gaussian=gaussian, parameters=("viscosity",)), network=tiny)
+    base, batch = prior.denoiser.base, training_windows(data)
+    z = prior.encode(batch["x"]).double()
+    assert z.shape[1] == 4 * 2 + 1  # frames in two wavelet bands, and the parameter
+    unit = torch.full((8,), 8**-0.5, dtype=torch.float64)
+    along, across = torch.zeros(2, *prior.latent_shape, dtype=torch.float64)
+    along[-1, 0], across[-1, 0, 0] = unit, 1.0
+    across[-1, 0] -= across[-1, 0] @ unit * unit
+    got = base.covariance(torch.stack([along, across]))
+    # the sample variance with divisor n is size^2 = 4; the others have what the leading patterns leave over
+    torch.testing.assert_close(got[0], 4 * along, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got[1], base.covariance.rest * across, rtol=1e-5, atol=1e-5)
+    assert (z[:, -1, 0] @ unit).var(correction=0).item() == pytest.approx(4, rel=1e-4)
+    # the fields' part is that of a prior without the parameter
+    plain, _ = prepare(line(60, 4), Recipe(history=0, horizon=4, gaussian=gaussian), network=tiny)
+    probe = Rng(6).normal((2, *plain.latent_shape)).double()
+    padded = torch.cat([probe, 0 * probe[:, :1]], 1)
+    torch.testing.assert_close(base.covariance(padded)[:, :-1], plain.denoiser.base.covariance(probe), rtol=1e-4, atol=1e-4)
+    draws = prior.sample(3, rng=Rng(0))
+    nu = draws[:, 1].flatten(1)
+    assert bool((nu > 0).all()) and torch.equal(nu.amin(1), nu.amax(1))
+
+
+def test_patterns_hold_all_but_a_ten_thousandth() -> None:
+    prior, data = prepare(line(60, 4), Recipe(history=0, horizon=4, gaussian="patterns"), network=tiny)
+    covariance, z = prior.denoiser.base.covariance, prior.encode(training_windows(data)["x"]).double().flatten(1)
+    total = z.var(0).sum().item()
+    assert covariance.mean_function(lambda c: c).item() * z.shape[1] == pytest.approx(total, rel=1e-4)
+    values = torch.linalg.eigvalsh(torch.cov(z.T)).flip(0)
+    rank = min(30, int((values.cumsum(0) < (1 - 1e-4) * total).sum()) + 1)
+    torch.testing.assert_close(covariance.eigenvalues.double(), values[:rank], rtol=1e-3, atol=1e-5)
 
 
 def test_only_networks_get_one() -> None:

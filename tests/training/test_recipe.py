@@ -182,7 +182,7 @@ def test_the_wavelet_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"history": -1}, {"horizon": 0}, {"anomaly": "day"}, {"guess": "best"}, {"gaussian": "maybe"}]
+    "options", [{"history": -1}, {"horizon": 0}, {"anomaly": "day"}, {"guess": "best"}, {"gaussian": "maybe"}, {"parameters": ("nu",)}]
 )
 def test_choices_are_checked(options) -> None:
     with pytest.raises(InputError, match="Recipe"):
