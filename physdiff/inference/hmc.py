@@ -24,12 +24,12 @@ from torch.utils.checkpoint import checkpoint
 from physdiff.base.errors import InputError, PhysdiffError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.denoiser import Denoiser
-from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.chains import Chains, run_chains
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.hamiltonian import Point, hmc_move, nuts_move
 from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.pushed import Pushed
 
 __all__ = ["HMC", "NUTS", "NoiseTarget"]
 
@@ -136,37 +136,22 @@ class NoiseTarget:
 
     Attributes:
         calls: Number of times that the density was asked for.
-        evaluations_per_call: Network evaluations of one, forward.
+        push: The map from noise to coefficients; its `evaluations` are those of one call, forward.
 
     Raises:
         InputError: If the sampler is not deterministic.
     """
 
     def __init__(self, posterior: Posterior, sampler: Sampler | None = None, steps: int | None = None, *, max_batch: int = 64) -> None:
-        prior = posterior.prior
+        posterior.check_differentiable("HMC")
         self.posterior, self.max_batch = posterior, max_batch
-        self.steps = steps or prior.steps
-        self.cond = prior.encode_cond(posterior.completed)
-        self._denoiser = _recomputed(prior.denoiser)
-        self.sampler = self._deterministic(sampler)
+        self.push = Pushed(posterior, sampler, steps, what="HMC", denoiser=_recomputed(posterior.prior.denoiser))
         self.calls = 0
-
-    @property
-    def evaluations_per_call(self) -> int:
-        """Network evaluations of one call, forward."""
-        s = self.sampler
-        return s.evaluations_per_step() * (self.steps - 1) + 1 + s.evaluations_besides()
 
     def __call__(self, z: Tensor) -> Point:
         """States (chains, *latent) to the point they are."""
         self.calls += 1
         return Point(*(torch.cat(parts) for parts in zip(*(self._part(p) for p in z.split(self.max_batch)), strict=True)))
-
-    def clean(self, z: Tensor, rng: Rng, sampler: Sampler | None = None) -> Tensor:
-        """Coefficients that the sampler makes of noise."""
-        used = sampler or self.sampler
-        times = used.grid(self.posterior.prior.denoiser, self.steps)
-        return used.run(self._denoiser, self.posterior.prior.noisiest(z, times[0], self.cond), times, cond=self.cond, rng=rng)
 
     def _part(self, z: Tensor) -> Point:
         """A batch of points; where a trajectory has left what a solver takes, one by one, those it refuses with no density."""
@@ -178,13 +163,13 @@ class NoiseTarget:
             if len(z) > 1:
                 return Point(*(torch.cat(parts) for parts in zip(*(self._part(p) for p in z.split(1)), strict=True)))
             with torch.no_grad():
-                x = self.posterior.decode(self.clean(z, Rng(0)))
+                x = self.posterior.decode(self.push(z))
             return Point(z, torch.full((1,), -torch.inf, dtype=torch.float64, device=z.device), torch.zeros_like(z), x)
 
     def _smooth(self, z: Tensor) -> Point:
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            x = self.posterior.decode(self.clean(z, Rng(0)))
+            x = self.posterior.decode(self.push(z))
             likelihood = self.posterior.log_likelihood(x)
             if not likelihood.requires_grad:
                 names = ", ".join(type(o.operator).__name__ for o in self.posterior.observations)
@@ -192,18 +177,6 @@ class NoiseTarget:
             (slope,) = torch.autograd.grad(likelihood.sum(), z)
         z, value = z.detach(), likelihood.detach() - 0.5 * (z.detach().double() ** 2).flatten(1).sum(1)
         return Point(z, value.nan_to_num(-torch.inf, posinf=-torch.inf), torch.where(slope.isfinite(), slope - z, 0.0), x.detach())
-
-    @torch.no_grad()
-    def _deterministic(self, given: Sampler | None) -> Sampler:
-        own = given or self.posterior.prior.sampler
-        z = Rng(0).child("check").normal((1, *self.posterior.prior.latent_shape), like=self.posterior.state)
-        if torch.equal(self.clean(z, Rng(1), own), self.clean(z, Rng(2), own)):
-            return own
-        name = type(own).__name__
-        if given is not None:
-            raise InputError(f"HMC: expected a deterministic sampler, got {name}, which adds noise; pass DPMSolver2M() or Heun()")
-        log.info("HMC: the prior's sampler %s adds noise; DPMSolver2M takes its place", name)
-        return DPMSolver2M()
 
 
 def _recomputed(denoiser: Denoiser) -> Denoiser:
@@ -238,9 +211,7 @@ def _sampled(method: HMC | NUTS, move: Any, posterior: Posterior, n: int, *, rng
     if draws < needed:
         raise InputError(f"{what}: expected at least {needed} draws of each of {method.chains} chains for {n} members, got {draws}; raise draws")
     start = rng.child("start").normal_each(range(method.chains), posterior.prior.latent_shape, like=posterior.state)
-    found = run_chains(
-        target, start, move, draws=draws, warmup=method.warmup, acceptance=method.acceptance, rng=rng.child("chains"), what=what
-    )
+    found = run_chains(target, start, move, draws=draws, warmup=method.warmup, acceptance=method.acceptance, rng=rng.child("chains"), what=what)
     quality = found.quality()
     if float(quality["rhat"]) > 1.1:
         log.warning("%s: chains have not mixed (R-hat %.2f, 1 is mixed); run longer: more warm-up and draws", what, float(quality["rhat"]))
@@ -256,7 +227,7 @@ def _info(found: Chains, quality: dict[str, Tensor], target: NoiseTarget, n: int
         "acceptance": found.acceptance,
         "step_size": torch.tensor(found.step_size, dtype=torch.float64),
         "divergences": torch.tensor(found.divergences),
-        "nfe": (gradients * target.evaluations_per_call).round().long(),
+        "nfe": (gradients * target.push.evaluations).round().long(),
         "gradient_calls": gradients.round().long(),
     }
 

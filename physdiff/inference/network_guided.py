@@ -48,7 +48,7 @@ def check_spread(spread: str | None, strength: float) -> tuple[str | None, float
     return spread, check_positive(strength, "Guided strength")
 
 
-class Readings(Protocol):
+class _Readings(Protocol):
     """What is asked of a `GuidedDenoiser`, which builds on this module."""
 
     prior: DiffusionPrior
@@ -76,7 +76,7 @@ class NetworkGuidedDenoiser(Denoiser):
         strength: Factor of the step of "none" and "residual", gamma of "readings"; else of no effect.
     """
 
-    def __init__(self, linear: Readings, spread: str = "moments", strength: float = 1.0) -> None:
+    def __init__(self, linear: _Readings, spread: str = "moments", strength: float = 1.0) -> None:
         super().__init__()
         check_spread(spread, strength)
         self.linear, self.spread, self.strength = linear, spread, strength

@@ -107,12 +107,7 @@ def run_smc(
         CollapsedWeights: If all particles of a population lose their weight; the message names the move.
     """
     crew = particles if isinstance(particles, Sharded) else None
-    shape = (particles,) if isinstance(particles, int) else (particles.count,) if isinstance(particles, Sharded) else tuple(particles)
-    check_one_of(scheme, SCHEMES, "run_smc scheme")
-    if not shape or min(shape) < 1:
-        raise InputError(f"run_smc: expected one particle or more, got {particles}")
-    if not 0 <= threshold <= 1:
-        raise InputError(f"run_smc: expected a threshold in [0, 1], got {threshold}; it is a share of the particles")
+    shape = _checked(particles, scheme, threshold)
     if crew is not None and keep is not None:
         raise InputError("run_smc: expected no `keep` with particles on several processes, got one; keep what the run returns")
     state, log_g = _started(model, shape, rng.child("start"), crew)
@@ -143,6 +138,17 @@ def run_smc(
     total = evidence + weights.log_mean
     state = state if crew is None else tuple(crew.gathered(part) for part in state)
     return SMCRun(state, weights, total, torch.stack(ess), torch.stack(resampled), origins, tuple(kept))
+
+
+def _checked(particles: int | Sequence[int] | Sharded, scheme: str, threshold: float) -> tuple[int, ...]:
+    """(*batch, N)."""
+    check_one_of(scheme, SCHEMES, "run_smc scheme")
+    shape = (particles,) if isinstance(particles, int) else (particles.count,) if isinstance(particles, Sharded) else tuple(particles)
+    if not shape or min(shape) < 1:
+        raise InputError(f"run_smc: expected one particle or more, got {particles}")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"run_smc: expected a threshold in [0, 1], got {threshold}; it is a share of the particles")
+    return shape
 
 
 def _started(model: FeynmanKac, shape: tuple[int, ...], rng: Rng, crew: Sharded | None) -> Weighed:

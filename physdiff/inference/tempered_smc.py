@@ -23,6 +23,7 @@ from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.diffusion_path import count_of, to_ensemble
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.inference.pushed import Pushed
 from physdiff.inference.resampling import SCHEMES
 from physdiff.inference.smc import SMCRun
 from physdiff.inference.weights import LogWeights
@@ -61,7 +62,7 @@ class TemperedSMC(PosteriorSampler):
     """Draw from a posterior by tempering and moves of the starting noise.
 
     Args:
-        sampler: A deterministic sampler (Heun, DPMSolver2M, DDIM with eta 0); the prior's own if None.
+        sampler: A deterministic sampler (Heun, DPMSolver2M, DDIM with eta 0); the prior's own if None (DPMSolver2M where that adds noise).
         steps: Number of its steps; the prior's own if None.
         moves: Moves of every particle at each exponent; each costs a run of the sampler.
         particles: Number of particles; as many as members, at least 64, if None.
@@ -97,15 +98,14 @@ class TemperedSMC(PosteriorSampler):
         `info` as `diffusion_path.to_ensemble` says, an entry of ``ess`` for each exponent, and ``exponents``, ``acceptance`` (one for each).
 
         Raises:
-            InputError: If the sampler is not deterministic.
+            InputError: If a sampler was given that is not deterministic.
             CollapsedWeights: If all particles lose their weight.
         """
         begun = posterior.begin()
         count = count_of(self.particles, n, "TemperedSMC")
         if not isinstance(count, int):
             raise InputError("TemperedSMC: expected a number of particles on one process, got Sharded; AnnealedSMC and TwistedSMC take it")
-        draw = _Pushed(posterior, self)
-        draw.check_deterministic(rng)
+        draw = _Weighed(posterior, self)
         z = rng.child("start").normal((count, *posterior.prior.latent_shape), like=posterior.state)
         x, r = draw(z)
         weights, width, beta = LogWeights.equal((count,), r.device), 1.0, 0.0
@@ -143,27 +143,15 @@ class TemperedSMC(PosteriorSampler):
         return Ensemble(ensemble.members, ensemble.log_weights, info)
 
 
-class _Pushed:
+class _Weighed:
     """From starting noise to clean coefficients and their log likelihood."""
 
     def __init__(self, posterior: Posterior, method: TemperedSMC) -> None:
-        prior = posterior.prior
-        self.posterior, self.sampler, self.max_batch = posterior, method.sampler or prior.sampler, method.max_batch
-        self.times = self.sampler.grid(prior.denoiser, method.steps or prior.steps)
-        self.sigma = prior.denoiser.schedule(self.times[0])[1]
-        self.cond = prior.encode_cond(posterior.completed)
+        self.posterior, self.max_batch = posterior, method.max_batch
+        self.push = Pushed(posterior, method.sampler, method.steps, what="TemperedSMC")
         self.evaluations = 0
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.cat([self.clean(part, Rng(0)) for part in z.split(self.max_batch)])
-        self.evaluations += self.sampler.evaluations(len(self.times) - 1)
+        x = torch.cat([self.push(part) for part in z.split(self.max_batch)])
+        self.evaluations += self.push.evaluations
         return x, self.posterior.log_likelihood(self.posterior.decode(x))
-
-    def clean(self, z: Tensor, rng: Rng) -> Tensor:
-        return self.sampler.run(self.posterior.prior.denoiser, z * self.sigma.to(z), self.times, cond=self.cond, rng=rng)
-
-    def check_deterministic(self, rng: Rng) -> None:
-        z = rng.child("check").normal((1, *self.posterior.prior.latent_shape), like=self.posterior.state)
-        if not torch.equal(self.clean(z, rng.child("one")), self.clean(z, rng.child("two"))):
-            name = type(self.sampler).__name__
-            raise InputError(f"TemperedSMC: expected a deterministic sampler, got {name}, which adds noise; pass Heun() or DDIM()")

@@ -62,7 +62,7 @@ def test_recomputing_the_network_changes_nothing() -> None:
     step = 1e-6 * Rng(1).normal(z.shape, like=z)
     change = (target(z + step).value - target(z - step).value) / 2
     torch.testing.assert_close(change, (slope * step).flatten(1).sum(1), rtol=1e-6, atol=1e-13)
-    assert target.calls == 3 and target.evaluations_per_call == 11
+    assert target.calls == 3 and target.push.evaluations == 11
 
 
 def test_a_state_that_an_operator_refuses_has_no_density() -> None:
@@ -102,7 +102,7 @@ def test_chains_that_have_not_mixed_are_told(caplog) -> None:
 def test_a_prior_with_a_noisy_sampler_gets_another() -> None:
     prior = plain_prior(modes().denoiser(EDMSchedule()), modes().window, sampler=DDPM(), steps=5)
     posterior = Posterior(prior, modes().posterior().observations)
-    assert isinstance(NoiseTarget(posterior).sampler, DPMSolver2M)
+    assert isinstance(NoiseTarget(posterior).push.sampler, DPMSolver2M)
     with pytest.raises(InputError, match="deterministic sampler, got DDPM, which adds noise; pass DPMSolver2M"):
         HMC(DDPM(), 4).sample(posterior, 8, rng=Rng(0))
 
