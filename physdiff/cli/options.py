@@ -58,11 +58,11 @@ class Training:
         batch_size: Windows per batch.
         input_noise: Noise added to what the network is told, in standard deviations; forgives errors of roll-outs.
         roll: Periodic axes along which windows are shifted at random (only where the law does not depend on the place).
-        fokker_planck: Weight of the Fokker-Planck residual of the denoiser, on one batch in four.
+        fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
-        precision: Arithmetic of the network: ``bf16-mixed`` on an accelerator that has it; the weights stay in float32.
-        compile: Compile the network: slow to start, then twice as fast on an accelerator.
+        precision: Arithmetic of the network; weights stay in float32.
+        compile: Compile the network, for accelerators.
         seed: Seed of everything random.
     """
 

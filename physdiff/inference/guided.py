@@ -145,7 +145,7 @@ class GuidedDenoiser(Denoiser):
             return mean
         if self._few is not None and self._matrix is None:
             variances = shrinkage(alpha, sigma)(self._few.eigenvalues.double()[None])[0]
-            step, count = pattern_step(self.misfit, self._few.eigenvectors, variances, mean.detach(), shared=self.shared)
+            step, count = pattern_step(self.misfit, mean.detach(), patterns=self._few.eigenvectors, variances=variances, shared=self.shared)
             self.operator_calls += count
         else:
             step = self.covariance.apply_function(shrinkage(alpha, sigma), self.slope(mean.detach(), alpha, sigma))

@@ -23,7 +23,7 @@ _AT_ONCE = 512  # directions that go through the observations at a time
 
 
 def pattern_step(
-    misfit: Callable[[Tensor], tuple[Tensor, Tensor]], patterns: Tensor, variances: Tensor, z: Tensor, *, shared: bool = False
+    misfit: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, *, patterns: Tensor, variances: Tensor, shared: bool = False
 ) -> tuple[Tensor, int]:
     """The step of the module's formula, shape of z, and how many times the readings were differentiated.
 

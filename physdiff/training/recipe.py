@@ -55,21 +55,24 @@ Windows = TrajectoryWindows | GuessedWindows
 class Recipe:
     """Choices for `prepare`.
 
+    The sampler is a multistep method with fresh noise, which mends errors of the network and keeps the spread. "interpolant" and "bridge" start from
+    persistence where there is no first guess, are trained alike, and are walked by Heun's method or by diffusion's sampler; `steps` are then the
+    evaluations. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for many simulations. `parameters` need
+    a prior without history.
+
     Args:
         history: Number of known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
-        horizon: Number of frames drawn at once.
+        horizon: Frames drawn at once.
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
             time axis allows it.
         guess: ``"linear"``, ``"increment"`` (the last known frame, or its anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are
             enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
-        steps: Steps of the multistep sampler with fresh noise, which mends errors of the network and keeps the spread.
-        process: ``"diffusion"``, or (only with history) ``"interpolant"`` or ``"bridge"``: from the first guess, or from persistence where there
-            is none, to the frames to come, trained alike, walked by Heun's method or by diffusion's sampler; `steps` are the evaluations.
-        gaussian: Build the Gaussian denoiser with the training covariance under the network: ``"auto"``: without history. ``"patterns"``: from the
-            leading patterns of the windows alone, neither tapered nor shrunk: for simulations, of which there are many.
-        parameters: Names of channels that hold unknown parameters of the law: positive numbers, constant over a window; only without history.
+        steps: Steps of the sampler.
+        process: ``"diffusion"``; or, with history, ``"interpolant"`` or ``"bridge"``: from the first guess to the frames to come.
+        gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns.
+        parameters: Channels that hold unknown parameters of the law, constant over a window.
     """
 
     history: int = 2
