@@ -274,6 +274,34 @@ def _jacobian(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+def in_batches(
+    guided: GuidedDenoiser, n: int, size: int, *, start: Callable[[range], Tensor], run: Callable[[int, Tensor], Tensor]
+) -> tuple[Tensor, Tensor, int]:
+    """Members in physical units, the misfit of each (mean square over noise variance), and how many batches there were.
+
+    Args:
+        guided: What the members are drawn by.
+        n: Number of members.
+        size: Largest number that goes through the network at once.
+        start: Rows to noisy coefficients.
+        run: Number of the first row and noisy coefficients to clean ones.
+
+    Raises:
+        Diverged: If a member is not finite.
+    """
+    draws, misfits = [], []
+    for first in range(0, n, size):
+        z = run(first, start(range(first, min(first + size, n))))
+        r, variance = guided.misfit(z)
+        misfits.append((r**2 / variance).mean(1))
+        draws.append(guided.posterior.decode(z))
+    members = torch.cat(draws)
+    if not bool(members.isfinite().all()):
+        names = ", ".join(guided.prior.spec.names)
+        raise Diverged(names, 0.0, "take more steps or a larger noise std, or check the unit of the readings")
+    return members, torch.cat(misfits), len(draws)
+
+
 class Guided(PosteriorSampler):
     """Run a sampler on the guided denoiser.
 
@@ -342,23 +370,20 @@ class Guided(PosteriorSampler):
         times = sampler.grid(guided, self.steps or prior.steps)
         _, sigma = guided.schedule(times[0])
         cond = prior.encode_cond(posterior.completed)
-        draws, misfits = [], []
-        for first in range(0, n, self.max_batch):
-            rows = range(first, min(first + self.max_batch, n))
-            noise = rng.child("start").normal_each(rows, prior.latent_shape, like=like) * sigma.to(like)
-            z = sampler.run(looking, noise, times, cond=cond, rng=rng.child("path", first))
-            r, variance = guided.misfit(z)
-            misfits.append((r**2 / variance).mean(1))
-            draws.append(posterior.decode(z))
-        members = torch.cat(draws)
-        if not bool(members.isfinite().all()):
-            raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps or a larger noise std, or check the unit of the readings")
+
+        def start(rows: range) -> Tensor:
+            return rng.child("start").normal_each(rows, prior.latent_shape, like=like) * sigma.to(like)
+
+        def run(first: int, z: Tensor) -> Tensor:
+            return sampler.run(looking, z, times, cond=cond, rng=rng.child("path", first))
+
+        members, misfit, batches = in_batches(guided, n, self.max_batch, start=start, run=run)
         info = {
-            "nfe": torch.tensor(guided.evaluations // len(draws)),
+            "nfe": torch.tensor(guided.evaluations // batches),
             **posterior.cost(begun, n),
-            "operator_calls": torch.tensor(guided.operator_calls // len(draws)),
+            "operator_calls": torch.tensor(guided.operator_calls // batches),
             "ess": torch.full((1,), float(n), dtype=torch.float64),
-            "misfit": torch.cat(misfits),
+            "misfit": misfit,
             **({"solve_error": torch.tensor(guided.solve_error)} if surprise is None else {"surprise": torch.tensor(surprise)}),
         }
         return Ensemble.equal(prior.masked(members), info)

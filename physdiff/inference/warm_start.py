@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_positive
-from physdiff.base.errors import Diverged, InputError, ShapeError
+from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.covariance import Covariance
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import Schedule
 from physdiff.inference.ensemble import Ensemble
-from physdiff.inference.guided import GuidedDenoiser, prior_covariance
+from physdiff.inference.guided import GuidedDenoiser, in_batches, prior_covariance
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
 __all__ = ["WarmStart", "times_from"]
@@ -104,21 +104,19 @@ class WarmStart(PosteriorSampler):
         alpha, sigma = (c.to(like) for c in guided.schedule(times[0]))
         clean = prior.encode(self.forecast.to(like), posterior.completed).expand(n, *prior.latent_shape)
         cond = prior.encode_cond(posterior.completed)
-        draws, misfits = [], []
-        for first in range(0, n, self.max_batch):
-            rows = range(first, min(first + self.max_batch, n))
+
+        def start(rows: range) -> Tensor:
             noise = rng.child("start").normal_each(rows, prior.latent_shape, like=like)
-            z = self.sampler.run(guided, alpha * clean[first : rows.stop] + sigma * noise, times, cond=cond, rng=rng.child("path", first))
-            r, variance = guided.misfit(z)
-            misfits.append((r**2 / variance).mean(1))
-            draws.append(posterior.decode(z))
-        members = torch.cat(draws)
-        if not bool(members.isfinite().all()):
-            raise Diverged(", ".join(prior.spec.names), 0.0, "take more steps or a larger noise std, or check the unit of the readings")
+            return alpha * clean[rows.start : rows.stop] + sigma * noise
+
+        def run(first: int, z: Tensor) -> Tensor:
+            return self.sampler.run(guided, z, times, cond=cond, rng=rng.child("path", first))
+
+        members, misfit, batches = in_batches(guided, n, self.max_batch, start=start, run=run)
         info = {
-            "nfe": torch.tensor(guided.evaluations // len(draws)),
+            "nfe": torch.tensor(guided.evaluations // batches),
             "seconds": torch.tensor(time.monotonic() - begin),
-            "misfit": torch.cat(misfits),
+            "misfit": misfit,
             "level": torch.tensor(self.level),
         }
         return Ensemble.equal(prior.masked(members), info)

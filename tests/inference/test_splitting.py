@@ -13,7 +13,7 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.schedule import VPSchedule
 from physdiff.inference.exact import GaussianTarget
 from physdiff.inference.splitting import DAPS, DiffPIR, REDDiff, SplitGibbs
-from physdiff.transforms.transform import Transform
+from tests.inference.test_network_guided import Sinh
 
 
 def d(*values) -> Tensor:
@@ -70,19 +70,6 @@ def test_a_step_of_diffpir_is_a_weighted_mean() -> None:
         x = u * Rng(1).child("start").normal_each(range(3), (1, 1, 1), like=posterior.state).flatten()
         mean, trust = x / (1 + 2 * u**2), 4 / u**2
         torch.testing.assert_close(ensemble.members.flatten(), (0.8 + trust * mean) / (1 + trust), rtol=0, atol=1e-8)
-
-
-class Sinh(Transform):
-    """Fields that are the sinh of their coefficients: a decoder that is not linear."""
-
-    def _encode(self, x, cond=None):
-        return torch.asinh(x)
-
-    def _decode(self, z, cond=None):
-        return torch.sinh(z)
-
-    def out_shape(self, shape):
-        return shape
 
 
 @pytest.mark.parametrize(
