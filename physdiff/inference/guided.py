@@ -43,7 +43,7 @@ from physdiff.inference.noise import NormalNoise
 from physdiff.inference.pattern_step import pattern_step
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 
-__all__ = ["Guided", "GuidedDenoiser", "prior_covariance", "shrinkage"]
+__all__ = ["Guided", "GuidedDenoiser", "in_batches", "prior_covariance", "shrinkage"]
 
 # Beyond this many readings a factorisation per level costs more than conjugate gradients; beyond this many entries the matrix is too large.
 _MOST_READINGS = 1024
