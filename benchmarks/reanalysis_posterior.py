@@ -109,7 +109,7 @@ def laws_of(case: Case, work: Path, *, seed: int, steps: int | None) -> Laws:
         network, folder = partial(UNet, width=case.width, dropout=case.dropout), work / f"{case.name}.fit"
         prior = train_prior(case.train, Recipe(history=0, horizon=1), training=plan, network=network, folder=folder)
         prior.save(path, card={"case": case.name, "steps": steps or case.steps, "cpu_seconds": round(time.process_time() - begin)})
-    return Laws(DiffusionPrior.load(path).eval(), field_covariance(case.train, localisation=case.localisation))
+    return Laws(DiffusionPrior.load(path).eval(), field_covariance(case.train))
 
 
 def methods_of() -> dict[str, Callable[[Laws], Method]]:

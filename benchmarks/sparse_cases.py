@@ -35,7 +35,6 @@ class Case:
         noise: Standard deviation of the readings' noise.
         unit: Unit of fields and noise.
         steps: Training steps.
-        localisation: Taper of optimal interpolation's covariance.
         width: Of the network.
         dropout: Of the network.
         roll: Axes along which training frames are shifted.
@@ -47,7 +46,6 @@ class Case:
     noise: float
     unit: str
     steps: int
-    localisation: float | None = None
     width: int = 32
     dropout: float = 0.2
     roll: list[str] | None = None
@@ -61,7 +59,7 @@ class Case:
 def t2m(data: Path, work: Path) -> Case:
     """Hourly 2 m temperature over the United Kingdom, 33 x 49 points: 15 days, then every fourth of 120 hours."""
     ds = open_dataset(data / "reanalysis" / "era5_t2m_uk_hourly_2019-03-01_20.nc", variables=["t2m"]).load()
-    return Case("t2m", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None, 4)), 0.3, "K", 150, localisation=4.0, width=16)
+    return Case("t2m", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None, 4)), 0.3, "K", 150, width=16)
 
 
 def msl(data: Path, work: Path) -> Case:
@@ -71,7 +69,7 @@ def msl(data: Path, work: Path) -> Case:
     ds = ds.sel(latitude=slice(80, 20) if ds["latitude"][0] > ds["latitude"][-1] else slice(20, 80), longitude=slice(-80, 40))
     january = np.datetime64("2026-01-01")
     train, test = ds.sel(time=ds["time"] < january), ds.sel(time=ds["time"] >= january)
-    return Case("msl", train, test.isel(time=slice(2, None, 5)), 100.0, "Pa", 100, localisation=4.0, width=16)
+    return Case("msl", train, test.isel(time=slice(2, None, 5)), 100.0, "Pa", 100, width=16)
 
 
 def wind(data: Path, work: Path) -> Case:
@@ -79,7 +77,7 @@ def wind(data: Path, work: Path) -> Case:
     folder = data / "reanalysis" / "era5_pl_nweurope_2020-01-01"
     both = [open_dataset(folder / f"ERA5_2020-01-01_{n}.nc", variables=[n]).load() for n in ("u10", "v10")]
     ds = xr.merge(both, compat="override")
-    return Case("wind", ds.isel(time=slice(0, 16)), ds.isel(time=slice(16, None)), 1.0, "m s**-1", 60, localisation=4.0, width=16)
+    return Case("wind", ds.isel(time=slice(0, 16)), ds.isel(time=slice(16, None)), 1.0, "m s**-1", 60, width=16)
 
 
 def turbulence(data: Path, work: Path) -> Case:

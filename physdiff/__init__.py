@@ -55,6 +55,7 @@ _NAMES: dict[str, str] = {
     "diffusion.samplers.timesteps": "timesteps",
     "diffusion.schedule": "CosineSchedule EDMSchedule RectifiedSchedule Schedule VESchedule VPSchedule",
     "diffusion.special_schedules": "DecaySchedule DiscreteSchedule ShiftedSchedule SubVPSchedule",
+    "diffusion.taper_choice": "choose_taper Taper",
     "evaluation.atmosphere_check": "atmosphere_check",
     "evaluation.climatology": "climatology",
     "evaluation.consistency": "ConsistencyTerm",

@@ -62,6 +62,7 @@ from physdiff.diffusion.special_schedules import (
     ShiftedSchedule as ShiftedSchedule,
     SubVPSchedule as SubVPSchedule,
 )
+from physdiff.diffusion.taper_choice import Taper as Taper, choose_taper as choose_taper
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
 from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm

@@ -173,16 +173,12 @@ def _law(model: DiffusionPrior, against: Against) -> FieldCovariance:
     """The Gaussian law of the training data that optimal interpolation takes."""
     train = opened(against.train or "", Select(list(model.spec.names), None, against.stop))
     model.check_grid(spec_of(train, model.spec.names, gaps=True), "against.train")
-    return _covariance(train)
-
-
-def _covariance(train: xr.Dataset) -> FieldCovariance:
-    return field_covariance(train, localisation=4.0 if "latitude" in train.dims else None)
+    return field_covariance(train)
 
 
 def interpolated(train: xr.Dataset | FieldCovariance, readings: Readings, *, std: float | Sequence[float], members: int, rng: Rng) -> xr.Dataset:
     """Optimal interpolation of every time's readings, members as the posterior's."""
-    law = train if isinstance(train, FieldCovariance) else _covariance(train)
+    law = train if isinstance(train, FieldCovariance) else field_covariance(train)
     parts = []
     for k, moment in enumerate(readings.moments()):
         now = readings.at(moment)

@@ -28,7 +28,7 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import LatLonGrid
 
-__all__ = ["gaspari_cohn", "pairwise_distance", "tapered_covariance"]
+__all__ = ["gaspari_cohn", "pairwise_distance", "tapered", "tapered_covariance"]
 
 # A dense matrix of this size takes 800 MB in float64, and its eigenvectors as much again.
 _MOST_ENTRIES = 10_000
@@ -49,8 +49,8 @@ def tapered_covariance(
             taper is one and the stationary form keeps the samples' correlation.
         grid_distance: Distance between the P points of S, (P, P), as `pairwise_distance` gives it.
         shrink: Share of the stationary form, in [0, 1].
-        length: Length of the taper, in the unit of the distances.
-        stationary_length: Decay length of the stationary form; `length` if None.
+        length: Length of the taper, in the unit of the distances; infinite: no taper. `choose_taper` finds it, and the share.
+        stationary_length: Decay length of the stationary form; if None `length`, or the largest distance without a taper.
 
     Returns:
         Covariance over (C, T, *S), with all its eigenvectors, dtype of `samples`.
@@ -69,21 +69,23 @@ def tapered_covariance(
         raise InputError(f"tapered_covariance: expected two or more samples and 0 <= shrink <= 1, got {count} and {shrink}")
     if size > _MOST_ENTRIES:
         raise InputError(f"tapered_covariance: expected at most {_MOST_ENTRIES} entries, got {size}; use a low-rank covariance or coarser fields")
-    check_positive(length, "tapered_covariance length")
-    decay = check_positive(length if stationary_length is None else stationary_length, "tapered_covariance stationary_length")
+    if length != math.inf:
+        check_positive(length, "tapered_covariance length")
     distance = grid_distance.double()
-    blocks = size // points
+    usual = length if length != math.inf else max(float(distance.max()), torch.finfo(torch.float64).tiny)
+    decay = check_positive(usual if stationary_length is None else stationary_length, "tapered_covariance stationary_length")
     flat = flat - flat.mean(0)
-    sample = flat.T @ flat / (count - 1)
-    std = sample.diagonal().sqrt()
-    taper = gaspari_cohn(distance / (length * math.sqrt(10 / 3)))
-    matrix = (1 - shrink) * sample * taper.repeat(blocks, blocks)
-    if shrink:
-        across = _block_correlation(sample, std, blocks)
-        stationary = std[:, None] * std * torch.kron(across, torch.exp(-distance / decay))
-        matrix = matrix + shrink * stationary
-    dense = dense_covariance(matrix)
+    dense = dense_covariance(tapered(flat.T @ flat / (count - 1), distance, shrink, length=length, decay=decay))
     return LowRankCovariance(dense.eigenvectors.to(samples.dtype), dense.eigenvalues.to(samples.dtype))
+
+
+def tapered(sample: Tensor, distance: Tensor, shrink: float | Tensor, *, length: float, decay: float) -> Tensor:
+    """The module's formula for a sample covariance (blocks P, blocks P) and distances (P, P), float64; several shares (k, 1, 1) give (k, ...)."""
+    blocks, std = len(sample) // len(distance), sample.diagonal().sqrt()
+    taper = gaspari_cohn(distance / (length * math.sqrt(10 / 3)))
+    across = _block_correlation(sample, std, blocks)
+    stationary = std[:, None] * std * torch.kron(across, torch.exp(-distance / decay))
+    return (1 - shrink) * (sample * taper.repeat(blocks, blocks)) + shrink * stationary
 
 
 def _block_correlation(sample: Tensor, std: Tensor, blocks: int) -> Tensor:

@@ -6,7 +6,8 @@ $$\hat a = C H^T (H C H^T + s^2 I)^{-1} (y - H\bar x), \qquad
   a^{(m)} = \hat a + a' - C H^T (H C H^T + s^2 I)^{-1}(H a' + \epsilon'), \quad a' \sim N(0, C),$$
 
 the second being an exact draw from the posterior (Matheron's rule). From a few hundred frames C is noisy: a share of it is replaced by a
-stationary form (the mean variance and the correlation as a function of distance), and far correlations are tapered to zero.
+stationary form (the mean variance and the correlation as a function of distance), and far correlations are tapered to zero; share and length are
+those under which frames left out of the covariance are most likely.
 References: Gandin (1963); Gaspari and Cohn (1999), eq. 4.10, for the taper; Journel and Huijbregts (1978) for the draw.
 """
 
@@ -28,6 +29,7 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
 from physdiff.data.timeline import as_times
 from physdiff.diffusion.sample_covariance import gaspari_cohn
+from physdiff.diffusion.taper_choice import choose_taper
 from physdiff.evaluation.hour_mean import HourMean, TrainingFrames
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
@@ -69,21 +71,23 @@ class FieldCovariance:
     root: Tensor
 
 
-def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: float | None = 4.0) -> FieldCovariance:
+def field_covariance(train: xr.Dataset, *, shrink: float | None = None, localisation: float | None = None) -> FieldCovariance:
     """Mean by hour of the day and covariance of the anomalies of a training part.
 
     Args:
         train: Training part.
-        shrink: Share that is replaced by the stationary form, in [0, 1].
+        shrink: Share that is replaced by the stationary form, in [0, 1]; by the likelihood of held-out frames if None (`choose_taper`).
         localisation: Length L of the taper, in degrees of latitude and longitude on the sphere, else in the grid's unit; the taper is
-            Gaspari and Cohn's, close to exp(-d^2 / (2 L^2)) and zero beyond 3.7 L. None: no taper.
+            Gaspari and Cohn's, close to exp(-d^2 / (2 L^2)) and zero beyond 3.7 L. Infinite: no taper. None: by the same likelihood.
 
     Raises:
         InputError: If shrink or localisation makes no sense, or the grid is too large for a dense matrix.
         DataError: If a value is missing in every frame or there are fewer than two frames.
     """
-    if not 0 <= shrink <= 1:
+    if shrink is not None and not 0 <= shrink <= 1:
         raise InputError(f"shrink: expected a share between 0 and 1, got {shrink}")
+    if localisation is not None and localisation != math.inf:
+        check_positive(localisation, "localisation")
     spec = spec_of(train, gaps=True)
     size = len(spec.names) * int(np.prod(spec.grid.shape))
     if size > _MOST:
@@ -96,11 +100,12 @@ def field_covariance(train: xr.Dataset, *, shrink: float = 0.1, localisation: fl
     rows = torch.nan_to_num(rows)
     covariance = (rows.T @ rows) / (there.T @ there).clamp_min(1)
     channels, far = len(spec.names), distances(spec.grid)
+    if shrink is None or localisation is None:
+        chosen = choose_taper(rows.reshape(-1, channels, 1, *spec.grid.shape), far)
+        shrink, localisation = chosen.shrink if shrink is None else shrink, chosen.length if localisation is None else localisation
     blocks = covariance.unflatten(0, (channels, -1)).unflatten(2, (channels, -1))  # (C, N, C, N)
     blocks = (1 - shrink) * blocks + shrink * _stationary(blocks, far)
-    if localisation is not None:
-        half_width = check_positive(localisation, "localisation") * math.sqrt(10 / 3)
-        blocks = blocks * gaspari_cohn(far / half_width)[:, None, :]
+    blocks = blocks * gaspari_cohn(far / (localisation * math.sqrt(10 / 3)))[:, None, :]
     root = _root(blocks.flatten(2).flatten(0, 1))
     return FieldCovariance(spec, past.mean, root @ root.T, root)
 
@@ -118,7 +123,7 @@ def optimal_interpolation(
     """Infer one frame from noisy readings at points.
 
     Args:
-        field: Law of the field, or the training part (then with the default shrinkage and localisation).
+        field: Law of the field, or the training part (then with shrinkage and localisation by likelihood).
         points: (n, ndim), x, y, z order (longitude, latitude in degrees on the sphere).
         readings: (C, n) in physical units, or (n,) for one field; NaN where nothing was read.
         std: Standard deviation of the readings' noise, one for each field, or one for all.

@@ -1,11 +1,14 @@
 r"""The linear part of a prior, exact: a Gaussian with the training covariance under the network.
 
-The covariance is estimated where places have distances, on the normalised pixels (tapered and shrunk, see `tapered_covariance`), and carried
-to the coefficients by the wavelet transform W, which is linear: $C_z = W C W^\\top$. The network then learns only what is not Gaussian, and
-guidance by sensors (`Guided`) finds in it how far a reading reaches. On a few hundred frames this matters more than any network.
+The covariance is estimated where places have distances, on the normalised pixels (tapered and shrunk as held-out windows ask for, see
+`tapered_covariance` and `choose_taper`), and carried to the coefficients by the wavelet transform W, which is linear: $C_z = W C W^\top$. The
+network then learns only what is not Gaussian, and guidance by sensors (`Guided`) finds in it how far a reading reaches. On a few hundred frames this
+matters more than any network.
 """
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor
@@ -21,7 +24,7 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.grids.cartesian import CartesianGrid
+from physdiff.diffusion.taper_choice import choose_taper
 from physdiff.grids.grid import Grid
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.parameters import ParameterChannels
@@ -29,6 +32,8 @@ from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["with_gaussian"]
+
+log = logging.getLogger(__name__)
 
 _DENSE = 6000  # entries up to which a covariance is kept whole: its eigenvectors take 144 MB in float32
 _MOST_PATTERNS = 400
@@ -97,7 +102,10 @@ def _leading(samples: Tensor) -> tuple[Tensor, LowRankCovariance]:
 def _moments(pixels: Tensor, tail: Transform, grid: Grid) -> tuple[Tensor, Covariance]:
     if pixels[0].numel() > _DENSE or pixels.shape[3:] != grid.shape:
         return low_rank_covariance(tail.encode(pixels), min(len(pixels) // 2, _MOST_PATTERNS))
-    local = tapered_covariance(pixels, pairwise_distance(grid), length=_taper(grid))
+    distance = pairwise_distance(grid)
+    taper = choose_taper(pixels, distance)
+    log.info("Gaussian base: taper of length %.3g, shrunk by %g", taper.length, taper.shrink)
+    local = tapered_covariance(pixels, distance, taper.shrink, length=taper.length)
     roots = local.eigenvectors * local.eigenvalues.sqrt()[:, None]
     rows = roots.reshape(-1, *pixels.shape[1:])
     # the wavelet chain is affine: without its offset it is W
@@ -129,7 +137,3 @@ def _single(covariance: LowRankCovariance, like: Tensor) -> LowRankCovariance:
     """
     return LowRankCovariance(covariance.eigenvectors.to(like.dtype), covariance.eigenvalues.to(like.dtype))
 
-
-def _taper(grid: Grid) -> float:
-    """Length over which sample correlations are trusted: 4 degrees, or a quarter of a box."""
-    return 0.25 * max(grid.extent) if isinstance(grid, CartesianGrid) else 4.0

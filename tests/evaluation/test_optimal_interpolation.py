@@ -85,7 +85,7 @@ def test_a_reading_that_is_missing_is_no_reading():
 
 def test_the_training_part_gives_mean_and_covariance():
     ds = hourly(24 * 4)
-    field = field_covariance(ds, shrink=0.0, localisation=None)
+    field = field_covariance(ds, shrink=0.0, localisation=math.inf)
     hour, x = ds["time"].dt.hour.values, ds["t2m"].values
     anomaly = (x - np.stack([x[hour == k].mean(0) for k in range(24)])[hour]).reshape(96, -1)
     # float32 frames near 280
@@ -103,8 +103,8 @@ def test_the_training_part_gives_mean_and_covariance():
 def test_full_shrinkage_is_the_mean_along_the_diagonals():
     spec = FieldSpec(("u",), ("1",), CartesianGrid(7, extent=7.0, periodic=False), 1.0)
     ds = to_dataset(ar1(40, 0.5, spec=spec)[0], spec)
-    plain = field_covariance(ds, shrink=0.0, localisation=None).covariance.numpy()
-    full = field_covariance(ds, shrink=1.0, localisation=None)
+    plain = field_covariance(ds, shrink=0.0, localisation=math.inf).covariance.numpy()
+    full = field_covariance(ds, shrink=1.0, localisation=math.inf)
     toeplitz = np.array([[np.mean(np.diagonal(plain, abs(i - j))) for j in range(7)] for i in range(7)])
     np.testing.assert_allclose(full.covariance.numpy(), toeplitz, atol=1e-8)
     tapered = field_covariance(ds, shrink=1.0, localisation=1.5).covariance.numpy()
