@@ -63,11 +63,11 @@ _NAMES: dict[str, str] = {
     "evaluation.evaluate": "evaluate",
     "evaluation.fit_multistep": "fit_multistep",
     "evaluation.kriging": "kriging",
-    "evaluation.linear_inverse": "linear_inverse",
+    "evaluation.linear_inverse": "linear_inverse zonal_regression",
     "evaluation.match_spread": "match_spread",
     "evaluation.optimal_interpolation": "field_covariance optimal_interpolation",
     "evaluation.path_grid": "cheapest_path divergence_costs step_costs",
-    "evaluation.persistence": "dressed_persistence persistence",
+    "evaluation.persistence": "damped_persistence dressed_persistence persistence",
     "evaluation.physics": "physics_residual",
     "evaluation.posterior_report": "posterior_report Trials",
     "evaluation.sampler_gain": "sampler_gain",
@@ -197,6 +197,7 @@ _NAMES: dict[str, str] = {
     "solvers.two_point_flux": "TwoPointFlux",
     "solvers.weak_residual": "weak_residual",
     "training.build": "build_prior",
+    "training.callbacks.best_weights": "BestWeights",
     "training.datamodule": "TrajectoryDataModule",
     "training.diffusion_module": "DiffusionModule",
     "training.fit": "fit",
@@ -210,6 +211,7 @@ _NAMES: dict[str, str] = {
     "transforms.parameters": "ParameterChannels",
     "transforms.transform": "Transform",
     "transforms.wavelet": "WaveletTransform",
+    "transforms.zonal_forecast": "ZonalForecast",
 }
 _DOOR: dict[str, str] = {name: f"physdiff.{module}" for module, names in _NAMES.items() for name in names.split()}
 

@@ -70,11 +70,15 @@ from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate
 from physdiff.evaluation.fit_multistep import fit_multistep as fit_multistep
 from physdiff.evaluation.kriging import kriging as kriging
-from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse
+from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse, zonal_regression as zonal_regression
 from physdiff.evaluation.match_spread import match_spread as match_spread
 from physdiff.evaluation.optimal_interpolation import field_covariance as field_covariance, optimal_interpolation as optimal_interpolation
 from physdiff.evaluation.path_grid import cheapest_path as cheapest_path, divergence_costs as divergence_costs, step_costs as step_costs
-from physdiff.evaluation.persistence import dressed_persistence as dressed_persistence, persistence as persistence
+from physdiff.evaluation.persistence import (
+    damped_persistence as damped_persistence,
+    dressed_persistence as dressed_persistence,
+    persistence as persistence,
+)
 from physdiff.evaluation.physics import physics_residual as physics_residual
 from physdiff.evaluation.posterior_report import Trials as Trials, posterior_report as posterior_report
 from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
@@ -273,6 +277,7 @@ from physdiff.solvers.stepper_for import stepper_for as stepper_for
 from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
 from physdiff.solvers.weak_residual import weak_residual as weak_residual
 from physdiff.training.build import build_prior as build_prior
+from physdiff.training.callbacks.best_weights import BestWeights as BestWeights
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit
@@ -286,5 +291,6 @@ from physdiff.transforms.normalizer import Normalizer as Normalizer
 from physdiff.transforms.parameters import ParameterChannels as ParameterChannels
 from physdiff.transforms.transform import Transform as Transform
 from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
+from physdiff.transforms.zonal_forecast import ZonalForecast as ZonalForecast
 
 __version__: str

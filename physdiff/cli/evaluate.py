@@ -22,8 +22,8 @@ from physdiff.data.write import write_dataset
 from physdiff.evaluation.atmosphere_check import atmosphere_check, check_lines
 from physdiff.evaluation.climatology import climatology
 from physdiff.evaluation.evaluate import evaluate as score
-from physdiff.evaluation.linear_inverse import linear_inverse
-from physdiff.evaluation.persistence import dressed_persistence, persistence
+from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
+from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
 from physdiff.report.physics_page import physics_report
@@ -120,11 +120,12 @@ def _physics(files: str | list[str], folder: Path) -> None:
 def baseline_forecasts(
     ds: xr.Dataset, fc: xr.Dataset, *, train: xr.Dataset | None, members: int, rng: Rng
 ) -> dict[str, xr.Dataset]:
-    """Persistence, and, given training data, dressed persistence, climatology and a linear inverse model, from the forecast's own starts."""
+    """Persistence, and, given training data, damped and dressed persistence, climatology and linear models, from the forecast's own starts."""
     lead, starts = fc.sizes["lead_time"], fc["init_time"].values
     found = {"persistence": persistence(ds, starts, lead)}
     if train is None:
         return found
+    found["damped persistence"] = damped_persistence(train, ds, starts, lead=lead)
     found["dressed persistence"] = dressed_persistence(train, ds, starts, lead=lead, members=members, rng=rng.child("dressed"))
     found["climatology"] = climatology(train, ds, starts, lead=lead)
     if "sample" not in ds.dims:
@@ -132,6 +133,10 @@ def baseline_forecasts(
             found["linear inverse model"] = linear_inverse(train, ds, starts, lead=lead, members=members, rng=rng.child("linear"))
         except DataError as error:  # it needs two known frames and some twenty windows; the others are worth a table without it
             log.warning("no linear inverse model: %s", error)
+        try:
+            found["zonal regression"] = zonal_regression(train, ds, starts, lead=lead, members=members, rng=rng.child("zonal"))
+        except DataError as error:  # most grids are no whole circles
+            log.info("no zonal regression: %s", error)
     return found
 
 

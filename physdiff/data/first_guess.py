@@ -12,10 +12,11 @@ from physdiff.base.errors import DataError
 from physdiff.data.statistics import stream
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.transforms.anomaly import Anomaly
-from physdiff.transforms.linear_forecast import LinearFit, LinearForecast, fit_linear_forecast
+from physdiff.transforms.linear_forecast import Guess, LinearFit, fit_linear_forecast
 from physdiff.transforms.transform import Sample
+from physdiff.transforms.zonal_forecast import fit_zonal_forecast
 
-__all__ = ["GuessedWindows", "linear_first_guess"]
+__all__ = ["GuessedWindows", "linear_first_guess", "zonal_first_guess"]
 
 _ENTRIES = 2**28  # 1 GiB of float32: more windows are thinned for the fit
 
@@ -34,10 +35,32 @@ def linear_first_guess(windows: TrajectoryWindows, anomaly: Anomaly | None, *, r
     """
     if windows.history < 1:
         raise DataError("linear first guess: expected windows with known frames, got history = 0")
-    every = max(1, -(-len(windows) * windows[0]["x"].numel() // _ENTRIES))
-    thinned = torch.utils.data.Subset(windows, range(0, len(windows), every))
-    parts = [_anomalies(sample, anomaly) for sample in stream(thinned)]
+    parts = [_anomalies(sample, anomaly) for sample in stream(_thinned(windows))]
     return fit_linear_forecast(torch.cat(parts), windows.history, rank=rank, folds=folds, weights=windows.spec.grid.weights())
+
+
+def zonal_first_guess(windows: TrajectoryWindows, anomaly: Anomaly | None, *, folds: int = 5) -> LinearFit:
+    """Fit the zonal forecast to the anomalies of training windows; see `fit_zonal_forecast`.
+
+    Args:
+        windows: Training windows with history, on a grid whose last axis is periodic.
+        anomaly: What is removed first, fitted; None: nothing.
+        folds: Contiguous blocks of windows for cross-validation.
+
+    Raises:
+        DataError: If the windows have no history, there are too few, or the last axis is not periodic.
+    """
+    if windows.history < 1 or not windows.spec.grid.periodic[-1]:
+        axis = windows.spec.grid.dims[-1]
+        got = f"{windows.history} known frames, {axis} closed: {windows.spec.grid.periodic[-1]}"
+        raise DataError(f"zonal first guess: expected windows with known frames and a periodic last axis, got {got}; take linear")
+    parts = [_anomalies(sample, anomaly) for sample in stream(_thinned(windows))]
+    return fit_zonal_forecast(torch.cat(parts), windows.history, folds=folds, weights=windows.spec.grid.weights())
+
+
+def _thinned(windows: TrajectoryWindows) -> Dataset[dict[str, Any]]:
+    every = max(1, -(-len(windows) * windows[0]["x"].numel() // _ENTRIES))
+    return torch.utils.data.Subset(windows, range(0, len(windows), every))
 
 
 def _anomalies(sample: Sample, anomaly: Anomaly | None) -> Tensor:
@@ -62,7 +85,7 @@ class GuessedWindows(Dataset[dict[str, Any]]):
         """Number of windows."""
         return len(self.windows)
 
-    def _model(self, index: int) -> LinearForecast:
+    def _model(self, index: int) -> Guess:
         position = index * len(self.fit.fold_of) // len(self.windows)
         return self.fit.folds[int(self.fit.fold_of[position])]
 

@@ -96,6 +96,14 @@ def condition(
 def _filled(known: Tensor, there: Tensor, fill: Tensor | None) -> Tensor:
     """The last known value of each point, and `fill` before the first."""
     frames = known.shape[2]
+    flat = there.flatten(3)
+    if bool((flat.any(3) == flat.all(3)).all()):  # whole frames are known or not, as in every forecast: fewer sums
+        there = flat.any(3).reshape(*flat.shape[:3], *([1] * (known.ndim - 3)))
+        index = torch.arange(frames, device=known.device).reshape(1, 1, frames, *there.shape[3:])
+        last = torch.where(there, index, torch.full_like(index, -1)).cummax(dim=2).values
+        if bool((last >= 0).all()):
+            return known.gather(2, last.expand(known.shape))
+        there = known.isfinite()
     index = torch.arange(frames, device=known.device).reshape(1, 1, frames, *([1] * (known.ndim - 3)))
     last = torch.where(there, index, torch.full_like(index, -1)).cummax(dim=2).values
     carried = known.gather(2, last.clamp_min(0))

@@ -27,7 +27,6 @@ from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, base_of, encode_batch
 from physdiff.transforms.anomaly import Anomaly
-from physdiff.transforms.compose import Compose
 
 __all__ = ["DiffusionModule"]
 
@@ -45,7 +44,8 @@ class DiffusionModule(pl.LightningModule):
         noise: Law of the training noise levels; LogNormalNoise(-0.5, 1.2) if None.
         weight_decay: Of AdamW.
         input_noise: Standard deviation of noise added to the encoded condition; makes roll-outs forgiving of their own errors.
-        roll: Names of periodic axes along which windows are shifted at random (only where the law does not depend on the place).
+        roll: Names of periodic axes along which windows are shifted at random (only where the law does not depend on the place). Of a prior with
+            an `Anomaly` the departures are shifted, and the mean field stays where it is.
         seed: Seed of all training randomness.
     """
 
@@ -71,10 +71,6 @@ class DiffusionModule(pl.LightningModule):
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"DiffusionModule roll: expected periodic axes among {dims}, got {roll}")
-        parts = prior.transform if isinstance(prior.transform, Compose) else [prior.transform]
-        if roll and any(isinstance(p, Anomaly) for p in parts):
-            got = f"Anomaly, whose mean field belongs to its place, and roll = {tuple(roll)}"
-            raise InputError(f"DiffusionModule roll: expected a law that does not depend on the place, got {got}; take anomaly 'none' or no roll")
         self.roll_axes = tuple(dims.index(name) - len(dims) for name in roll)
 
     def with_term(self, term: ConsistencyTerm | None) -> Self:
@@ -163,7 +159,7 @@ class DiffusionModule(pl.LightningModule):
             z, c, weights = batch["z"], batch.get("c"), batch.get("weights")
         else:
             if train and self.roll_axes:
-                batch = {k: v if k == "index" else self._rolled(v, index, rng.child("roll")) for k, v in batch.items()}
+                batch = self._rolled_batch(batch, index, rng.child("roll"))
             z, c, weights = encode_batch(self.prior, batch["x"], batch.get("cond"), guess=batch.get("guess"))
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(index, c.shape[1:], like=c)
@@ -192,6 +188,19 @@ class DiffusionModule(pl.LightningModule):
         noise = rng.child("noise").normal_each(index, z.shape[1:], like=z)
         ends = (torch.zeros_like(z) if base is None else base.to(z), z)
         return interpolant_loss(prior.drift, ends, t.to(z.device), noise=noise, cond=cond, weights=weights)
+
+    def _rolled_batch(self, batch: dict[str, Tensor], index: list[int], rng: Rng) -> dict[str, Tensor]:
+        """Every window shifted, with what it is conditioned on; the expected field stays in its place."""
+        rolled = {k: v if k == "index" else self._rolled(v, index, rng) for k, v in batch.items()}
+        for anomaly in (p for p in self.prior.transform.modules() if isinstance(p, Anomaly)):
+            x, cond = batch["x"], batch.get("cond")
+            mean = anomaly.mean_at(cond, x).expand_as(x)
+            back = mean - self._rolled(mean, index, rng)
+            rolled["x"] = rolled["x"] + back
+            if cond is not None:
+                fields = x.shape[1]
+                rolled["cond"] = torch.cat([rolled["cond"][:, :fields] + back, rolled["cond"][:, fields:]], dim=1)
+        return rolled
 
     def _rolled(self, x: Tensor, index: list[int], rng: Rng) -> Tensor:
         """Every window shifted by its own random number of cells."""

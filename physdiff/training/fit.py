@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ def fit(
         resume: Go on from ``out/last.ckpt`` if it is there; exact (same weights as an uninterrupted run on the same machine, float32).
         save_every: Steps between checkpoints.
         progress: Show a progress bar; default: if the standard error is a terminal.
-        **trainer: More options of Lightning's Trainer, as ``precision="bf16-mixed"`` or ``devices=2, strategy="ddp"``.
+        **trainer: More options of Lightning's Trainer, as ``precision="bf16-mixed"`` or ``devices=2, strategy="ddp"``; `callbacks` join those
+            of the house (`BestWeights` stops by validation).
 
     Returns:
         The module, trained, in evaluation mode.
@@ -61,11 +62,12 @@ def fit(
     """
     if (max_epochs is not None and max_epochs < 1) or (max_steps is not None and max_steps < 1) or save_every < 1:
         raise InputError(f"fit: expected positive max_epochs, max_steps and save_every, got {max_epochs}, {max_steps}, {save_every}")
-    own = sorted({"callbacks", "logger", "enable_checkpointing", "default_root_dir"} & trainer.keys())
+    own = sorted({"logger", "enable_checkpointing", "default_root_dir"} & trainer.keys())
     if own:
         raise InputError(f"fit: it sets {', '.join(own)} itself; for another choice take lightning's Trainer, which fits the module as it is")
     folder = None if out is None else Path(out)
     callbacks: list[pl.Callback] = [StepProgress()] if (sys.stderr.isatty() if progress is None else progress) else []
+    callbacks += trainer.pop("callbacks", [])
     checkpoint = None
     if folder is not None:
         last = LastCheckpoint(folder, every=save_every)
@@ -134,15 +136,22 @@ def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
 
 
 def steps_for(
-    module: pl.LightningModule, data: pl.LightningDataModule, *, seconds: float, floor: int = 600, **trainer: Any  # noqa: ANN401 - Lightning's
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    seconds: float,
+    floor: int = 600,
+    clock: Callable[[], float] = time.perf_counter,
+    **trainer: Any,  # noqa: ANN401 - Lightning's
 ) -> tuple[int, float]:
     """Number of training steps that fit into a time budget, from a few timed steps whose effect is taken back.
 
     Args:
         module: The module to be trained.
         data: Its data.
-        seconds: Budget of wall-clock time.
+        seconds: Budget of time.
         floor: Least number of steps, whatever they cost.
+        clock: What time is: of the wall, or ``time.process_time``, which a busy machine does not stretch.
         **trainer: As in `fit`.
 
     Returns:
@@ -154,22 +163,23 @@ def steps_for(
     if not seconds > 0 or floor < 1:
         raise InputError(f"steps_for: expected seconds > 0 and floor >= 1, got {seconds} and {floor}")
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
-    clock = _Clock()
+    watch = _Clock(clock)
     module.train()
     with _quiet():
-        _trainer([clock], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0, **trainer).fit(module, data)
+        _trainer([watch], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0, **trainer).fit(module, data)
     module.load_state_dict(before)
     # the first steps pay for memory and thread pools
-    each = sorted(b - a for a, b in zip(clock.times[1:], clock.times[2:], strict=False))[_TIMED // 2]
+    each = sorted(b - a for a, b in zip(watch.times[1:], watch.times[2:], strict=False))[_TIMED // 2]
     return max(floor, math.floor(seconds / each)), each
 
 
 class _Clock(pl.Callback):
     """The time after every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.times: list[float] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ANN401
         """Note the time."""
-        self.times.append(time.perf_counter())
+        self.times.append(self.clock())

@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
 from physdiff.data.convert import spec_of
-from physdiff.data.first_guess import GuessedWindows, linear_first_guess
+from physdiff.data.first_guess import GuessedWindows, linear_first_guess, zonal_first_guess
 from physdiff.data.statistics import stream
 from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
@@ -65,8 +65,8 @@ class Recipe:
         horizon: Frames drawn at once.
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
             time axis allows it.
-        guess: ``"linear"``, ``"increment"`` (the last known frame, or its anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are
-            enough windows of one trajectory, else increment.
+        guess: ``"linear"``, ``"zonal"`` (waves along a periodic last axis that travel and decay), ``"increment"`` (the last known frame, or its
+            anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the sampler.
@@ -92,7 +92,7 @@ class Recipe:
         if self.parameters and (self.history > 0 or self.anomaly not in ("auto", "none")):
             raise InputError(f"Recipe parameters: expected history 0 and no anomaly beside {', '.join(self.parameters)}; parameters have no past")
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
-        check_one_of(self.guess, ("auto", "linear", "increment", "none"), "Recipe guess")
+        check_one_of(self.guess, ("auto", "linear", "zonal", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "patterns", "no"), "Recipe gaussian")
         check_one_of(self.process, ("diffusion", "interpolant", "bridge"), "Recipe process")
         if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns")):
@@ -138,7 +138,7 @@ def prepare(
         windows = made(train)
     checked = None if val is None else made(val)
     kind = _guess_kind(recipe, windows)
-    fit = linear_first_guess(windows, anomaly) if kind == "linear" else None
+    fit = {"linear": linear_first_guess, "zonal": zonal_first_guess}[kind](windows, anomaly) if kind in ("linear", "zonal") else None
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
 
@@ -229,7 +229,7 @@ def _fit_transforms(
     spec, cond_spec, n = source.spec, source.cond_spec, len(source.spec.names)
     stages: list[Transform] = [DropHistory(recipe.history)] if recipe.history else []
     stages += [] if anomaly is None else [anomaly]
-    stages += [SubtractGuess()] if kind == "linear" else [Increment(recipe.history, anomaly)] if kind == "increment" else []
+    stages += [SubtractGuess()] if fit is not None else [Increment(recipe.history, anomaly)] if kind == "increment" else []
     stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=kind == "none" and anomaly is None)]
     stages += [FramesToChannels(recipe.horizon)]
     if recipe.wavelet != "none":

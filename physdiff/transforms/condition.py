@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from physdiff.base.errors import InputError, NotFitted
 from physdiff.base.saved import Saved
 from physdiff.transforms.anomaly import Anomaly
-from physdiff.transforms.linear_forecast import LinearForecast
+from physdiff.transforms.linear_forecast import Guess
 from physdiff.transforms.normalizer import Moments, guarded
 from physdiff.transforms.transform import Batches, Shape
 from physdiff.transforms.wavelet import WaveletTransform, pack_known
@@ -30,7 +30,7 @@ class ConditionTransform(Saved, nn.Module):
         fields: Number C of fields (the first channels of the window).
         anomaly: Removed from the fields, if given; the same as in the transform of the prior.
         wavelet: The prior's wavelet transform, or None.
-        guess: A linear first guess of the anomalies, appended as the last C channels, or None.
+        guess: A first guess of the anomalies (`LinearForecast`, `ZonalForecast`), appended as the last C channels, or None.
         history: Number of known frames if frames become channels: only these frames of the fields, one frame of the extras and the frames
             to come of the guess are encoded, all as channels. None: the time axis stays.
         mean: Statistics per channel of the completed window (mask excluded, see `fitted_from`).
@@ -43,7 +43,7 @@ class ConditionTransform(Saved, nn.Module):
         anomaly: Anomaly | None = None,
         wavelet: WaveletTransform | None = None,
         *,
-        guess: LinearForecast | None = None,
+        guess: Guess | None = None,
         history: int | None = None,
         mean: Tensor | None = None,
         std: Tensor | None = None,

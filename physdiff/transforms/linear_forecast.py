@@ -15,6 +15,7 @@ frames the in-sample residuals are too small: fit the network on residuals of gu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.saved import Saved
 
-__all__ = ["RANKS", "LinearFit", "LinearForecast", "fit_linear_forecast"]
+__all__ = ["RANKS", "Guess", "LinearFit", "LinearForecast", "away_from", "fit_linear_forecast"]
 
 RANKS = (6, 10, 14, 20, 30)
 """Numbers of patterns that cross-validation chooses from."""
@@ -74,6 +75,21 @@ class LinearForecast(Saved, nn.Module):
         return guess.reshape(*guess.shape[:2], *frames.shape[2:]).movedim(1, 2)
 
 
+class Guess(Protocol):
+    """A forecast of anomalies: (B, C, history, *S) -> (B, C, horizon, *S); `LinearForecast` and `ZonalForecast` are modules of this kind."""
+
+    @property
+    def horizon(self) -> int:
+        """Number of frames guessed."""
+
+    @property
+    def history(self) -> int:
+        """Number of known frames used."""
+
+    def __call__(self, known: Tensor) -> Tensor:
+        """Guess."""
+
+
 @dataclass(frozen=True)
 class LinearFit:
     """A linear forecast together with its cross-validated versions.
@@ -85,8 +101,8 @@ class LinearFit:
         residuals: What the fold's guess left of each training window, (n, C, horizon, *S); honest forecast errors to resample.
     """
 
-    full: LinearForecast
-    folds: tuple[LinearForecast, ...]
+    full: Guess
+    folds: tuple[Guess, ...]
     fold_of: Tensor
     residuals: Tensor
 
@@ -110,7 +126,7 @@ def fit_linear_forecast(
     """
     n, frames = anomalies.shape[0], anomalies.shape[2]
     fold_of = torch.arange(n) * folds // n
-    outside = [_away_from(fold_of == k, frames) for k in range(folds)]
+    outside = [away_from(fold_of == k, frames) for k in range(folds)]
     if frames <= history or n < 4 * folds or min(int(o.sum()) for o in outside) < 4:
         raise DataError(
             f"linear first guess: expected windows longer than {history} frames, {4 * folds} or more and some that share no frame with a fold, "
@@ -130,7 +146,7 @@ def fit_linear_forecast(
     return LinearFit(full, fits, fold_of, residuals)
 
 
-def _away_from(block: Tensor, frames: int) -> Tensor:
+def away_from(block: Tensor, frames: int) -> Tensor:
     """Windows that share no frame with a window of the block, (n,), boolean."""
     inside, index = block.nonzero()[:, 0], torch.arange(block.numel())
     return (index < inside[0] - frames) | (index > inside[-1] + frames)

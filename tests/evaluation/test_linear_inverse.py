@@ -11,7 +11,11 @@ from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
 from physdiff.evaluation.evaluate import evaluate
-from physdiff.evaluation.linear_inverse import linear_inverse
+from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
+from physdiff.evaluation.persistence import persistence
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.latlon import LatLonGrid
+from physdiff.scores.pointwise import ensemble_rmse
 from physdiff.scores.spread_skill import spread_skill
 from tests.evaluation.processes import hours, latlon_spec, simulations
 
@@ -80,3 +84,38 @@ def test_a_start_needs_two_known_frames():
     ds, _, _ = rotating(24 * 8)
     with pytest.raises(DataError, match="2 known frames"):
         linear_inverse(ds, ds, ds["time"].values[[0]], lead=2, members=3, rng=Rng(0))
+
+
+def circles(frames: int) -> xr.Dataset:
+    """A wave of zonal wavenumber 2 that travels 15 degrees an hour and is driven by noise."""
+    grid = LatLonGrid(latitude=torch.linspace(60.0, 20.0, 5), longitude=torch.arange(12) * 30.0)
+    spec = FieldSpec(("msl",), ("Pa",), grid, 3600.0)
+    turn, noise = 0.95 * np.exp(-2j * np.pi * 2 * 15 / 360), Rng(1).normal((2, frames), like=torch.zeros((), dtype=torch.float64)).numpy()
+    a = [0j]
+    for k in range(1, frames):
+        a.append(turn * a[-1] + complex(noise[0, k], noise[1, k]))
+    x = np.real(np.array(a)[:, None, None] * np.exp(2j * np.deg2rad(grid.longitude.numpy()))) * np.ones((1, 5, 1))
+    return to_dataset(1000.0 + torch.from_numpy(x)[None], spec, hours(frames))
+
+
+def test_a_travelling_wave_is_forecast_and_its_spread_is_right():
+    ds = circles(24 * 20)
+    train, test = ds.isel(time=slice(0, 24 * 15)), ds.isel(time=slice(24 * 15, None))
+    fc = zonal_regression(train, test, lead=4, members=20, rng=Rng(0))
+    table = evaluate(fc, test, {"rmse": ensemble_rmse, "ssr": spread_skill})
+    # noise of variance 1 each part enters the field with variance 1 per step: sqrt(1 + 0.95^2 + ...); 116 starts, errors correlated over
+    # 4 frames: 1/sqrt(4 * 116 / 4) = 0.1; hour means of 15 days, 20 members
+    best = np.sqrt(np.cumsum(0.95 ** (2 * np.arange(4))))
+    assert np.abs(table["rmse"].values[0] / best - 1).max() < 0.2 and np.abs(table["ssr"].values[0] - 1).max() < 0.2
+    persistence_error = evaluate(persistence(test, fc["init_time"].values, 4), test, {"rmse": ensemble_rmse})["rmse"].values[0]
+    assert persistence_error[3] > 1.5 * table["rmse"].values[0, 3]
+
+
+def test_the_zonal_regression_needs_whole_circles_without_gaps():
+    ds, _, _ = rotating(24 * 5)
+    with pytest.raises(DataError, match="longitude, which is not"):
+        zonal_regression(ds, ds, lead=2, members=2, rng=Rng(0))
+    gaps = circles(100)
+    gaps = gaps.where(gaps["longitude"] > 10)
+    with pytest.raises(DataError, match="missing values in msl"):
+        zonal_regression(gaps, gaps, lead=2, members=2, rng=Rng(0))

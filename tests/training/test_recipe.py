@@ -33,6 +33,7 @@ from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory, FramesToChannels
 from physdiff.transforms.normalizer import Normalizer
 from physdiff.transforms.wavelet import WaveletTransform
+from physdiff.transforms.zonal_forecast import ZonalForecast
 from tests.training.problems import calendar, line, tiny
 
 
@@ -216,3 +217,14 @@ def test_a_trained_bridge_beats_persistence_on_paired_states() -> None:
     # steps of the phase have std 0.5, so nothing forecasts without error: for a normal law the best CRPS is 0.564 std, persistence's error 0.798 std
     assert float(table["crps"].mean()) < 0.75 * float(other["mae"].mean())
     assert 0.6 < float(table["ssr"].mean()) < 1.6
+
+
+def test_a_guess_of_waves_on_a_circle() -> None:
+    ds = line(1, 80).isel(sample=0)
+    prior, data = prepare(ds, Recipe(history=2, horizon=2, guess="zonal", wavelet="none"), network=tiny)
+    assert isinstance(prior.cond_transform.guess, ZonalForecast) and "guess" in data.train_windows[0]
+    cond = torch.stack([data.train_windows[i]["cond"] for i in range(3)])
+    drawn = prior.sample(3, cond=cond, rng=Rng(0))
+    assert drawn.isfinite().all() and torch.equal(drawn[:, :, :2], cond[:, :1, :2])
+    with pytest.raises(DataError, match="periodic last axis"):
+        prepare(calendar(60), Recipe(history=2, horizon=2, guess="zonal"), network=tiny)
