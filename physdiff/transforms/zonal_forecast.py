@@ -59,7 +59,8 @@ class ZonalForecast(Saved, nn.Module):
         waves = torch.fft.rfft(known[:, :, -self.history :].flip(2), dim=-1)
         factors = torch.view_as_complex(self.factors.to(known))
         ahead = torch.einsum("lhc...,bch...->bcl...", factors, waves)
-        return torch.fft.irfft(ahead, n=n, dim=-1)
+        guess: Tensor = torch.fft.irfft(ahead, n=n, dim=-1)
+        return guess
 
 
 def fit_zonal_forecast(anomalies: Tensor, history: int, *, folds: int = 5, weights: Tensor | None = None) -> LinearFit:
@@ -114,7 +115,8 @@ def _factors(waves: Tensor, history: int, penalty: float, area: Tensor) -> Tenso
     shared_gram, shared_cross = ((g * shares).sum(rows, keepdim=True) if rows else g for g in (gram, cross))
     shared = torch.linalg.solve(shared_gram + 1e-3 * _mean_diagonal(shared_gram) * eye, shared_cross)
     ridge = penalty * _mean_diagonal(gram)
-    return shared + torch.linalg.solve(gram + ridge * eye, cross - gram @ shared)
+    own: Tensor = torch.linalg.solve(gram + ridge * eye, cross - gram @ shared)
+    return shared + own
 
 
 def _mean_diagonal(gram: Tensor) -> Tensor:
