@@ -43,8 +43,8 @@ class WaveletTransform(Transform):
     first.
 
     Args:
-        wavelet: ``haar`` or ``db1`` to ``db38``; one name (the time axis then gets haar) or one for each of
-            `axes`.
+        wavelet: ``haar``, ``db<p>``, ``sym<p>``, ``coif<k>`` or ``bior<r>.<d>`` (which colours white noise, see `band_gain`); one name (the
+            time axis then gets haar) or one for each of `axes`.
         levels: Number of levels L, 1 or more.
         axes: Names of the transformed axes, of time, z, y, x, latitude, longitude; None: all axes in space.
         shape: (T, *S) of the windows; None until fitted. Only the lengths of transformed axes are held fixed.

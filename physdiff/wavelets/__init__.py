@@ -1,1 +1,1 @@
-"""Floor 1: orthonormal filters and periodized wavelet transforms as pure functions."""
+"""Floor 1: filters, wavelet transforms and packing as pure functions."""

@@ -36,6 +36,7 @@ def pack(coefficients: Decomposition, axes: Sequence[int]) -> Tensor:
 
     Raises:
         InputError: If the bands are those of another number of axes.
+        ShapeError: If a band of a finer level is not twice as long, as with odd axes or another mode than "periodization".
     """
     names = band_names(len(axes))[1:]
     parts = [coefficients.approximation[:, None]]
@@ -44,6 +45,12 @@ def pack(coefficients: Decomposition, axes: Sequence[int]) -> Tensor:
             raise InputError(
                 f"pack: expected the bands {', '.join(names)} for {len(axes)} axes, got {', '.join(bands)}; "
                 "pass the axes given to wavedec"
+            )
+        coarse, fine = (tuple(t.shape[axis] for axis in axes) for t in (coefficients.approximation, bands[names[0]]))
+        if fine != tuple(n * 2**depth for n in coarse):
+            raise ShapeError(
+                f"pack: expected bands of {tuple(n * 2**depth for n in coarse)} points {depth} levels above one of {coarse}, got {fine}; "
+                'pad the axes to a multiple of 2^levels and use mode "periodization"'
             )
         parts += [_space_to_depth(bands[name], 2**depth, axes) for name in names]
     return torch.cat(parts, 1).flatten(1, 2)

@@ -12,7 +12,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.wavelets.dwt import band_names, dwt, idwt, wavedec, waverec
+from physdiff.wavelets.axis_map import MODES
+from physdiff.wavelets.dwt import band_gain, band_names, dwt, idwt, wavedec, waverec
 
 ORACLE = 1e-12  # sums of at most 40 products per axis and level of numbers near one, in float64: some 1e-14
 WAVELETS = ("haar", "db1", "db2", "db3", "db4", "db7", "db12", "db20")
@@ -141,10 +142,14 @@ def test_a_constant_has_no_detail_and_a_ramp_only_at_the_seam() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(ShapeError, match="even length along axis 1, got 5"):
-        dwt(noise(2, 5))
-    with pytest.raises(ShapeError, match=r"divisible by 2\^3 = 8 along axis 0, got 12, which allows 2"):
-        wavedec(noise(12), "db2", levels=3)
+    with pytest.raises(ShapeError, match="at least one point"):
+        dwt(noise(2, 0))
+    with pytest.raises(ShapeError, match="take at most 2 levels"):
+        wavedec(noise(4), "db2", levels=3)
+    with pytest.raises(InputError, match="did you mean symmetric"):
+        dwt(noise(4), mode="symetric")
+    with pytest.raises(ShapeError, match="expected 4 coefficients along axis -1 for 8 points"):
+        idwt({"a": noise(5), "d": noise(5)}, lengths=(8,))
     with pytest.raises(InputError, match="did you mean db2"):
         dwt(noise(4), "db2x")
     with pytest.raises(InputError, match="each named once"):
@@ -161,3 +166,90 @@ def test_errors_say_what_to_do() -> None:
         idwt({"a": noise(4)})
     with pytest.raises(ShapeError, match="bands of one shape"):
         idwt({"a": noise(4), "d": noise(3)})
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wavelet", ["haar", "db3", "bior2.4", "bior1.3"])
+@pytest.mark.parametrize("length", [1, 5, 8, 33, 200, 201])  # shorter than the filter; even and odd; above the dense path
+def test_every_mode_equals_pywavelets_and_comes_back(mode: str, wavelet: str, length: int) -> None:
+    x = noise(2, length, 3)
+    bands = dwt(x, wavelet, axes=(1,), mode=mode)
+    torch.testing.assert_close(idwt(bands, wavelet, axes=(1,), lengths=(length,), mode=mode), x, rtol=0, atol=ORACLE)
+    if length == 1 and mode == "reflect":
+        return  # PyWavelets refuses it
+    low, high = pywt.dwt(x.numpy(), wavelet, mode=mode, axis=1)
+    np.testing.assert_allclose(bands["a"], low, rtol=0, atol=ORACLE)
+    np.testing.assert_allclose(bands["d"], high, rtol=0, atol=ORACLE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_round_trip_of_odd_axes_in_every_mode(data: st.DataObject) -> None:
+    shape = [data.draw(st.integers(4, 21)) for _ in range(3)]
+    axes = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
+    wavelets = [data.draw(st.sampled_from(("haar", "sym4", "coif1", "bior2.2", "bior5.5"))) for _ in axes]
+    x = noise(*shape, seed=data.draw(st.integers(0, 99)))
+    coefficients = wavedec(x, wavelets, data.draw(st.integers(0, 2)), axes=axes, mode=data.draw(st.sampled_from(MODES)))
+    torch.testing.assert_close(waverec(coefficients, wavelets, axes), x, rtol=0, atol=1e-11)  # bior5.5 is far from a rotation
+
+
+def test_periodization_gives_as_many_coefficients_as_points() -> None:
+    for wavelet in ("haar", "db4", "bior4.4"):
+        found = wavedec(noise(2, 16, 24), wavelet, 3, axes=(1, 2))
+        assert found.approximation.numel() + sum(band.numel() for level in found.details for band in level.values()) == 2 * 16 * 24
+
+
+# torch's forward mode still loads torch.jit.script, which it deprecates itself
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("length", [12, 150])  # dense and windowed
+@pytest.mark.parametrize("mode", ["periodization", "zero", "reflect"])
+def test_gradients_of_every_order_and_forward_mode(length: int, mode: str) -> None:
+    x, t = noise(length), noise(length, seed=1)
+
+    def through(x: Tensor) -> Tensor:
+        bands = dwt(x, "bior2.4", mode=mode)
+        return idwt({"a": bands["a"], "d": 0.5 * bands["d"]}, "bior2.4", lengths=(length,), mode=mode)
+
+    jacobian = torch.func.vmap(through)(torch.eye(length, dtype=torch.float64)).T  # linear: its columns
+    torch.testing.assert_close(torch.func.jvp(through, (x,), (t,))[1], jacobian @ t, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.func.vjp(through, x)[1](t)[0], jacobian.T @ t, rtol=0, atol=1e-12)
+    hessian = torch.func.hessian(lambda x: through(x).square().sum())(x)
+    torch.testing.assert_close(hessian, 2 * jacobian.T @ jacobian, rtol=0, atol=1e-11)
+
+
+def test_bfloat16_is_rounded_once_per_band() -> None:
+    x = noise(4, 64, 64, dtype=torch.float32).bfloat16()
+    bands, exact = dwt(x, "db4", axes=(1, 2)), dwt(x.double(), "db4", axes=(1, 2))
+    for name, band in bands.items():
+        assert band.dtype == torch.bfloat16
+        torch.testing.assert_close(band.double(), exact[name], rtol=2.0**-8, atol=1e-5)  # half a unit of 8 bits is 2^-9
+    back = idwt(bands, "db4", axes=(1, 2))
+    # each coefficient is off by at most 2^-9 of itself, their sum by some 2^-9 standard deviations; five of them, and its own rounding
+    assert (back - x).abs().max() < 2.0**-8 * x.abs().max() + 5 * 2.0**-9
+
+
+GAINS = {"bior2.4": (0.707, 1.414), "bior1.3": (0.883, 1.133), "bior4.4": (0.870, 1.150), "db3": (1, 1)}
+
+
+@pytest.mark.parametrize("wavelet", GAINS)
+def test_band_gain(wavelet: str) -> None:
+    gain = band_gain(wavelet)
+    assert (gain.smallest, gain.largest) == pytest.approx(GAINS[wavelet], abs=6e-4)  # three digits are known of these
+    bands = dwt(noise(2000, 64), wavelet)
+    for rms, name in ((gain.low, "a"), (gain.high, "d")):
+        assert bands[name].square().mean().sqrt() == pytest.approx(rms, rel=4 * 1.5 / 64000**0.5)  # four standard errors; products are correlated
+    with pytest.raises(InputError, match="length >= 1"):
+        band_gain("haar", 0)
+
+
+@pytest.mark.slow
+def test_compiles_without_a_graph_break() -> None:
+    def through(x: Tensor) -> Tensor:
+        c = wavedec(x, ("haar", "bior2.4"), 2, axes=(1, 2))
+        return waverec(c, ("haar", "bior2.4"), (1, 2)) + c.details[0]["dd"].sum()
+
+    x = noise(2, 10, 150).requires_grad_()
+    compiled = torch.compile(through, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), through(x), rtol=0, atol=1e-11)
+    gradients = [torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, through)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-10)  # of a sum of 3000 squares, some of thousands

@@ -77,3 +77,5 @@ def test_errors() -> None:
         pack(wavedec(numbers(1, 1, 4, 4), "haar", 1, axes=(3,)), (2, 3))
     with pytest.raises(ShapeError, match="divisible by 4 along axis 2, got 6"):
         pack_share(numbers(1, 1, 6), 2, (2,))
+    with pytest.raises(ShapeError, match=r"expected bands of \(6,\) points 1 levels above one of \(3,\), got \(5,\)"):
+        pack(wavedec(numbers(1, 1, 10), "haar", 2, axes=(2,)), (2,))
