@@ -25,6 +25,8 @@ from torch import Tensor
 
 from physdiff.base.rng import Rng
 from physdiff.diffusion.samplers.heun import Heun
+from physdiff.inference.ensemble_guided import EnsembleGuided
+from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.exact import GaussianTarget, MixtureTarget, ar1_target
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
@@ -62,6 +64,10 @@ METHODS: dict[str, PosteriorSampler] = {
     "DAPS": DAPS(max_batch=1000),
     "SplitGibbs(20, (1, 0.1), 0.8, inner=10)": SplitGibbs(20, (1.0, 0.1), 0.8, inner=10, max_batch=1000),
     "REDDiff": REDDiff(160, max_batch=1000),
+    "EnsembleKalman('eki')": EnsembleKalman("eki", max_batch=1000),
+    "EnsembleKalman('etkf')": EnsembleKalman("etkf", max_batch=1000),
+    "EnsembleGuided (EnKG)": EnsembleGuided(16, max_batch=1000),
+    "EnsembleGuided(80, 2, length=2) (EnKG, as published)": EnsembleGuided(80, 2, length=2.0, max_batch=1000),
     "TwistedSMC": TwistedSMC(max_batch=1000),
     "TwistedSMC(through_network=False)": TwistedSMC(through_network=False, max_batch=1000),
     "AnnealedSMC(guidance=0)": AnnealedSMC(guidance=0.0, max_batch=1000),

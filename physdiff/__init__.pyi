@@ -115,16 +115,13 @@ from physdiff.inference.constraints import (
     project as project,
 )
 from physdiff.inference.ensemble import Ensemble as Ensemble
+from physdiff.inference.ensemble_guided import EnsembleGuided as EnsembleGuided
 from physdiff.inference.ensemble_inversion import eki as eki
 from physdiff.inference.ensemble_kalman import enkf as enkf, etkf as etkf, gaspari_cohn as gaspari_cohn, inflated as inflated, letkf as letkf
 from physdiff.inference.ensemble_posterior import EnsembleKalman as EnsembleKalman
 from physdiff.inference.ensemble_smoother import enks as enks
-from physdiff.inference.exact import (
-    FieldTarget as FieldTarget,
-    GaussianTarget as GaussianTarget,
-    MixtureTarget as MixtureTarget,
-    exact_posterior as exact_posterior,
-)
+from physdiff.inference.exact import FieldTarget as FieldTarget, GaussianTarget as GaussianTarget, MixtureTarget as MixtureTarget
+from physdiff.inference.exact_posterior import ExactMixture as ExactMixture, exact_posterior as exact_posterior
 from physdiff.inference.feynman_kac import AnnealedSMC as AnnealedSMC
 from physdiff.inference.guided import Guided as Guided, GuidedDenoiser as GuidedDenoiser
 from physdiff.inference.hamiltonian import hmc_move as hmc_move, nuts_move as nuts_move

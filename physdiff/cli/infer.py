@@ -29,6 +29,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
 from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
+from physdiff.inference.ensemble_guided import EnsembleGuided
 from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
@@ -55,6 +56,7 @@ METHODS: dict[str, Callable[..., PosteriorSampler]] = {
     "EKI": partial(EnsembleKalman, "eki"),
     "ETKF": partial(EnsembleKalman, "etkf"),
     "EnKF": partial(EnsembleKalman, "enkf"),
+    "EnKG": EnsembleGuided,
     "HMC": HMC,
     "NUTS": NUTS,
     "DPS": partial(Guided, spread="residual"),
@@ -110,7 +112,7 @@ def infer(
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
-            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
+            by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``, ``EnKG``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
             ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point).
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them.

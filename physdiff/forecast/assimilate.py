@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import time as clock
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from physdiff.forecast.forecast_models import ForecastModel
 from physdiff.forecast.reconstruct import Readings, noise_of
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.ensemble_posterior import flat_readings
+from physdiff.inference.noise import GaussianNoise
 from physdiff.inference.sensors import Sensors
 
 __all__ = ["assimilate", "ensemble_of", "gridded_readings"]
@@ -315,7 +317,8 @@ def _statistics(cycle: Cycle, window: Tensor) -> dict[str, float]:
     return {
         "readings": float(y.numel()),
         "innovation": float((misfit / expected).square().mean().sqrt()),
-        "innovation_bias": float((misfit / expected).mean()),
+        # turned for their correlated noise readings have no sign
+        "innovation_bias": float((misfit / expected).mean()) if isinstance(cycle.here.noise, GaussianNoise) else math.nan,
         "spread_forecast": float((before.var(0) / std**2).mean().sqrt()),
         "spread_analysis": float((after_it.var(0) / std**2).mean().sqrt()),
         "misfit_analysis": float(((y - after_it.mean(0)) / std).square().mean().sqrt()),

@@ -69,10 +69,9 @@ class DiffusionPath(FeynmanKac):
         """See FeynmanKac."""
 
     def noise(self, shape: Sequence[int], rng: Rng) -> Tensor:
-        """Coefficients at the noisiest level, (N, *latent)."""
-        like, self.own = self.posterior.state, torch.Size(shape).numel()
-        _, sigma = self.denoiser.schedule(self.times[0])
-        return sigma.to(like) * rng.normal((*shape, *self.posterior.prior.latent_shape), like=like)
+        """Coefficients at the noisiest level, where the prior's own draws start, (N, *latent)."""
+        prior, self.own = self.posterior.prior, torch.Size(shape).numel()
+        return prior.noisiest(rng.normal((*shape, *prior.latent_shape), like=self.posterior.state), self.times[0], self.cond)
 
     def mean(self, x: Tensor, k: int) -> Tensor:
         """E[x_0 | x_t] at level k.

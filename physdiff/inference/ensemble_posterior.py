@@ -21,7 +21,7 @@ from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.ensemble_inversion import eki
 from physdiff.inference.ensemble_kalman import enkf, etkf, letkf
 from physdiff.inference.localisation import window_taper
-from physdiff.inference.noise import GaussianNoise, fitted_to
+from physdiff.inference.noise import GaussianNoise, NormalNoise, fitted_to
 from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.inference.sensors import Sensors
@@ -37,21 +37,27 @@ METHODS = ("eki", "etkf", "enkf")
 def flat_readings(observations: tuple[Observation, ...], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What observations say of windows (N, C, T, *S): predicted (N, m), readings y (m,) and their std (m,) of the m readings there are, float64.
 
+    Where noise is correlated, predictions and readings are both turned so that it is independent.
+
     Raises:
-        InputError: If a noise law is not Gaussian.
+        InputError: If a noise law is not normal.
     """
     predicted, values, stds = [], [], []
     for o in observations:
-        if not isinstance(o.noise, GaussianNoise):
-            raise InputError(f"ensemble Kalman: expected independent Gaussian noise, got {type(o.noise).__name__}; take a weighted sampler")
+        if not isinstance(o.noise, NormalNoise):
+            raise InputError(
+                f"ensemble Kalman: expected normal noise, independent or correlated, got {type(o.noise).__name__}, which has no Kalman update; "
+                "take a weighted sampler (TwistedSMC, AnnealedSMC or TemperedSMC)"
+            )
         out = o.operator(x).double()
         shape = out.shape[1:]
-        seen = o.seen(shape).flatten().to(out.device)
+        seen = o.seen(shape).to(out.device)
         y = o.y.to(out)
         y = y.expand(shape) if y.ndim == 0 else fitted_to(y, shape, "Observation y")
-        predicted.append(out.flatten(1)[:, seen])
-        values.append(y.flatten()[seen])
-        stds.append(o.noise.variance(out[0]).flatten()[seen].sqrt())
+        turned, variance = o.noise.decorrelated(out, seen)
+        predicted.append(turned)
+        values.append(o.noise.decorrelated(torch.where(seen, y, 0.0)[None], seen)[0][0])
+        stds.append(variance.sqrt())
     return torch.cat(predicted, 1), torch.cat(values), torch.cat(stds)
 
 
@@ -59,10 +65,15 @@ def flat_taper(observations: tuple[Observation, ...], radius: float) -> Tensor:
     """Weights of the readings, in the order of `flat_readings`, for every entry of a window, (C T P, m).
 
     Raises:
-        InputError: If an operator is no `Sensors`, so that its readings have no place.
+        InputError: If an operator is no `Sensors`, or its readings are turned for their correlated noise, so that they have no place.
     """
     parts = []
     for o in observations:
+        if not isinstance(o.noise, GaussianNoise):
+            raise InputError(
+                f"localisation: expected independent noise, got {type(o.noise).__name__}, under which readings are mixed and have no place; "
+                "leave radius out, or take each reading's own std"
+            )
         if not isinstance(o.operator, Sensors):
             raise InputError(f"localisation: expected readings of Sensors, which have a place, got {type(o.operator).__name__}; leave radius out")
         sensors = o.operator

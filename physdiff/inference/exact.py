@@ -11,7 +11,7 @@ fields seen through a filter: the same for each Fourier mode. Reference: Anderso
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,7 +29,6 @@ from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule, Schedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.noise import NormalNoise
 from physdiff.inference.observation import LinearOperator, MatrixOperator, Observation
 from physdiff.inference.posterior import Posterior
 from physdiff.transforms.normalizer import Normalizer
@@ -38,10 +37,10 @@ __all__ = [
     "FieldTarget",
     "FourierFilter",
     "GaussianTarget",
+    "MixtureLaw",
     "MixtureTarget",
     "ar1_covariance",
     "ar1_target",
-    "exact_posterior",
     "field_spectrum",
     "plain_prior",
     "plain_spec",
@@ -142,34 +141,19 @@ class GaussianTarget:
         return draws.reshape(n, *self.window.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class MixtureTarget:
-    """A mixture of Gaussians with independent entries, and linear readings.
+class MixtureLaw(ABC):
+    """Abstract posterior of a mixture of Gaussians and linear readings: every part is updated on its own and weighed by its evidence.
 
-    Args:
-        weights: (K,), float64, as all the others; normalised here.
-        means: (K, d).
-        stds: (K, d).
-        matrix: A, (m, d).
-        y: Readings (m,).
-        std: Standard deviations of the readings' independent noise (m,).
-        spec: What the windows of d entries are; None: one field, one frame, d points.
+    Attributes:
+        weights: Prior weights (K,), not necessarily normalised.
     """
 
     weights: Tensor
-    means: Tensor
-    stds: Tensor
-    matrix: Tensor
-    y: Tensor
-    std: Tensor
-    spec: FieldSpec | None = None
 
-    @cached_property
+    @property
+    @abstractmethod
     def parts(self) -> tuple[GaussianTarget, ...]:
         """The target of each component."""
-        return tuple(
-            GaussianTarget(m, torch.diag(s**2), self.matrix, self.y, self.std, self.spec) for m, s in zip(self.means, self.stds, strict=True)
-        )
 
     @property
     def window(self) -> FieldSpec:
@@ -178,7 +162,7 @@ class MixtureTarget:
 
     @property
     def _joint(self) -> Tensor:
-        return torch.log(self.weights / self.weights.sum()) + torch.tensor([p.log_evidence for p in self.parts], dtype=self.means.dtype)
+        return torch.log(self.weights / self.weights.sum()) + self.weights.new_tensor([p.log_evidence for p in self.parts])
 
     @property
     def log_evidence(self) -> float:
@@ -211,6 +195,45 @@ class MixtureTarget:
         off = self.posterior_means - self.posterior_mean
         return torch.einsum("k,kij->ij", self.posterior_weights, self.posterior_covariances + off[:, :, None] * off[:, None, :])
 
+    def draw(self, n: int, *, rng: Rng) -> Tensor:
+        """Exact draws from the posterior, (n, C, T, *S)."""
+        edges = torch.cumsum(self.posterior_weights, 0)
+        which = torch.searchsorted(edges, rng.child("component").uniform((n,), like=edges), right=True).clamp_max(len(edges) - 1)
+        means = self.posterior_means
+        noise = rng.child("value").normal((n, means.shape[1]), like=means)
+        each = torch.stack([_normal(m, c, noise) for m, c in zip(means, self.posterior_covariances, strict=True)])
+        return each[which, torch.arange(n)].reshape(n, *self.window.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureTarget(MixtureLaw):
+    """A mixture of Gaussians with independent entries, and linear readings.
+
+    Args:
+        weights: (K,), float64, as all the others; normalised here.
+        means: (K, d).
+        stds: (K, d).
+        matrix: A, (m, d).
+        y: Readings (m,).
+        std: Standard deviations of the readings' independent noise (m,).
+        spec: What the windows of d entries are; None: one field, one frame, d points.
+    """
+
+    weights: Tensor
+    means: Tensor
+    stds: Tensor
+    matrix: Tensor
+    y: Tensor
+    std: Tensor
+    spec: FieldSpec | None = None
+
+    @cached_property
+    def parts(self) -> tuple[GaussianTarget, ...]:
+        """The target of each component."""
+        return tuple(
+            GaussianTarget(m, torch.diag(s**2), self.matrix, self.y, self.std, self.spec) for m, s in zip(self.means, self.stds, strict=True)
+        )
+
     def denoiser(self, schedule: Schedule) -> MixtureDenoiser:
         """E[x_0 | x_t] under the prior, for any schedule."""
         shape = (len(self.weights), *self.window.shape)
@@ -219,14 +242,6 @@ class MixtureTarget:
     def posterior(self, schedule: Schedule | None = None, *, sampler: Sampler | None = None, steps: int = 20) -> Posterior:
         """The target as a posterior sampler takes it; EDMSchedule if none is given."""
         return _posterior(self.denoiser(schedule or EDMSchedule()), self, sampler, steps)
-
-    def draw(self, n: int, *, rng: Rng) -> Tensor:
-        """Exact draws from the posterior, (n, C, T, *S)."""
-        edges = torch.cumsum(self.posterior_weights, 0)
-        which = torch.searchsorted(edges, rng.child("component").uniform((n,), like=edges), right=True).clamp_max(len(edges) - 1)
-        noise = rng.child("value").normal((n, self.means.shape[1]), like=self.means)
-        each = torch.stack([_normal(m, c, noise) for m, c in zip(self.posterior_means, self.posterior_covariances, strict=True)])
-        return each[which, torch.arange(n)].reshape(n, *self.window.shape)
 
 
 class FourierFilter(LinearOperator):
@@ -336,48 +351,6 @@ def separable_covariance(time: Tensor, space: Tensor) -> LowRankCovariance:
     """Covariance of windows (1, T, *S) that is a product: time (T, T) times space (P, P), P points in storage order."""
     (a, u), (b, v) = torch.linalg.eigh(time), torch.linalg.eigh(space)
     return LowRankCovariance(torch.kron(u, v).T.contiguous(), torch.kron(a, b).clamp_min(0))
-
-
-def exact_posterior(posterior: Posterior) -> GaussianTarget:
-    """Any posterior with a Gaussian prior, linear decoding and linear readings, as matrices over its physical windows.
-
-    For up to some thousand entries: it holds d x d matrices.
-
-    Raises:
-        InputError: If the prior or a noise law is not Gaussian or an operator is not linear.
-    """
-    prior, denoiser = posterior.prior, posterior.prior.denoiser
-    if not isinstance(denoiser, GaussianDenoiser):
-        raise InputError(f"exact_posterior: expected a prior with a GaussianDenoiser, got {type(denoiser).__name__}")
-    wrong = [type(o.operator).__name__ for o in posterior.observations if not isinstance(o.operator, LinearOperator)]
-    if wrong:
-        raise InputError(f"exact_posterior: expected linear operators, got {', '.join(wrong)}")
-    cond = prior.encode_cond(posterior.completed)
-    like = torch.zeros((), dtype=torch.float64)
-    centre = denoiser.prior_mean(like.new_zeros(1, *prior.latent_shape), cond)
-    decode = _columns(posterior.decode, prior.latent_shape)
-    covariance = denoiser.covariance(decode.reshape(-1, *prior.latent_shape)).flatten(1) @ decode.T
-    rows, readings, stds = [], [], []
-    for o in posterior.observations:
-        if not isinstance(o.noise, NormalNoise):
-            raise InputError(f"exact_posterior: expected Gaussian noise, got {type(o.noise).__name__}; there is no closed form")
-        r = o.residual(like.new_zeros(1, *prior.spec.shape))
-        seen = o.seen(r.shape[1:])
-        # columns of A as misfits of their own, so that correlated noise turns them and the readings alike
-        turned, variance = o.noise.decorrelated(_columns(o.operator, prior.spec.shape).T.reshape(-1, *r.shape[1:]), seen)
-        rows.append(turned.T)
-        readings.append(o.noise.decorrelated(r, seen)[0][0])
-        stds.append(variance.sqrt())
-    mean = posterior.decode(centre).flatten()
-    return GaussianTarget(mean, covariance, torch.cat(rows), torch.cat(readings), torch.cat(stds), prior.spec)
-
-
-def _columns(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Matrix of the linear part of a map on (B, *shape), (outputs, inputs), float64."""
-    size = torch.Size(shape).numel()
-    offset = function(torch.zeros(1, *shape, dtype=torch.float64)).flatten()
-    unit = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
-    return torch.cat([function(part).flatten(1) for part in unit.split(256)]).T - offset[:, None]
 
 
 def _posterior(denoiser: Denoiser, target: GaussianTarget | MixtureTarget, sampler: Sampler | None, steps: int) -> Posterior:

@@ -11,7 +11,8 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.evaluation.posterior_report import Trials, posterior_report, report_table, simulated
 from physdiff.inference.ensemble import Ensemble
-from physdiff.inference.exact import GaussianTarget, MixtureTarget, exact_posterior
+from physdiff.inference.exact import GaussianTarget, MixtureTarget
+from physdiff.inference.exact_posterior import exact_posterior
 from physdiff.inference.noise import Noise
 from physdiff.inference.observation import MatrixOperator, Observation, Operator
 from physdiff.inference.posterior import Posterior, PosteriorSampler

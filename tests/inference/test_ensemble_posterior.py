@@ -18,7 +18,8 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.ensemble_posterior import EnsembleKalman, flat_readings, flat_taper, prior_draws
 from physdiff.inference.exact import GaussianTarget, ar1_covariance, ar1_target, plain_prior
-from physdiff.inference.noise import GaussianNoise
+from physdiff.inference.exact_posterior import exact_posterior
+from physdiff.inference.noise import CorrelatedNoise, StudentNoise
 from physdiff.inference.observation import MatrixOperator, Observation, Operator
 from physdiff.inference.posterior import Posterior
 from physdiff.inference.sensors import Sensors
@@ -58,6 +59,21 @@ def test_a_black_box_gives_what_the_same_matrix_gives() -> None:
     for method in ("eki", "enkf"):
         sampler = EnsembleKalman(method, ensemble=50)
         torch.testing.assert_close(sampler.sample(box, 9, rng=Rng(1)).members, sampler.sample(known, 9, rng=Rng(1)).members)
+
+
+@pytest.mark.parametrize("method", ["eki", "etkf", "enkf"])
+def test_correlated_noise(method) -> None:
+    """Errors of both readings that go together: 2000 members against the exact posterior, tolerances as above; independent noise is far from it."""
+    target, n = t4(), 2000
+    known = target.posterior(sampler=ExactLinear(), steps=2)
+    noise = CorrelatedNoise(0.25 * torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64))
+    posterior = Posterior(known.prior, Observation(known.observations[0].operator, target.y, noise=noise))
+    exact = exact_posterior(posterior)
+    x = EnsembleKalman(method, max_batch=n).sample(posterior, n, rng=Rng(0)).members.reshape(n, 4)
+    std = exact.posterior_covariance.diagonal().sqrt()
+    assert bool(((x.mean(0) - exact.posterior_mean).abs() < 6 * std / math.sqrt(n)).all())
+    assert bool(((x.var(0) / std**2 - 1).abs() < 6 * math.sqrt(2 / n)).all())
+    assert float(((target.posterior_mean - exact.posterior_mean) / std).abs().max()) > 12 / math.sqrt(n)
 
 
 def line(points: list[list[float]], n: int = 24) -> Posterior:
@@ -111,10 +127,6 @@ class Broken(BlackBox):
         return super().__call__(x) / 0
 
 
-class Heavy(GaussianNoise):
-    pass
-
-
 def test_bad_input() -> None:
     target = t4()
     posterior = target.posterior(sampler=ExactLinear(), steps=2)
@@ -128,6 +140,13 @@ def test_bad_input() -> None:
         EnsembleKalman(ensemble=5).sample(posterior, 6, rng=Rng(0))
     with pytest.raises(InputError, match="which have a place, got MatrixOperator"):
         EnsembleKalman(radius=1.0).sample(posterior, 2, rng=Rng(0))
+    heavy = Observation(posterior.observations[0].operator, target.y, noise=StudentNoise(0.5))
+    with pytest.raises(InputError, match="expected normal noise, independent or correlated, got StudentNoise, which has no Kalman update; take a w"):
+        EnsembleKalman().sample(Posterior(posterior.prior, heavy), 2, rng=Rng(0))
+    local = line([[2.5], [3.5]])
+    turned = Observation(local.observations[0].operator, torch.ones(1, 1, 2), noise=CorrelatedNoise(torch.eye(2) + 1))
+    with pytest.raises(InputError, match="localisation: expected independent noise, got CorrelatedNoise, under which readings are mixed"):
+        EnsembleKalman(radius=1.0).sample(Posterior(local.prior, turned), 2, rng=Rng(0))
     far = Observation(MatrixOperator(target.matrix, target.window.shape), target.y + 500, std=0.5)
     with pytest.raises(InputError, match="expected readings in the prior's units"):
         EnsembleKalman().sample(Posterior(posterior.prior, far), 2, rng=Rng(0))

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
-from physdiff.diffusion.analytic import GaussianDenoiser
-from physdiff.diffusion.covariance import FourierCovariance, dense_covariance
+from physdiff.diffusion.covariance import FourierCovariance
 from physdiff.diffusion.schedule import EDMSchedule, VPSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
@@ -21,19 +20,11 @@ from physdiff.inference.exact import (
     GaussianTarget,
     MixtureTarget,
     ar1_target,
-    exact_posterior,
     field_spectrum,
-    plain_prior,
     plain_spec,
     separable_covariance,
 )
 from physdiff.inference.noise import GaussianNoise
-from physdiff.inference.observation import MatrixOperator, Observation
-from physdiff.inference.posterior import Posterior
-from physdiff.inference.sensors import Sensors
-from physdiff.transforms.compose import Compose
-from physdiff.transforms.normalizer import Normalizer
-from physdiff.transforms.wavelet import WaveletTransform
 
 LIKE = torch.zeros((), dtype=torch.float64)
 # The published numbers have six decimals.
@@ -182,37 +173,7 @@ def test_separable_covariance_is_the_kronecker_product() -> None:
     torch.testing.assert_close(separable_covariance(a, b)(unit).reshape(12, 12), torch.kron(a, b), rtol=0, atol=1e-12)
 
 
-def test_exact_posterior_sees_through_units_wavelets_and_gaps() -> None:
-    """Prior in normalised wavelet coefficients, readings in physical units, two operators, one gap: against conditioning by hand."""
-    spec = FieldSpec(("u", "v"), ("K", "m"), CartesianGrid((4, 2), periodic=False), 1.0, 2)
-    scale, offset = torch.tensor([2.0, 5.0]).reshape(2, 1, 1, 1), torch.tensor([280.0, -3.0]).reshape(2, 1, 1, 1)
-    wavelet = WaveletTransform("db2", 1, ("time",), shape=(2, 4, 2), dims=("y", "x"))
-    transform = Compose((Normalizer(("channel",), offset.double(), scale.double()), wavelet))
-    latent = transform.out_shape(spec.shape)
-    size, q = math.prod(latent), math.prod(spec.shape)
-    root = Rng(4).normal((size, size), like=LIKE)
-    c = root @ root.T / size
-    prior = plain_prior(GaussianDenoiser(EDMSchedule(), Rng(5).normal(latent, like=LIKE), dense_covariance(c)), spec)
-    prior.transform = transform
-    sensors = Sensors(spec, d([0.3, 0.4], [0.7, 0.6]), ("v",))
-    y = d([[-4.0, torch.nan], [-3.5, -2.0]])
-    mean = MatrixOperator(torch.full((1, *spec.shape), 1 / q).double())
-    posterior = Posterior(prior, (Observation(sensors, y, std=0.3), Observation(mean, d(140.0), std=0.1)))
-    target = exact_posterior(posterior)
-    decode = torch.stack([(posterior.decode(e) - posterior.decode(0 * e)).flatten() for e in torch.eye(size).double().reshape(size, 1, *latent)], 1)
-    m = posterior.decode(prior.denoiser.mean[None]).flatten()
-    torch.testing.assert_close(target.mean, m, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(target.covariance, decode @ c @ decode.T, rtol=0, atol=1e-11)
-    assert target.matrix.shape == (4, q)
-    draws = m + Rng(6).normal((5, size), like=LIKE) @ root.T @ decode.T
-    expected = torch.distributions.Normal(draws @ target.matrix.T, target.std).log_prob(target.y).sum(1)
-    torch.testing.assert_close(posterior.log_likelihood(draws.reshape(5, *spec.shape)), expected, rtol=1e-11, atol=0)
-    assert Rng(0) == Rng(0) and torch.equal(target.std, d(0.3, 0.3, 0.3, 0.1))
-
-
 def test_worded_errors() -> None:
-    with pytest.raises(InputError, match="expected a prior with a GaussianDenoiser, got MixtureDenoiser"):
-        exact_posterior(t3().posterior())
     with pytest.raises(ShapeError, match="GaussianTarget: expected mean"):
         GaussianTarget(d(0.0), d([0.5]), d([1.0]), d(0.8, 0.3), d(1.0))
     with pytest.raises(ShapeError, match="plain_spec"):

@@ -17,7 +17,8 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid
-from physdiff.inference.exact import exact_posterior, plain_prior
+from physdiff.inference.exact import plain_prior
+from physdiff.inference.exact_posterior import exact_posterior
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
 from physdiff.inference.mapped import BlackBox, Mapped, MappedLinear, compose, divergence, joined, time_means, vorticity, wind_speed

@@ -16,7 +16,8 @@ from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.inference.exact import GaussianTarget, exact_posterior, plain_prior, plain_spec
+from physdiff.inference.exact import GaussianTarget, plain_prior, plain_spec
+from physdiff.inference.exact_posterior import exact_posterior
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided, GuidedDenoiser, prior_covariance
 from physdiff.inference.noise import CorrelatedNoise, PoissonNoise, StudentNoise

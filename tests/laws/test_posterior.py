@@ -20,7 +20,8 @@ from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import CosineSchedule, EDMSchedule, RectifiedSchedule, VPSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.exact import FieldTarget, GaussianTarget, ar1_covariance, ar1_target, exact_posterior, field_spectrum, plain_prior
+from physdiff.inference.exact import FieldTarget, GaussianTarget, ar1_covariance, ar1_target, field_spectrum, plain_prior
+from physdiff.inference.exact_posterior import exact_posterior
 from physdiff.inference.guided import Guided, GuidedDenoiser
 from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import Posterior
