@@ -54,5 +54,5 @@ def test_the_whole_chain(tmp_path):
     for name in ("turbulence.nc", "forecast.nc", "scores.nc", "posterior.nc", "sensors.csv", "turbulence.prior"):
         assert (tmp_path / "demo" / name).is_file()
     with xr.open_dataset(tmp_path / "demo" / "scores.nc") as scores:
-        assert {"diffusion", "persistence", "dressed persistence", "climatology"} == set(scores["forecast"].values.tolist())
+        assert {"diffusion", "persistence", "damped persistence", "dressed persistence", "climatology"} == set(scores["forecast"].values.tolist())
         assert scores.sizes["lead_time"] == 20 and bool(scores["crps"].notnull().all())

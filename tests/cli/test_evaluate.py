@@ -28,7 +28,7 @@ def test_scores_stand_beside_all_baselines(tmp_path, era, forecast):
     )
     with xr.open_dataset(tmp_path / "a" / "report" / "scores.nc") as scores:
         names = scores["forecast"].values.tolist()
-        assert names == ["forecast", "persistence", "dressed persistence", "climatology", "linear inverse model"]
+        assert names == ["forecast", "persistence", "damped persistence", "dressed persistence", "climatology", "linear inverse model"]
         assert all(name in said for name in names) and "3 h" in said and "9 h" in said
         # persistence has one member, whose CRPS is its absolute error: computed here again
         with xr.open_dataset(forecast) as fc:

@@ -1,0 +1,109 @@
+"""The rows of the comparison of surrogates: each is a function from a case to a forecast of all its starts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from surrogate_cases import Case
+
+from physdiff.base.rng import Rng
+from physdiff.data.split import split_time
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.evaluation.climatology import climatology
+from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
+from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
+from physdiff.forecast.rollout import Rollout
+from physdiff.networks.unet import UNet
+from physdiff.training.callbacks.best_weights import BestWeights
+from physdiff.training.diffusion_module import DiffusionModule
+from physdiff.training.fit import fit, steps_for
+from physdiff.training.recipe import Recipe, prepare
+
+__all__ = ["BASELINES", "MODELS", "Budget", "Row"]
+
+Facts = dict[str, Any]
+Row = Callable[[Case, "Budget"], tuple[xr.Dataset, Facts]]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every model gets.
+
+    Args:
+        seconds: CPU seconds of training, one thread, first guess and validation included.
+        members: Members of the forecasts.
+        work: Folder for checkpoints, priors and forecasts; an interrupted run goes on there.
+        seed: Of everything random.
+    """
+
+    seconds: float
+    members: int
+    work: Path
+    seed: int = 0
+
+
+def _baseline(make: Callable[..., xr.Dataset], case: Case, budget: Budget, *, members: bool = False, train: bool = True) -> tuple[xr.Dataset, Facts]:
+    begin, parts = time.process_time(), ((case.train,) if train else ())
+    drawn = {"members": budget.members, "rng": Rng(budget.seed).child(make.__name__)} if members else {}
+    found = make(*parts, case.test, case.starts, lead=case.leads[-1], **drawn)
+    return found, {"cpu_seconds": round(time.process_time() - begin, 1)}
+
+
+BASELINES: dict[str, Row] = {
+    "persistence": partial(_baseline, persistence, train=False),
+    "damped persistence": partial(_baseline, damped_persistence),
+    "dressed persistence": partial(_baseline, dressed_persistence, members=True),
+    "climatology": partial(_baseline, climatology),
+    "linear inverse model": partial(_baseline, linear_inverse, members=True),
+    "zonal regression": partial(_baseline, zonal_regression, members=True),
+}
+
+
+def _diffusion(name: str, change: Callable[[Recipe], Recipe], case: Case, budget: Budget) -> tuple[xr.Dataset, Facts]:
+    """A diffusion prior on the coefficients that `change` chooses."""
+    stem = budget.work / f"{case.name}_{name}_{budget.seed}"
+    path, note = stem.with_suffix(".prior"), stem.with_suffix(".json")
+    if not path.is_file():
+        prior, facts = _trained(change(case.recipe), case, budget, stem.with_suffix(".fit"))
+        prior.save(path)
+        note.write_text(json.dumps(facts), encoding="utf-8")
+    prior, facts = DiffusionPrior.load(path).eval(), json.loads(note.read_text(encoding="utf-8"))
+    begin = time.process_time()
+    made = Rollout(prior, case.leads[-1], budget.members, rng=Rng(budget.seed)).run(case.test, case.starts, out=stem.with_suffix(".nc"))
+    return made, {**facts, "sampling_cpu_seconds": round(time.process_time() - begin)}
+
+
+def _trained(recipe: Recipe, case: Case, budget: Budget, folder: Path) -> tuple[WindowPrior, Facts]:
+    begin = time.process_time()
+    train, val = split_time(case.train, at=1 - case.held_out) if case.held_out else (case.train, None)
+    prior, data = prepare(train, recipe, val=val, network=partial(UNet, width=32, dropout=0.2), seed=budget.seed)
+    module = DiffusionModule(prior, case.lr, 0.99, input_noise=0.05, roll=case.roll, seed=budget.seed)
+    ready = time.process_time() - begin
+    plan = folder / "plan.json"  # the learning rate follows it: an interrupted run keeps it
+    if not plan.is_file():
+        steps, each = steps_for(module, data, seconds=budget.seconds - ready, floor=50, clock=time.process_time)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.write_text(json.dumps({"steps": steps, "each": each}), encoding="utf-8")
+    steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
+    stop = [BestWeights(patience=8)] if val is not None else []
+    every = {"check_val_every_n_epoch": max(1, steps // 20 * 16 // max(1, len(data.train_windows)))} if val is not None else {}  # type: ignore[arg-type]
+    print(f"{folder.stem}: {steps} steps", flush=True)
+    fit(module, data, max_steps=steps, out=folder, callbacks=stop, progress=False, **every)
+    facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}
+    facts |= {"best_step": stop[0].step, "val_loss": round(stop[0].best, 4)} if stop else {}
+    return prior, facts
+
+
+MODELS: dict[str, Row] = {
+    "wavelet": partial(_diffusion, "wavelet", lambda recipe: recipe),
+    "pixel": partial(_diffusion, "pixel", lambda recipe: replace(recipe, wavelet="none")),
+    "wavelet, raw increments": partial(_diffusion, "wavelet-raw", lambda recipe: replace(recipe, guess="increment")),
+}
