@@ -59,7 +59,8 @@ def _pressure(data: Path) -> Case:
 
 def _temperature(data: Path) -> Case:
     ds = open_dataset(data / "reanalysis" / "era5_t2m_uk_hourly_2019-03-01_20.nc", variables=["t2m"]).load()
-    return Case("t2m", "K", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None)), (1, 3, 6, 12), Recipe(history=2, horizon=12, guess="linear", steps=12))
+    recipe = Recipe(history=2, horizon=12, guess="linear", steps=12)
+    return Case("t2m", "K", ds.isel(time=slice(0, 360)), ds.isel(time=slice(360, None)), (1, 3, 6, 12), recipe)
 
 
 def _wake(data: Path) -> Case:
