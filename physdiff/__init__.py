@@ -128,7 +128,7 @@ _NAMES: dict[str, str] = {
     "operators.operators": "Operators PoissonOperators",
     "operators.spectral": "Spectral",
     "operators.sphere": "Sphere",
-    "operators.taylor": "taylor_fields",
+    "operators.taylor": "derivatives_needed Taylor",
     "operators.wall_operators": "WallOperators",
     "pdes.adsorption": "AdvectionAdsorption",
     "pdes.advection_diffusion": "AdvectionDiffusion",

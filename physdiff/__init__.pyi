@@ -189,7 +189,7 @@ from physdiff.operators.lattice import Lattice as Lattice
 from physdiff.operators.operators import Operators as Operators, PoissonOperators as PoissonOperators
 from physdiff.operators.spectral import Spectral as Spectral
 from physdiff.operators.sphere import Sphere as Sphere
-from physdiff.operators.taylor import taylor_fields as taylor_fields
+from physdiff.operators.taylor import Taylor as Taylor, derivatives_needed as derivatives_needed
 from physdiff.operators.wall_operators import WallOperators as WallOperators
 from physdiff.pdes.adsorption import AdvectionAdsorption as AdvectionAdsorption
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion as AdvectionDiffusion

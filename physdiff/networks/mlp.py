@@ -71,11 +71,6 @@ class MLP(Saved, nn.Module):
         sizes = (in_features, *(width,) * depth, out_features)
         self.layers = nn.ModuleList(_linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
 
-    def chain(self) -> tuple[nn.Module | Callable[[Tensor], Tensor], ...]:
-        """The linear layers and activations in turn, for `taylor_fields`."""
-        act = ACTIVATIONS[self.activation]
-        return tuple(part for layer in self.layers[:-1] for part in (layer, act)) + (self.layers[-1],)
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the values (..., out_features) at the points `x` (..., in_features).
 

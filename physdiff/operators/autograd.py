@@ -8,8 +8,6 @@ Perdikaris and Karniadakis, Physics-informed neural networks (2019).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -43,7 +41,6 @@ class Autograd(Operators):
         if not all(x.requires_grad for x in self._inputs):
             raise InputError("Autograd: expected points that require gradients; call requires_grad_() before the network sees them")
         self._known: dict[int, tuple[Tensor, Vector]] = {}
-        self._learnt: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
 
     @property
     def ndim(self) -> int:
@@ -90,30 +87,8 @@ class Autograd(Operators):
             f = self._derivative(f, direction)
         return f
 
-    def learn(self, f: Tensor, derivatives: Mapping[tuple[int, ...], Tensor]) -> None:
-        """Take derivatives of the field f that were found in another way (`taylor_fields`), of the points' shape.
-
-        Args:
-            f: The field itself, not a copy: it is known by identity.
-            derivatives: By order along each of x, y, z and t (where there is one): (2, 0) is the second derivative in x. What is missing is
-                differentiated in reverse mode when it is asked for.
-
-        Raises:
-            InputError: If a key has another length than there are coordinates and time.
-        """
-        zero, width = (0,) * len(self._inputs), len(self._inputs)
-        table = {zero: f, **derivatives}
-        if any(len(key) != width for key in table):
-            raise InputError(f"Autograd.learn: expected orders along {width} inputs, got {[k for k in table if len(k) != width]}")
-        for key, value in table.items():
-            above = {i: tuple(k + (i == j) for j, k in enumerate(key)) for i in range(width)}
-            self._learnt[id(value)] = (value, {i: table[up] for i, up in above.items() if up in table})
-
     def _derivative(self, f: Tensor, i: int) -> Tensor:
-        """The derivative with respect to one input, learnt or found."""
-        learnt = self._learnt.get(id(f))
-        if learnt is not None and learnt[0] is f and i in learnt[1]:
-            return learnt[1][i]
+        """The derivative with respect to one input."""
         return self._derivatives(f)[i]
 
     def _derivatives(self, f: Tensor) -> Vector:

@@ -1,172 +1,156 @@
-r"""Derivatives of a network of coordinates by Taylor mode: all orders along a direction in one forward pass.
+r"""Derivatives at scattered points by Taylor mode: fields are jets, and a law is evaluated on them as it is written.
 
-Along a line $x + s v$ a chain of layers carries $a_k = d^k a / ds^k$ at s = 0 from its input to its output. Linear layers act on each of
-them; an activation $\sigma$ by the formula of Faa di Bruno,
-
-$$b_1 = \sigma' a_1,\quad b_2 = \sigma'' a_1^2 + \sigma' a_2,\quad b_3 = \sigma''' a_1^3 + 3\sigma'' a_1 a_2 + \sigma' a_3,$$
-$$b_4 = \sigma'''' a_1^4 + 6\sigma''' a_1^2 a_2 + \sigma''(3 a_2^2 + 4 a_1 a_3) + \sigma' a_4.$$
-
-All directions share the values, and are carried together. Mixed second derivatives come from diagonals,
-$f_{xy} = \tfrac12(D^2_{x+y} - D^2_x - D^2_y)f$. The result is an `Autograd` that knows these derivatives by heart and takes all others (of
-products, of fluxes) in reverse mode. Reference: Griewank and Walther, Evaluating Derivatives, 2008.
+The network sees jets of the points and returns jets, products and fluxes in the law keep their derivatives, and `D.grad` only reads off. No
+backward pass is needed for a residual, and training takes one. `derivatives_needed` finds which derivatives a law asks for, so that no others
+are carried. Karniadakis et al., Physics-informed machine learning, 2021; Bettencourt, Johnson and Duvenaud, Taylor-mode automatic
+differentiation, 2019.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from physdiff.base.errors import InputError, ShapeError
-from physdiff.operators.autograd import Autograd
-from physdiff.operators.operators import Vector
+from physdiff.base.errors import InputError, ShapeError, UnsupportedOperator
+from physdiff.operators.jet import Jet, MissingOrders
+from physdiff.operators.jet_orders import MOST, Order, closed
+from physdiff.operators.operators import Operators, Vector
 
-__all__ = ["taylor_fields"]
-
-Part = nn.Module | Callable[[Tensor], Tensor]
-Slopes = Callable[[Tensor, int], list[Tensor]]
-_MOST = 4
+__all__ = ["Taylor", "derivatives_needed"]
 
 
-def taylor_fields(
-    chain: Sequence[Part], names: Sequence[str], coordinates: Vector, *, time: Tensor | None = None, order: int = 2, mixed: bool = False
-) -> tuple[dict[str, Tensor], Autograd]:
-    """The outputs of a chain of layers at scattered points, and operators that know their derivatives.
+class Taylor(Operators):
+    """Derivatives of jets with respect to the points; made anew for every batch of points.
+
+    Give `points()` to the network, take its outputs as fields, and read the values of a residual with `value`.
 
     Args:
-        chain: Linear layers and activations in turn (`MLP.chain()`), of the inputs (x, [y, [z,]] [t]); activations are tanh, sin, silu, gelu,
-            softplus as functions or modules of torch.
-        names: Names of the outputs.
-        coordinates: Points x, y, z, each (points,), requiring gradients.
-        time: Times of the points (points,), requiring gradients; None for none.
-        order: Highest order of the pure derivatives that are carried, 1 to 4.
-        mixed: Whether mixed second derivatives are carried too.
-
-    Returns:
-        Fields (points,) by name, and the operators for them: what is not carried is differentiated in reverse mode.
+        coordinates: Points x, y, z, one tensor per direction, all (points,).
+        time: Times of the points, for `dt`; None for none.
+        orders: Which derivatives are carried, as often along each of x, y, z, t: (2, 0) and (0, 1) for u_xx and u_t; lower ones come with them.
 
     Raises:
-        InputError: If a part is neither a linear layer nor one of the activations, or the order is not from 1 to 4.
-        ShapeError: If the number of names is not that of the outputs, or points differ in shape.
+        ShapeError: If shapes differ.
+        InputError: If an order is above four, or its length is not the number of inputs.
     """
-    if order not in range(1, _MOST + 1) or (mixed and order < 2):
-        raise InputError(f"taylor_fields order: expected 1 to {_MOST} (2 or more with mixed), got {order!r}; higher ones come from Autograd")
-    operators = Autograd(coordinates, time)
-    inputs = (*coordinates, time) if time is not None else tuple(coordinates)
-    if inputs[0].ndim != 1:
-        raise ShapeError(f"taylor_fields: expected points of shape (points,), got {tuple(inputs[0].shape)}; flatten them")
-    lines: list[tuple[int, ...]] = [(i,) for i in range(len(inputs))]
-    if mixed:
-        lines += combinations(range(len(inputs)), 2)
-    values = torch.stack(inputs, dim=-1)
-    directions = values.new_zeros(len(lines), 1, len(inputs))
-    for row, line in enumerate(lines):
-        directions[row, 0, list(line)] = 1.0
-    jet = [values, directions.expand(-1, len(values), -1), *(values.new_zeros(len(lines), 1, 1) for _ in range(order - 1))]
-    for part in chain:
-        jet = _through(part, jet)
-    if jet[0].shape[-1] != len(names):
-        raise ShapeError(f"taylor_fields: expected {jet[0].shape[-1]} names, one per output, got {', '.join(names)}")
-    fields = {}
-    for i, name in enumerate(names):
-        f = jet[0][..., i]
-        fields[name] = f
-        operators.learn(f, _table([a[..., i] for a in jet[1:]], lines, len(inputs)))
-    return fields, operators
+
+    def __init__(self, coordinates: Vector, time: Tensor | None = None, *, orders: Sequence[Order]) -> None:
+        inputs = (*coordinates, time) if time is not None else tuple(coordinates)
+        if not coordinates or len({tuple(x.shape) for x in inputs}) != 1:
+            raise ShapeError(f"Taylor: expected coordinates and time of one shape, got {[tuple(x.shape) for x in inputs]}; expand them")
+        self._orders = closed(orders)
+        if len(self._orders[0]) != len(inputs):
+            raise InputError(f"Taylor orders: expected {len(inputs)} numbers each, for {len(inputs)} inputs, got {list(orders)}")
+        self._ndim, self._timed = len(coordinates), time is not None
+        self._inputs = tuple(self._input(x, i) for i, x in enumerate(inputs))
+
+    def _input(self, x: Tensor, i: int) -> Jet:
+        data = x.new_zeros(len(self._orders), *x.shape)
+        data[0] = x
+        step = tuple(int(j == i) for j in range(len(self._orders[0])))
+        if step in self._orders:
+            data[self._orders.index(step)] = 1
+        return Jet(data, self._orders)
+
+    @property
+    def ndim(self) -> int:
+        """Number of directions."""
+        return self._ndim
+
+    @property
+    def coordinates(self) -> Vector:
+        """The points x, y, z as jets."""
+        return cast(Vector, self._inputs[: self._ndim])
+
+    @property
+    def time(self) -> Tensor:
+        """The times as a jet, for laws that depend on time.
+
+        Raises:
+            UnsupportedOperator: If built without time.
+        """
+        if not self._timed:
+            raise UnsupportedOperator("time", "Taylor", "build it with the times of the points, Taylor(coordinates, time, orders=...)")
+        return cast(Tensor, self._inputs[-1])
+
+    def points(self) -> Tensor:
+        """The jet (points, inputs) of x, y, z and t, for a network."""
+        return torch.stack(cast("list[Tensor]", list(self._inputs)), dim=-1)
+
+    def coordinates_as(self, like: Tensor) -> Vector:
+        """The points themselves, whatever `like` is."""
+        return self.coordinates
+
+    def dt(self, f: Tensor) -> Tensor:
+        """Derivative in time at each point."""
+        if not self._timed:
+            raise UnsupportedOperator("dt", "Taylor", "build it with the times of the points, Taylor(coordinates, time, orders=...)")
+        return self._partial(f, self._ndim)
+
+    def grad(self, f: Tensor) -> Vector:
+        """Derivatives along x, y, z at each point."""
+        return tuple(self._partial(f, i) for i in range(self._ndim))
+
+    def div(self, v: Vector) -> Tensor:
+        """Divergence at each point."""
+        terms = [self._partial(c, i) for i, c in enumerate(self.check_vector(v, "div"))]
+        return sum(terms[1:], terms[0])
+
+    def lap(self, f: Tensor) -> Tensor:
+        """Laplacian at each point."""
+        terms = [self.partial(f, i, 2) for i in range(self._ndim)]
+        return sum(terms[1:], terms[0])
+
+    def partial(self, f: Tensor, direction: int, order: int = 1) -> Tensor:
+        """Derivative of any order along one direction (0, 1, 2 for x, y, z)."""
+        if order < 1:
+            raise InputError(f"Taylor.partial order: expected 1 or more, got {order}")
+        for _ in range(order):
+            f = self._partial(f, direction)
+        return f
+
+    @staticmethod
+    def value(f: Tensor) -> Tensor:
+        """The values of a field or a residual, a plain tensor."""
+        return f.value if isinstance(f, Jet) else f
+
+    def _partial(self, f: Tensor, i: int) -> Tensor:
+        # a plain tensor in a law is a constant
+        return cast(Tensor, f.partial(i)) if isinstance(f, Jet) else torch.zeros_like(f)
 
 
-def _table(jet: list[Tensor], lines: list[tuple[int, ...]], ndim: int) -> dict[tuple[int, ...], Tensor]:
-    """Derivatives by their order along each input."""
-    pure = {line[0]: row for row, line in enumerate(lines) if len(line) == 1}
-    table = {tuple(k * (i == j) for j in range(ndim)): a[row] for i, row in pure.items() for k, a in enumerate(jet, start=1)}
-    for row, line in enumerate(lines):
-        if len(line) == 2:
-            one, other = line
-            table[tuple(int(j in line) for j in range(ndim))] = 0.5 * (jet[1][row] - jet[1][pure[one]] - jet[1][pure[other]])
-    return table
+def derivatives_needed(
+    residual: Callable[[Mapping[str, Tensor], Operators, Tensor], Mapping[str, Tensor]], names: Sequence[str], *, ndim: int, timed: bool = True
+) -> tuple[Order, ...]:
+    """Which derivatives of the fields a residual asks for, as often along each of x, y, z, t.
 
+    The residual is tried on jets that carry nothing, then with what it missed.
 
-def _through(part: Part, jet: list[Tensor]) -> list[Tensor]:
-    if isinstance(part, nn.Sequential):
-        for inner in part:
-            jet = _through(inner, jet)
-        return jet
-    if isinstance(part, nn.Linear):
-        # a coefficient that is zero everywhere has one entry
-        return [part(jet[0]), *(functional.linear(a, part.weight) if a.shape[-1] == part.in_features else a for a in jet[1:])]
-    slopes = _slopes_of(part)
-    s = slopes(jet[0], len(jet))
-    a = jet
-    out = [s[0], s[1] * a[1]]
-    if len(a) > 2:
-        out.append(s[2] * a[1] ** 2 + s[1] * a[2])
-    if len(a) > 3:
-        out.append(s[3] * a[1] ** 3 + 3 * s[2] * a[1] * a[2] + s[1] * a[3])
-    if len(a) > 4:
-        out.append(s[4] * a[1] ** 4 + 6 * s[3] * a[1] ** 2 * a[2] + s[2] * (3 * a[2] ** 2 + 4 * a[1] * a[3]) + s[1] * a[4])
-    return out
+    Args:
+        residual: Function of (fields, operators, time), such as `pde.residual`.
+        names: Names of the fields, diagnostics too.
+        ndim: Number of directions of space.
+        timed: Whether there is time.
 
-
-def _slopes_of(part: Part) -> Slopes:
-    """The function that gives an activation and its derivatives."""
-    kinds: list[tuple[type[nn.Module], Slopes]] = [(nn.Tanh, _tanh), (nn.SiLU, _silu), (nn.Softplus, _softplus), (nn.GELU, _gelu)]
-    for kind, slopes in kinds:
-        if isinstance(part, kind):
-            plain = not (isinstance(part, nn.GELU) and part.approximate != "none")
-            plain = plain and not (isinstance(part, nn.Softplus) and part.beta != 1)
-            if not plain:
-                raise InputError(f"taylor_fields: expected the exact form of {part!r}; use its default arguments")
-            return slopes
-    known: list[tuple[Part, Slopes]] = [
-        (torch.tanh, _tanh),
-        (torch.sin, _sin),
-        (functional.silu, _silu),
-        (functional.softplus, _softplus),
-        (functional.gelu, _gelu),
-    ]
-    for function, found in known:
-        if part is function:
-            return found
-    raise InputError(f"taylor_fields: expected Linear layers and the activations tanh, sin, silu, gelu, softplus, got {part!r}; use Autograd for it")
-
-
-def _tanh(x: Tensor, n: int) -> list[Tensor]:
-    s = torch.tanh(x)
-    s1 = 1 - s * s
-    s2 = -2 * s * s1
-    s3 = -2 * (s1 * s1 + s * s2)
-    return [s, s1, s2, s3, -6 * s1 * s2 - 2 * s * s3][:n]
-
-
-def _sin(x: Tensor, n: int) -> list[Tensor]:
-    s, c = torch.sin(x), torch.cos(x)
-    return [s, c, -s, -c, s][:n]
-
-
-def _logistic(x: Tensor) -> list[Tensor]:
-    s = torch.sigmoid(x)
-    s1 = s * (1 - s)
-    s2 = s1 * (1 - 2 * s)
-    s3 = s2 * (1 - 2 * s) - 2 * s1 * s1
-    return [s, s1, s2, s3, s3 * (1 - 2 * s) - 6 * s1 * s2]
-
-
-def _softplus(x: Tensor, n: int) -> list[Tensor]:
-    return [functional.softplus(x), *_logistic(x)][:n]
-
-
-def _times_x(x: Tensor, gate: list[Tensor], n: int) -> list[Tensor]:
-    return [x * gate[0], *(x * gate[k] + k * gate[k - 1] for k in range(1, n))]
-
-
-def _silu(x: Tensor, n: int) -> list[Tensor]:
-    return _times_x(x, _logistic(x), n)
-
-
-def _gelu(x: Tensor, n: int) -> list[Tensor]:
-    bell = torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return _times_x(x, [torch.special.ndtr(x), bell, -x * bell, (x * x - 1) * bell, (3 - x * x) * x * bell], n)
+    Raises:
+        UnsupportedOperator: If derivatives above order four are asked for.
+    """
+    orders = closed([(0,) * (ndim + timed)])
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        inputs = [torch.rand(2, generator=generator, dtype=torch.float64) for _ in range(ndim + timed)]
+        D = Taylor(tuple(inputs[:ndim]), inputs[ndim] if timed else None, orders=orders)
+        data = 0.5 + torch.rand(len(names), len(orders), 2, generator=generator, dtype=torch.float64)
+        fields = {name: cast(Tensor, Jet(data[i], orders)) for i, name in enumerate(names)}
+        try:
+            residual(fields, D, D.time if timed else torch.zeros(2, dtype=torch.float64))
+        except MissingOrders as missing:
+            if any(sum(order) > MOST for order in missing.orders):
+                too_high = f"derivatives {sorted(missing.orders)}"
+                raise UnsupportedOperator(too_high, "Taylor", f"it carries orders up to {MOST}; use Autograd") from None
+            orders = closed([*orders, *missing.orders])
+        else:
+            return orders
