@@ -118,8 +118,12 @@ _NAMES: dict[str, str] = {
     "inference.warm_start": "WarmStart",
     "inference.weighted_cells": "block_means footprints grid_cells line_integrals WeightedCells",
     "inference.weights": "LogWeights",
+    "networks.embedding": "PeriodicFeatures",
     "networks.mlp": "FourierMLP MLP",
     "networks.mode_network": "ModeNetwork",
+    "networks.modified_mlp": "ModifiedMLP PirateNet",
+    "networks.separable": "SeparableNetwork",
+    "networks.siren": "SIREN",
     "networks.unet": "UNet",
     "operators.autograd": "Autograd",
     "operators.finite_difference": "FiniteDifference",
@@ -156,6 +160,12 @@ _NAMES: dict[str, str] = {
     "pdes.shallow_water": "ShallowWater",
     "pdes.shallow_water_sphere": "ShallowWaterSphere",
     "pdes.steady": "Steady",
+    "pinn.collocation": "add_by_residual add_largest CausalGate in_time_order redraw_by_residual retain_resample UniformPoints",
+    "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
+    "pinn.weighting": (
+        "AscendingWeights causal_weights CausalWeights gradient_norm_weights learning_rate_weights RelativeLossWeights ResidualAttention "
+        "smoothed_weights tangent_kernel_weights time_chunks"
+    ),
     "plots.calibration": "coverage_plot rank_histogram_plot spread_skill_plot",
     "plots.diagnosis": "diagnosis_plot",
     "plots.maps": "ensemble_maps map_plot",

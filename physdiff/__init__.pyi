@@ -179,8 +179,12 @@ from physdiff.inference.weighted_cells import (
     line_integrals as line_integrals,
 )
 from physdiff.inference.weights import LogWeights as LogWeights
+from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
+from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
+from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
+from physdiff.networks.siren import SIREN as SIREN
 from physdiff.networks.unet import UNet as UNet
 from physdiff.operators.autograd import Autograd as Autograd
 from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
@@ -222,6 +226,34 @@ from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroed
 from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
 from physdiff.pdes.steady import Steady as Steady
+from physdiff.pinn.collocation import (
+    CausalGate as CausalGate,
+    UniformPoints as UniformPoints,
+    add_by_residual as add_by_residual,
+    add_largest as add_largest,
+    in_time_order as in_time_order,
+    redraw_by_residual as redraw_by_residual,
+    retain_resample as retain_resample,
+)
+from physdiff.pinn.gradients import (
+    conflict_free_gradient as conflict_free_gradient,
+    gradients_of as gradients_of,
+    project_gradients as project_gradients,
+    set_gradient as set_gradient,
+    tangent_kernel_trace as tangent_kernel_trace,
+)
+from physdiff.pinn.weighting import (
+    AscendingWeights as AscendingWeights,
+    CausalWeights as CausalWeights,
+    RelativeLossWeights as RelativeLossWeights,
+    ResidualAttention as ResidualAttention,
+    causal_weights as causal_weights,
+    gradient_norm_weights as gradient_norm_weights,
+    learning_rate_weights as learning_rate_weights,
+    smoothed_weights as smoothed_weights,
+    tangent_kernel_weights as tangent_kernel_weights,
+    time_chunks as time_chunks,
+)
 from physdiff.plots.calibration import (
     coverage_plot as coverage_plot,
     rank_histogram_plot as rank_histogram_plot,

@@ -20,6 +20,7 @@ from torch.nn import functional
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.saved import Saved
+from physdiff.networks.dense import dense
 from physdiff.networks.embedding import FourierFeatures
 
 __all__ = ["ACTIVATIONS", "MLP", "FourierMLP"]
@@ -44,6 +45,7 @@ class MLP(Saved, nn.Module):
         width: Length of the hidden layers.
         depth: Number of hidden layers, at least 1.
         activation: One of `ACTIVATIONS`: tanh, sin, silu, gelu, softplus.
+        factorised: Whether rows are factorised at random (`Dense`), which PINNs train better with.
 
     Raises:
         InputError: If an argument makes no sense.
@@ -57,6 +59,7 @@ class MLP(Saved, nn.Module):
         width: int = 64,
         depth: int = 4,
         activation: str = "tanh",
+        factorised: bool = False,
     ) -> None:
         super().__init__()
         for value, name in (
@@ -69,7 +72,7 @@ class MLP(Saved, nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.activation = check_one_of(activation, ACTIVATIONS, "activation")
         sizes = (in_features, *(width,) * depth, out_features)
-        self.layers = nn.ModuleList(_linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(dense(a, b, factorised=factorised) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values (..., out_features) at the points `x` (..., in_features).
@@ -98,6 +101,7 @@ class FourierMLP(Saved, nn.Module):
         scale: Standard deviation of their wavenumbers, radians per unit of the coordinate; larger for finer
             structure.
         activation: One of `ACTIVATIONS`.
+        factorised: Whether rows are factorised at random.
 
     Raises:
         InputError: If an argument makes no sense.
@@ -113,13 +117,14 @@ class FourierMLP(Saved, nn.Module):
         waves: int = 64,
         scale: float = 2.0,
         activation: str = "tanh",
+        factorised: bool = False,
     ) -> None:
         super().__init__()
         if in_features < 1:
             raise InputError(f"in_features: expected at least 1 coordinate, got {in_features}")
         self.in_features, self.out_features = in_features, out_features
         self.features = FourierFeatures(in_features, waves, scale=scale)
-        self.network = MLP(in_features + waves, out_features, width=width, depth=depth, activation=activation)
+        self.network = MLP(in_features + waves, out_features, width=width, depth=depth, activation=activation, factorised=factorised)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values (..., out_features) at the points `x` (..., in_features).
@@ -131,10 +136,3 @@ class FourierMLP(Saved, nn.Module):
             raise ShapeError(f"FourierMLP: expected (..., {self.in_features}), got {tuple(x.shape)}; put them last")
         out: Tensor = self.network(torch.cat((x, self.features(x)), dim=-1))
         return out
-
-
-def _linear(in_features: int, out_features: int) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features)
-    nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
