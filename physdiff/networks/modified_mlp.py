@@ -135,7 +135,8 @@ class PirateNet(Saved, nn.Module):
         act = ACTIVATIONS[self.activation]
         x = self.features(x)
         u, v = (act(gate(x)) for gate in self.gates)
-        for (first, second, third), alpha in zip(self.blocks, self.alphas.unbind(), strict=True):  # type: ignore[misc]
+        for block, alpha in zip(self.blocks, self.alphas.unbind(), strict=True):
+            first, second, third = block.children()
             h = _mix(act(first(x)), u, v)
             h = _mix(act(second(h)), u, v)
             x = alpha * act(third(h)) + (1 - alpha) * x

@@ -92,5 +92,5 @@ class SeparableNetwork(Saved, nn.Module):
     def combine(self, factors: Sequence[Tensor]) -> Tensor:
         """Sum the products of factors or their derivatives, d tensors (n_i, rank * out_features), on the lattice: (n_1, ..., n_d, out_features)."""
         letters = string.ascii_lowercase[: self.in_features]
-        parts = [f.unflatten(-1, (self.rank, self.out_features)) for f in factors]
+        parts = [f.reshape(len(f), self.rank, self.out_features) for f in factors]
         return torch.einsum(",".join(f"{letter}YZ" for letter in letters) + f"->{letters}Z", *parts)
