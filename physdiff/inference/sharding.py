@@ -17,9 +17,40 @@ from torch import Tensor
 from physdiff.base.errors import InputError, PhysdiffError
 from physdiff.base.rng import Rng
 
-__all__ = ["Sharded"]
+__all__ = ["Alone", "Sharded"]
 
 Particles = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """All particles in this process, under the names that `Sharded` has.
+
+    Args:
+        count: Number of particles.
+    """
+
+    count: int
+
+    def bounds(self) -> tuple[int, int]:
+        """First particle of this process, and the first that is not its own."""
+        return 0, self.count
+
+    def rows(self, rng: Rng) -> Rng:
+        """The randomness of this process's particles."""
+        return rng
+
+    def weighed(self, make: Callable[[], tuple[Particles, Tensor]]) -> tuple[Particles, Tensor]:
+        """This process's particles and the log weights of all."""
+        return make()
+
+    def gathered(self, part: Tensor) -> Tensor:
+        """The rows of all processes."""
+        return part
+
+    def taken(self, part: Tensor, ancestors: Tensor) -> Tensor:
+        """The ancestors' rows."""
+        return part[ancestors]
 
 
 @dataclass(frozen=True, eq=False)

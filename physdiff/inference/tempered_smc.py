@@ -13,11 +13,13 @@ Cotter, Roberts, Stuart and White, MCMC methods for functions, 2013.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_one_of
-from physdiff.base.errors import InputError
+from physdiff.base.errors import CollapsedWeights, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.inference.diffusion_path import count_of, to_ensemble
@@ -25,7 +27,8 @@ from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.inference.pushed import Pushed
 from physdiff.inference.resampling import SCHEMES
-from physdiff.inference.smc import SMCRun
+from physdiff.inference.sharding import Alone, Sharded
+from physdiff.inference.smc import Particles, SMCRun
 from physdiff.inference.weights import LogWeights
 
 __all__ = ["TemperedSMC", "next_exponent"]
@@ -65,7 +68,7 @@ class TemperedSMC(PosteriorSampler):
         sampler: A deterministic sampler (Heun, DPMSolver2M, DDIM with eta 0); the prior's own if None (DPMSolver2M where that adds noise).
         steps: Number of its steps; the prior's own if None.
         moves: Moves of every particle at each exponent; each costs a run of the sampler.
-        particles: Number of particles; as many as members, at least 64, if None.
+        particles: Number of particles; as many as members, at least 64, if None; `Sharded`: so many on several processes.
         share: Share of the particles at which the conditional effective sample size is kept.
         scheme: Resampling scheme, see `run_smc`.
         max_batch: Number of particles that go through the network at once.
@@ -80,7 +83,7 @@ class TemperedSMC(PosteriorSampler):
         steps: int | None = None,
         moves: int = 5,
         *,
-        particles: int | None = None,
+        particles: int | Sharded | None = None,
         share: float = 0.5,
         scheme: str = "systematic",
         max_batch: int = 64,
@@ -103,14 +106,12 @@ class TemperedSMC(PosteriorSampler):
         """
         begun = posterior.begin()
         count = count_of(self.particles, n, "TemperedSMC")
-        if not isinstance(count, int):
-            raise InputError("TemperedSMC: expected a number of particles on one process, got Sharded; AnnealedSMC and TwistedSMC take it")
-        draw = _Weighed(posterior, self)
-        z = rng.child("start").normal((count, *posterior.prior.latent_shape), like=posterior.state)
-        x, r = draw(z)
-        weights, width, beta = LogWeights.equal((count,), r.device), 1.0, 0.0
+        crew = Alone(count) if isinstance(count, int) else count
+        draw = _Weighed(posterior, self, crew)
+        (z, x), r = draw.start(rng.child("start"))
+        weights, width, beta = LogWeights.equal((crew.count,), r.device), 1.0, 0.0
         evidence = torch.zeros((), dtype=torch.float64, device=r.device)
-        origins = torch.arange(count, device=r.device)
+        origins = torch.arange(crew.count, device=r.device)
         sizes, accepted, exponents = [], [], list[float]()
         while beta < 1:
             level = len(exponents)
@@ -121,33 +122,26 @@ class TemperedSMC(PosteriorSampler):
             sizes.append(weights.ess)
             exponents.append(beta)
             chosen = SCHEMES[self.scheme](weights.normalised, rng.child("resample", level))
-            z, x, r, origins = z[chosen], x[chosen], r[chosen], origins[chosen]
-            weights = LogWeights.equal((count,), r.device)
+            z, x, r, origins = crew.taken(z, chosen), crew.taken(x, chosen), r[chosen], origins[chosen]
+            weights = LogWeights.equal((crew.count,), r.device)
             shares = []
             for move in range(self.moves):
-                key = rng.child("move", level, move)
-                proposal = (1 - width**2) ** 0.5 * z + width * key.child("step").normal(z.shape, like=z)
-                moved, risen = draw(proposal)
-                odds = beta * (risen - r)
-                # two impossible states, -inf against -inf, stay where they are
-                take = torch.log(key.child("accept").uniform((count,), like=r)) < odds.nan_to_num(-torch.inf)
-                keep = take.reshape(-1, *[1] * (z.ndim - 1))
-                z, x, r = torch.where(keep, proposal, z), torch.where(keep, moved, x), torch.where(take, risen, r)
-                shares.append(take.double().mean())
+                (z, x, took), r = draw.move((z, x), r, beta=beta, width=width, rng=rng.child("move", level, move))
+                shares.append(crew.gathered(took).mean())
                 width = min(1.0, max(1e-3, width * float(torch.exp(2 * (shares[-1] - _ACCEPTANCE)))))
             accepted.append(torch.stack(shares).mean())
         ess = torch.stack(sizes)
-        run = SMCRun((x,), weights, evidence, ess, torch.ones_like(ess, dtype=torch.bool), origins)
-        ensemble = to_ensemble(posterior, run, n, nfe=draw.evaluations, begun=begun, own=count, rng=rng)
+        run = SMCRun((crew.gathered(x),), weights, evidence, ess, torch.ones_like(ess, dtype=torch.bool), origins)
+        ensemble = to_ensemble(posterior, run, n, nfe=draw.evaluations, begun=begun, own=len(x), rng=rng)
         info = {**ensemble.info, "exponents": torch.tensor(exponents, dtype=torch.float64), "acceptance": torch.stack(accepted)}
         return Ensemble(ensemble.members, ensemble.log_weights, info)
 
 
 class _Weighed:
-    """From starting noise to clean coefficients and their log likelihood."""
+    """From starting noise to clean coefficients and their log likelihood, and moves of the noise; the likelihoods are those of all processes."""
 
-    def __init__(self, posterior: Posterior, method: TemperedSMC) -> None:
-        self.posterior, self.max_batch = posterior, method.max_batch
+    def __init__(self, posterior: Posterior, method: TemperedSMC, crew: Alone | Sharded) -> None:
+        self.posterior, self.max_batch, self.crew = posterior, method.max_batch, crew
         self.push = Pushed(posterior, method.sampler, method.steps, what="TemperedSMC")
         self.evaluations = 0
 
@@ -155,3 +149,37 @@ class _Weighed:
         x = torch.cat([self.push(part) for part in z.split(self.max_batch)])
         self.evaluations += self.push.evaluations
         return x, self.posterior.log_likelihood(self.posterior.decode(x))
+
+    def start(self, rng: Rng) -> tuple[Particles, Tensor]:
+        first, last = self.crew.bounds()
+
+        def drawn() -> tuple[Particles, Tensor]:
+            z = self.crew.rows(rng).normal((last - first, *self.posterior.prior.latent_shape), like=self.posterior.state)
+            x, r = self(z)
+            return (z, x), r
+
+        return self._known(drawn)
+
+    def move(self, state: Particles, r: Tensor, *, beta: float, width: float, rng: Rng) -> tuple[Particles, Tensor]:
+        """Noise, coefficients and whether they moved (0 or 1), and log likelihoods."""
+        z, x = state
+        first, last = self.crew.bounds()
+        key, here = self.crew.rows(rng), r[first:last]
+
+        def walked() -> tuple[Particles, Tensor]:
+            proposal = (1 - width**2) ** 0.5 * z + width * key.child("step").normal(z.shape, like=z)
+            moved, risen = self(proposal)
+            odds = beta * (risen - here)
+            # two impossible states, -inf against -inf, stay where they are
+            take = torch.log(key.child("accept").uniform((last - first,), like=here)) < odds.nan_to_num(-torch.inf)
+            keep = take.reshape(-1, *[1] * (z.ndim - 1))
+            return (torch.where(keep, proposal, z), torch.where(keep, moved, x), take.double()), torch.where(take, risen, here)
+
+        return self._known(walked)
+
+    def _known(self, make: Callable[[], tuple[Particles, Tensor]]) -> tuple[Particles, Tensor]:
+        particles, r = self.crew.weighed(make)
+        # what another process that failed has sent
+        if bool(r.isnan().any()):
+            raise CollapsedWeights("TemperedSMC: expected log likelihoods, got NaN; an operator gives NaN, or another process has failed")
+        return particles, r

@@ -15,7 +15,6 @@ analysis; with that of the climate it is the analysis of the climate, and a low 
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor
@@ -83,14 +82,14 @@ class WarmStart(PosteriorSampler):
 
     @torch.no_grad()
     def sample(self, posterior: Posterior, n: int, *, rng: Rng) -> Ensemble:
-        """Draw n members; `info` holds ``nfe``, ``seconds``, ``misfit`` (n,) as `Guided`, and ``level``.
+        """Draw n members; `info` holds what all report, ``misfit`` (n,) as `Guided`, and ``level``.
 
         Raises:
             InputError: If no member is asked for, or the level is none of the schedule's.
             ShapeError: If the forecasts are no windows of the prior, or not as many as members.
             Diverged: If a member is not finite.
         """
-        begin = time.monotonic()
+        begun = posterior.begin()
         prior, like = posterior.prior, posterior.state
         if (
             n < 1
@@ -115,7 +114,9 @@ class WarmStart(PosteriorSampler):
         members, misfit, batches = in_batches(guided, n, self.max_batch, start=start, run=run)
         info = {
             "nfe": torch.tensor(guided.evaluations // batches),
-            "seconds": torch.tensor(time.monotonic() - begin),
+            **posterior.cost(begun, n),
+            "operator_calls": torch.tensor(guided.operator_calls // batches),
+            "ess": torch.full((1,), float(n), dtype=torch.float64),
             "misfit": misfit,
             "level": torch.tensor(self.level),
         }

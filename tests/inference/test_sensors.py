@@ -68,6 +68,19 @@ def test_longitudes_of_either_branch_are_the_same_places() -> None:
     torch.testing.assert_close(Sensors(spec(GLOBE), torch.tensor(west))(x), Sensors(spec(GLOBE), torch.tensor(east))(x), rtol=0, atol=1e-5)
 
 
+def test_beyond_the_last_row() -> None:
+    """A global grid without rows at the poles covers their caps with its last row, at the point's own longitude; nothing lies beyond the pole."""
+    x = Rng(7).normal((1, 2, 3, *GLOBE.shape), like=LIKE)
+    for pole, row in ((90.0, 87.5), (88.1, 87.5), (-90.0, -87.5), (-87.6, -87.5)):
+        beyond, on = (Sensors(spec(GLOBE), torch.tensor([[33.0, lat]]))(x) for lat in (pole, row))
+        torch.testing.assert_close(beyond, on, rtol=0, atol=1e-12)
+    for grid, lon, lat, allowed in ((GLOBE, 0.0, 90.5, "-90 to 90"), (REGION, 0.0, 58.2, "50 to 58"), (REGION, 0.0, 49.9, "50 to 58")):
+        with pytest.raises(InputError, match=f"point 1 has latitude {lat:g}, expected {allowed}; drop it or use a larger grid"):
+            Sensors(spec(grid), torch.tensor([[0.0, 55.0], [lon, lat]]))
+    with pytest.raises(InputError, match="point 0 has x = -1.01"):
+        Sensors(spec(OPEN), torch.tensor([[-1.01, 0.5]]))
+
+
 def test_sensors_beside_the_mask_are_refused() -> None:
     mask = torch.ones(OPEN.shape, dtype=torch.bool)
     mask[0] = False

@@ -16,6 +16,7 @@ from physdiff.base.errors import CollapsedWeights, InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.samplers.ddim import DDPM
+from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import EDMSchedule, Schedule
 from physdiff.inference.exact import plain_prior, plain_spec
 from physdiff.inference.feynman_kac import AnnealedSMC
@@ -59,6 +60,7 @@ def runs(particles: int | Sharded) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         "annealed": (AnnealedSMC(DDPM(), 12, particles=particles, max_batch=16), modes().posterior()),
         "twisted": (TwistedSMC(DDPM(), 12, particles=particles, max_batch=16), modes().posterior()),
         "network": (AnnealedSMC(DDPM(), 12, particles=particles, max_batch=64), network(torch.float64)),
+        "tempered": (TemperedSMC(Heun(), 5, 2, particles=particles, max_batch=16), modes().posterior()),
         "float32": (TwistedSMC(DDPM(), 12, particles=particles, max_batch=64), network(torch.float32)),
     }
     found = {}
@@ -128,6 +130,8 @@ def test_one_process_is_the_plain_run(alone) -> None:
     for method in (AnnealedSMC, TwistedSMC):
         plain, sharded = (method(DDPM(), 5, particles=p).sample(plane(4.0).posterior(), 7, rng=Rng(0)) for p in (20, Sharded(20)))
         assert torch.equal(plain.members, sharded.members) and torch.equal(plain.info["log_evidence"], sharded.info["log_evidence"])
+    plain, sharded = (TemperedSMC(Heun(), 4, 2, particles=p).sample(plane(4.0).posterior(), 20, rng=Rng(0)) for p in (20, Sharded(20)))
+    assert torch.equal(plain.members, sharded.members) and torch.equal(plain.info["acceptance"], sharded.info["acceptance"])
     a, b = (run_smc(Walk(), p, rng=Rng(1), threshold=1.0) for p in (16, Sharded(16)))
     assert torch.equal(a.particles[0], b.particles[0]) and torch.equal(a.origins, b.origins)
 
@@ -137,8 +141,6 @@ def test_bad_input(alone) -> None:
         Sharded(0)
     with pytest.raises(InputError, match="no `keep` with particles on several processes"):
         run_smc(Walk(), Sharded(4), rng=Rng(0), keep=lambda p, w: w.ess)
-    with pytest.raises(InputError, match="on one process, got Sharded"):
-        TemperedSMC(particles=Sharded(64)).sample(plane().posterior(), 8, rng=Rng(0))
 
 
 def test_random_numbers_are_rows_of_the_whole(alone) -> None:

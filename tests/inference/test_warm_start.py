@@ -67,6 +67,9 @@ def test_members_of_their_own_and_the_report() -> None:
     ensemble = WarmStart(forecast, 1e-2, 3).sample(target(FORECAST, SPREAD).posterior(EDMSchedule()), 2, rng=Rng(0))
     assert ensemble.members.flatten().tolist() == pytest.approx([0, 5], abs=0.1) and float(ensemble.info["level"]) == pytest.approx(1e-2)
     assert int(ensemble.info["nfe"]) == 3 and ensemble.info["misfit"].shape == (2,)
+    assert {"ess", "nfe", "operator_calls", "seconds"} <= set(ensemble.info)
+    # one for each level but the clean one, and one for the misfit of the members
+    assert float(ensemble.info["ess"]) == 2 and int(ensemble.info["operator_calls"]) == 4
 
 
 def test_times() -> None:
