@@ -34,7 +34,8 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.kriging import kriging
 from physdiff.evaluation.optimal_interpolation import field_covariance
-from physdiff.forecast.reconstruct import Readings, reconstruct
+from physdiff.forecast.readings import Readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.forecast.rollout import Rollout
 from physdiff.grids.interpolate import interpolation
 from physdiff.inference.guided import Guided

@@ -40,7 +40,8 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.evaluation.kriging import kriging
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, expected_frame, field_covariance, optimal_interpolation
-from physdiff.forecast.reconstruct import Readings, reconstruct
+from physdiff.forecast.readings import Readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
 from physdiff.inference.guided import Guided

@@ -58,7 +58,6 @@ def _maps(case: Case, truth: Tensor, found: dict[str, Tensor], *, places: np.nda
         last = name in (list(means)[-1], list(spreads)[-1])
         map_plot(field, axes[k], scale=scale if name in means else wide, title=name, colorbar=last)
         if name == "truth":
-            axes[k].autoscale_view()  # the marks freeze the limits, which matplotlib would set only when it draws
             sensor_marks(places, axes[k])
     figure_of(axes[0]).savefig(path)
 

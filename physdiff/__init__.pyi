@@ -96,7 +96,8 @@ from physdiff.forecast.forecast_models import (
     SolverModel as SolverModel,
     StepModel as StepModel,
 )
-from physdiff.forecast.reconstruct import Readings as Readings, read_readings as read_readings, reconstruct as reconstruct
+from physdiff.forecast.readings import Readings as Readings, read_readings as read_readings
+from physdiff.forecast.reconstruct import reconstruct as reconstruct
 from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
 from physdiff.forecast.twin import assimilation_scores as assimilation_scores, twin_experiment as twin_experiment
 from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin

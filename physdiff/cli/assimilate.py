@@ -28,7 +28,7 @@ from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.analysis import Analysis, KalmanAnalysis, ParticleAnalysis, PosteriorAnalysis
 from physdiff.forecast.assimilate import assimilate as assimilated
 from physdiff.forecast.forecast_models import PriorModel, SolverModel
-from physdiff.forecast.reconstruct import read_readings
+from physdiff.forecast.readings import read_readings
 from physdiff.forecast.twin import assimilation_scores, twin_experiment
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.pdes.pde import PDE
@@ -204,7 +204,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
             raise InputError(f"real.{what}: expected a file beside real.prior, got none")
     prior = WindowPrior.load(real.prior or "").to(best_device())
     model, names = PriorModel(prior), list(prior.spec.names)
-    readings = read_readings(real.sensors or "", prior.spec)
+    readings = read_readings(real.sensors or "", prior.spec).only_points("assimilate")
     if readings.times is None:
         raise DataError(f"{real.sensors}: expected a column 'time', got none; every reading needs its time")
     before = open_dataset(real.initial or "", variables=names)

@@ -31,7 +31,8 @@ from physdiff.data.split import split_samples
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
-from physdiff.forecast.reconstruct import Readings, read_readings, reconstruct
+from physdiff.forecast.readings import Readings, read_readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.forecast.rollout import Rollout
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.interpolate import interpolation

@@ -20,7 +20,8 @@ from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.diagnose import known_frames, windows_of
 from physdiff.evaluation.posterior_report import Trials, posterior_report, report_table
-from physdiff.forecast.reconstruct import noise_of, read_readings
+from physdiff.forecast.readings import read_readings
+from physdiff.forecast.reconstruct import noise_of
 from physdiff.inference.observation import Observation
 from physdiff.inference.sensors import Sensors
 from physdiff.plots.posterior_checks import posterior_checks_plot
@@ -103,7 +104,7 @@ def diagnose_posterior(
 def _observation(model: DiffusionPrior, sensors: str, std: float | list[float]) -> Observation:
     """Every frame that is not known read at the places of the table, at the first of its times if it has several."""
     spec = model.spec
-    readings = read_readings(sensors, spec)
+    readings = read_readings(sensors, spec).only_points("diagnose")
     now = readings.at(readings.moments()[0])
     y = torch.where(now.values.isfinite(), 0.0, torch.nan)[:, None].expand(-1, spec.frames, -1).clone()
     y[:, : known_frames(model)] = torch.nan

@@ -6,14 +6,14 @@ import datetime
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from physdiff.base.checks import check_one_of, check_positive
+from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
@@ -28,7 +28,9 @@ from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
-from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
+from physdiff.forecast.look import Errors
+from physdiff.forecast.readings import Readings, read_readings
+from physdiff.forecast.reconstruct import noise_of, reconstruct
 from physdiff.inference.ensemble_guided import EnsembleGuided
 from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
@@ -94,23 +96,25 @@ class Against:
 
 def infer(
     prior: str,
-    sensors: str,
+    sensors: str | list[str],
     out: str,
     *,
-    std: float | list[float],
+    std: float | list[float] | Errors | None = None,
     method: str = "Guided",
     members: int = 20,
     initial: str | None = None,
     against: Against = Against(),  # noqa: B008 - a frozen value
 ) -> None:
-    """Draw fields from the posterior given readings of point sensors.
+    """Draw fields from the posterior given readings.
 
     Args:
         prior: File of the prior: one of single frames (trained with ``--recipe.history 0 --recipe.horizon 1``), or one given known frames.
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``; or
-            netCDF: a CF table of stations, or fields on the prior's grid with gaps.
+            netCDF: a CF table of stations, or fields on the prior's grid with gaps or on a coarser one. Further columns say more: ``fwhm`` (beams),
+            ``longitude_end, latitude_end`` (lines), ``wind_speed(u v)``, ``std``, ``exact``. Several files in brackets.
         out: netCDF file to write, dims (member, time, space).
-        std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order.
+        std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order. For another
+            law of noise ``--std.scale 0.3 --std.law StudentNoise``, ``--std.length 1e5`` for errors that go together.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
             by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``, ``EnKG``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
             ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point).
@@ -122,27 +126,31 @@ def infer(
     target = checked_file(out)
     folder = checked_folder(f"{out}.report")
     check_one_of(method, METHODS, "infer method")
-    for each in [std] if isinstance(std, float | int) else std:
-        check_positive(each, "std")
+    errors = std if isinstance(std, Errors) else Errors(std)
     for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
         check_at_least(value, least, what)
     model = DiffusionPrior.load(prior).to(best_device())
-    readings = read_readings(sensors, model.spec)
-    noise = noise_of(std, readings, model.spec)
+    files = [read_readings(path, model.spec) for path in ([sensors] if isinstance(sensors, str) else sensors)]
+    readings = replace(files[0], more=(*files[0].more, *files[1:])).under(errors)
     start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))
-    moments = None if start is not None and readings.times is None else readings.moments()
+    timed = any(part.times is not None for part in readings.parts())
+    moments = None if start is not None and not timed else readings.moments()
     truth = None if against.truth is None else _truth(model, against.truth, moments)
-    law = None if against.train is None or truth is None or readings.times is None else _law(model, against)
+    law = None if against.train is None or truth is None or not _for_interpolation(readings) else _law(model, against)
     if against.train is not None and (truth is None or law is None):
-        log.warning("against.train is not used: optimal interpolation is compared only with against.truth, at readings that have times")
+        log.warning(
+            "against.train is not used: optimal interpolation is compared only with against.truth, at readings of fields at points that "
+            "have times, with one normal std for each field"
+        )
     sampler = METHODS[method](steps=against.steps)
-    result = reconstruct(model, readings, sampler, std=noise, members=members, rng=Rng(against.seed), initial=start)
+    result = reconstruct(model, readings, sampler, std=errors.scale, members=members, rng=Rng(against.seed), initial=start)
     path = write_dataset(result, target, command=command_line())
-    count = readings.values.isfinite().sum()
-    print(f"wrote {members} draws at {result.sizes['time']} times from {int(count)} readings to {path} in {time.monotonic() - begin:.0f} s")
+    count = sum(int(part.values.isfinite().sum()) for part in readings.parts())
+    print(f"wrote {members} draws at {result.sizes['time']} times from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
     if truth is not None:
         found = {"posterior": result}
-        if law is not None:
+        if law is not None and errors.scale is not None:
+            noise = noise_of(errors.scale, readings, model.spec)
             found["optimal interpolation"] = interpolated(law, readings, std=noise, members=members, rng=Rng(against.seed).child("oi"))
         _compare(model, readings, found, truth=truth, folder=folder)
 
@@ -158,6 +166,13 @@ def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.D
     return truth
 
 
+def _for_interpolation(readings: Readings) -> bool:
+    """Whether optimal interpolation can take the readings."""
+    only = len(readings.parts()) == 1 and readings.times is not None and readings.std is None and not readings.exact
+    errors = readings.errors
+    return only and readings.look.plain and readings.look.fwhm is None and readings.look.block is None and errors == Errors(errors.scale)
+
+
 def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, folder: Path) -> None:
     names = list(model.spec.names)
     tables = {name: evaluate(ds, truth, standard_scores(ds.sizes["member"]), by=()) for name, ds in found.items()}
@@ -166,8 +181,9 @@ def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Data
             row = table.sel(variable=variable)
             print(f"{name:24} {variable:10} " + "  ".join(f"{k} {float(v):.3g}" for k, v in row.data_vars.items() if v.ndim == 0))
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
-    values = {name: readings.values[c].numpy() for c, name in enumerate(names)}
-    shown = Shown(readings.points.numpy(), values, readings.times)
+    shown = None
+    if readings.look.plain and readings.look.fwhm is None and readings.look.block is None:  # the page compares readings at points
+        shown = Shown(readings.points.numpy(), {name: readings.values[c].numpy() for c, name in enumerate(names)}, readings.times)
     print(f"wrote {posterior_report_page(folder, found['posterior'], readings=shown, truth=truth, tables=tables, facts=facts)}")
 
 

@@ -33,7 +33,8 @@ from physdiff.data.timeline import as_times, is_calendar, show_time
 from physdiff.data.write import write_dataset
 from physdiff.forecast.analysis import Analysis, Cycle
 from physdiff.forecast.forecast_models import ForecastModel
-from physdiff.forecast.reconstruct import Readings, noise_of
+from physdiff.forecast.readings import Readings
+from physdiff.forecast.reconstruct import noise_of
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.ensemble_posterior import flat_readings
 from physdiff.inference.noise import GaussianNoise

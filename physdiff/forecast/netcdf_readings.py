@@ -24,7 +24,7 @@ from physdiff.data.units import check_unit
 from physdiff.grids.distance import cell_places
 from physdiff.grids.field_spec import FieldSpec
 
-__all__ = ["netcdf_readings"]
+__all__ = ["coarse_readings", "netcdf_readings"]
 
 Table = tuple[Tensor, Tensor, np.ndarray | None]
 
@@ -115,8 +115,8 @@ def _cells(path: str | os.PathLike[str], names: Mapping[str, str], spec: FieldSp
     grid = grid_of(ds, periodic=spec.grid.periodic if "x" in spec.grid.dims else None)
     if not spec.grid.same_as(grid):
         raise GridMismatch(
-            f"{path}: readings on a grid: expected {spec.grid.summary()}, got {grid.summary()}; regrid them, or for a coarser product observe "
-            "`block_means` in Python"
+            f"{path}: readings on a grid: expected {spec.grid.summary()}, got {grid.summary()}; regrid them; a coarser grid "
+            "is taken where each of its cells is a block of the prior's, with its centre at their mean"
         )
     if extra := [str(d) for d in ds.dims if d not in ("time", *spec.grid.dims)]:
         raise DataError(
@@ -129,3 +129,42 @@ def _cells(path: str | os.PathLike[str], names: Mapping[str, str], spec: FieldSp
     if spec.mask is not None:
         values[:, ~spec.mask.cpu().flatten().repeat(frames)] = torch.nan
     return cell_places(spec.grid).repeat(frames, 1), values, np.repeat(as_times(ds["time"].values), cells)
+
+
+def coarse_readings(path: str | os.PathLike[str], spec: FieldSpec) -> tuple[Table, tuple[int, ...], Tensor] | None:
+    """Fields on a coarser grid, whose every cell is a block of the prior's cells.
+
+    Returns:
+        Readings as of `netcdf_readings`, at the centres; the cells of a block along each axis; and which block (n,) each reading is of. None where
+        the grid is no coarser one of that kind.
+    """
+    with xr.open_dataset(path, decode_times=False, engine="netcdf4") as raw:
+        names = {n: found for n in spec.names if (found := find_name(n, map(str, raw.data_vars))) is not None}
+    ds = open_dataset(path, variables=list(names))
+    if not set(spec.grid.dims) <= set(ds.dims) or set(ds.dims) - {"time", *spec.grid.dims}:
+        return None
+    block, centres = [], []
+    for dim, axis in zip(spec.grid.dims, spec.grid.axes(), strict=True):
+        side, left = divmod(axis.numel(), ds.sizes[dim])
+        if left or side < 1:
+            return None
+        middle = axis.double().reshape(-1, side).mean(1)
+        if ds.sizes[dim] > 1 and bool((middle[1] - middle[0]) * float(ds[dim][1] - ds[dim][0]) < 0):
+            ds = ds.isel({dim: slice(None, None, -1)})
+        # files hold coordinates in single precision
+        off = (torch.from_numpy(ds[dim].values.astype(np.float64)) - middle).abs().max()
+        if float(off) > 1e-3 * float((axis[1:] - axis[:-1]).abs().min() if axis.numel() > 1 else 1.0):
+            return None
+        block.append(side)
+        centres.append(middle)
+    places = torch.stack([c.flatten() for c in torch.meshgrid(*centres, indexing="ij")][::-1], 1)
+    values = torch.full((len(spec.names), ds.sizes["time"] * len(places)), torch.nan)
+    for name in names:
+        values[spec.channel(name)] = torch.from_numpy(ds[name].transpose("time", *spec.grid.dims).values.astype(np.float32).reshape(-1))
+    cells = torch.arange(len(places)).repeat(ds.sizes["time"])
+    if spec.mask is not None and not bool(spec.mask.all()):
+        return None  # blocks without any cell would shift the count of the others
+    taken = values.isfinite().any(0)
+    times = np.repeat(as_times(ds["time"].values), len(places))
+    table = (places.repeat(ds.sizes["time"], 1)[taken], values[:, taken], times[taken.numpy()])
+    return table, tuple(block), cells[taken]

@@ -6,12 +6,8 @@ given known frames takes them from data and uses the readings at any of the fram
 
 from __future__ import annotations
 
-import os
-import re
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,114 +19,23 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
 from physdiff.data.leads import KnownFrames, positions_of
-from physdiff.data.timeline import as_times, show_time
-from physdiff.data.units import check_unit
+from physdiff.data.timeline import show_time
 from physdiff.data.windows import condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.forecast.netcdf_readings import netcdf_readings
+from physdiff.forecast.readings import Readings
 from physdiff.forecast.rollout import known_frames
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.observation import Observation
+from physdiff.inference.constraints import constrain
+from physdiff.inference.ensemble import Ensemble
+from physdiff.inference.mapped import Mapped, MappedLinear
+from physdiff.inference.observation import LinearOperator, Observation
 from physdiff.inference.posterior import Posterior, PosteriorSampler
-from physdiff.inference.sensors import Sensors, read_stations
 
-__all__ = ["Readings", "noise_of", "read_readings", "reconstruct"]
+__all__ = ["noise_of", "reconstruct"]
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, eq=False)
-class Readings:
-    """Values read at points.
-
-    Args:
-        points: (n, ndim), x, y, z order (longitude, latitude in degrees).
-        values: (C, n) in the units of the fields; NaN where a field was not read.
-        times: (n,) when; None if the table has no times.
-    """
-
-    points: Tensor
-    values: Tensor
-    times: np.ndarray | None = None
-
-    def moments(self) -> np.ndarray:
-        """The distinct times, in order."""
-        return np.zeros(1) if self.times is None else np.unique(self.times)
-
-    def at(self, moment: Any) -> Readings:  # noqa: ANN401 - a numpy scalar
-        """The readings of one time."""
-        if self.times is None:
-            return self
-        rows = torch.from_numpy(np.flatnonzero(self.times == moment))
-        return Readings(self.points[rows], self.values[:, rows])
-
-
-def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
-    """Read a CSV table or a netCDF file (`.nc`, see `netcdf_readings`) of readings.
-
-    Columns of a table: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one per field, named as the field;
-    a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken; lines without any are left out.
-
-    Args:
-        path: The table or file.
-        spec: Fields and grid of the prior.
-
-    Raises:
-        DataError: If a column is missing, no field is among them, or a cell cannot be read; the message names the line.
-        UnitError: If a unit in brackets is not the field's.
-    """
-    if Path(path).suffix in (".nc", ".nc4", ".cdf"):
-        return Readings(*netcdf_readings(path, spec))
-    points, columns = read_stations(path, spec.grid)
-    named = {}
-    for header, cells in columns.items():
-        match = re.fullmatch(r"(.+?)\s*\[(.+)\]", header)
-        name = match.group(1) if match else header
-        if match and name in spec.names:
-            check_unit(match.group(2), spec.units[spec.channel(name)], f"{path}, column {header!r}")
-        named[name] = cells
-    if not any(name in named for name in spec.names):
-        raise DataError(f"{path}: expected a column for one of the fields {', '.join(spec.names)}, got {', '.join(columns) or 'places only'}")
-    values = torch.full((len(spec.names), len(points)), torch.nan)
-    for c, name in enumerate(spec.names):
-        for i, cell in enumerate(named.get(name, [])):
-            values[c, i] = _value(cell, f"{path}, line {i + 2}, column {name!r}")
-    if not bool(values.isfinite().any()):
-        raise DataError(f"{path}: expected at least one reading of {' or '.join(spec.names)}, got empty cells only; drop the table or fill it")
-    times = _times(named["time"], f"{path}") if "time" in named else None
-    taken = values.isfinite().any(0)
-    return Readings(points[taken], values[:, taken], None if times is None else times[taken.numpy()])
-
-
-def _times(cells: list[str], path: str) -> np.ndarray:
-    """Dates, taken as UTC, or numbers."""
-    if "" in cells:
-        raise DataError(f"{path}, line {cells.index('') + 2}, column 'time': expected a date or a number, got an empty cell; drop the line")
-    calendar = any(not _is_number(cell) for cell in cells)
-    try:
-        return as_times(np.array([_utc(c) for c in cells] if calendar else [float(c) for c in cells]))
-    except ValueError as error:
-        raise DataError(f"{path}: expected dates in UTC (2019-03-16T05:00) or numbers in the column 'time', got one that is none: {error}") from error
-
-
-def _utc(cell: str) -> str:
-    """The date without its zone, which numpy does not read."""
-    if re.search(r"[+-]\d\d:?\d\d$", cell) and ":" in cell[:-6]:
-        raise ValueError(f"{cell!r} has an offset; convert it to UTC")
-    return cell.removesuffix("Z")
-
-
-def _value(cell: str, where: str) -> float:
-    if cell.lower() in ("", "nan", "na"):
-        return float("nan")
-    if not _is_number(cell):
-        raise DataError(f"{where}: expected a number or an empty cell, got {cell!r}")
-    return float(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return bool(np.isfinite(float(cell)))
-    except ValueError:
-        return False
+_COLLAPSED = 2.0
 
 
 def reconstruct(
@@ -138,7 +43,7 @@ def reconstruct(
     readings: Readings,
     sampler: PosteriorSampler,
     *,
-    std: float | Sequence[float],
+    std: float | Sequence[float] | None,
     members: int,
     rng: Rng,
     initial: xr.Dataset | None = None,
@@ -147,9 +52,10 @@ def reconstruct(
 
     Args:
         prior: A prior of single frames, or one given known frames.
-        readings: What was read.
+        readings: What was read; those that are exact move the draws when they are made (`constrain`).
         sampler: Posterior sampler.
-        std: Standard deviation of the readings' noise, in the fields' unit: one for each field, or one for all.
+        std: Standard deviation of the readings' noise, in the fields' unit: one for each field, or one for all. None where every reading has
+            its own, or its law has no scale.
         members: Number of draws.
         rng: Randomness.
         initial: Data whose last frames are the known ones, for a prior that needs them.
@@ -164,29 +70,53 @@ def reconstruct(
     if members < 1:
         raise InputError(f"members: expected at least 1, got {members}")
     known = known_frames(prior)
-    if (known > 0) != (initial is not None):
-        need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
-        raise InputError(f"reconstruct: expected {need}, got {'none' if initial is None else 'some'}")
-    each = noise_of(std, readings, prior.spec)
-    Sensors(prior.spec, readings.points)  # a point outside is refused before any work is done
+    _check(prior, readings, std, given=initial is not None)
     draws: list[Tensor] = []
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
+    least: list[float] = []
     jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
     total = 1 if initial is not None else len(readings.moments())
-    for times, posterior in tqdm(_posteriors(jobs, each), total=total, desc="infer", unit="time", disable=None):
+    for times, cond, placed in tqdm(jobs, total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
         key = rng.child(tick) if tick >= 0 else rng.child("before", -tick)
-        ensemble = sampler.sample(posterior, members, rng=key)
+        observed = tuple(_observation(part, y, std, prior.spec) for part, y in placed if not part.exact)
+        ensemble = sampler.sample(Posterior(prior, observed, cond), members, rng=key)
+        if "particles" in ensemble.info:
+            least.append(float(ensemble.info["ess"].min()))
         if not ensemble.equally_weighted:
             ensemble = ensemble.resample(key.child("equal"))
+        ensemble = _obeying(ensemble, [(part, y) for part, y in placed if part.exact], prior.spec)
         draws.append(ensemble.members[:, :, known:])
         stamps.append(np.zeros(1) if times is None else times[known:])
         notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})
+    _warn_collapsed(least)
     attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
     when = np.concatenate(stamps)
     spec = prior.spec.with_frames(len(when))
     return to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
+
+
+def _check(prior: DiffusionPrior, readings: Readings, std: float | Sequence[float] | None, *, given: bool) -> None:
+    """Refuse what does not fit before any work is done: known frames, places, standard deviations."""
+    known = known_frames(prior)
+    if (known > 0) != given:
+        need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
+        raise InputError(f"reconstruct: expected {need}, got {'some' if given else 'none'}")
+    for part in readings.parts():
+        part.look.operator(prior.spec, part.points)
+        _scale(part, std, prior.spec)
+
+
+def _warn_collapsed(least: list[float]) -> None:
+    """Say what to do where particles that carry the weight were fewer than two at some level, least effective size by time."""
+    lost = [size for size in least if size < _COLLAPSED]
+    if lost:
+        log.warning(
+            "weights collapsed at %d of %d times: at some noise level %.2g particles carried all weight, so that draws are copies of few and "
+            "too sure of themselves; take another method (TwistedSMC, Guided), a larger std or fewer readings at once, and look at the unit of the readings",
+            *(len(lost), len(least), min(lost)),
+        )
 
 
 def noise_of(std: float | Sequence[float], readings: Readings, spec: FieldSpec) -> tuple[float, ...]:
@@ -206,27 +136,71 @@ def noise_of(std: float | Sequence[float], readings: Readings, spec: FieldSpec) 
     return given * len(spec.names)
 
 
-_Job = tuple[np.ndarray | None, DiffusionPrior, Tensor | None, Tensor, Tensor]
+_Job = tuple[np.ndarray | None, Tensor | None, list[tuple[Readings, Tensor]]]
 
 
-def _posteriors(jobs: Iterator[_Job], std: tuple[float, ...]) -> Iterator[tuple[np.ndarray | None, Posterior]]:
-    for times, prior, cond, points, y in jobs:
-        yield times, Posterior(prior, Observation(Sensors(prior.spec, points), y, std=torch.tensor(std, dtype=torch.float64).reshape(-1, 1, 1)), cond)
+def _scale(part: Readings, std: float | Sequence[float] | None, spec: FieldSpec) -> Tensor:
+    """Standard deviations that broadcast against readings (C, T, n) of one kind; ones where the law of their noise has none."""
+    if part.exact or not part.errors.needs_std:
+        return torch.ones(1, dtype=torch.float64)
+    if part.std is not None:
+        bad = ~(part.std.isfinite() & (part.std > 0))
+        if bool(bad.any()):
+            got = float(part.std[bad][0])
+            raise InputError(f"column 'std': expected positive finite numbers, got {got:g}; or say yes in a column 'exact'")
+        return part.std
+    if not part.look.plain:
+        what = "line integrals" if part.look.derived is None else part.look.derived
+        unit = " or ".join(part.look.units(spec))
+        raise InputError(f"std: expected a column 'std' beside {what}, in {unit}, which is not the unit of the fields, got none; add it")
+    if std is None:
+        raise InputError("std: expected the standard deviation of the readings, got none; give --std, or a column 'std'")
+    return torch.tensor(noise_of(std, part, spec), dtype=torch.float64).reshape(-1, 1, 1)
+
+
+def _observation(part: Readings, y: Tensor, std: float | Sequence[float] | None, spec: FieldSpec) -> Observation:
+    """Readings of one kind at their frames, y (C, T, n)."""
+    noise = part.errors.built(_scale(part, std, spec), spec, part.look.places(part.points))
+    return Observation(part.look.operator(spec, part.points), y, noise=noise)
+
+
+def _obeying(ensemble: Ensemble, exact: list[tuple[Readings, Tensor]], spec: FieldSpec) -> Ensemble:
+    """The ensemble moved onto all readings that are exact, together."""
+    if not exact:
+        return ensemble
+    operators = [part.look.operator(spec, part.points) for part, _ in exact]
+    seen = torch.cat([y.isfinite().flatten() for _, y in exact])
+    value = torch.cat([y.flatten() for _, y in exact]).double()[seen]
+
+    def read(x: Tensor) -> Tensor:
+        return torch.cat([o(x).flatten(1) for o in operators], 1)[:, seen.to(x.device)]
+
+    linear = all(isinstance(o, LinearOperator) for o in operators)
+    members, count = len(ensemble.members), len(value)
+    own = members > 2 * count + 2
+    if not own:
+        log.warning(
+            "exact: %d members do not know the covariance along %d exact readings: draws are moved to the nearest fields that obey, which is no "
+            "conditioning; take more than %d members",
+            *(members, count, 2 * count + 2),
+        )
+    operator = MappedLinear(read, spec) if linear else Mapped(read, spec)
+    return constrain(ensemble, operator, value.to(ensemble.members.device), metric="ensemble" if own else None)
 
 
 def _single_frames(prior: DiffusionPrior, readings: Readings) -> Iterator[_Job]:
     spec = prior.spec
     if spec.frames != 1:
         raise InputError(f"reconstruct: expected a prior of single frames or one given known frames, got windows of {spec.frames} without history")
+    timed = any(part.times is not None for part in readings.parts())
     for moment in readings.moments():
-        now = readings.at(moment)
-        times = None if readings.times is None else np.array([moment])
+        times = np.array([moment]) if timed else None
         cond = None
         if prior.cond_spec is not None:
             if times is None:
                 raise DataError("reconstruct: expected a column 'time' in the readings, for this prior depends on the time of day, got none")
             cond = condition(spec, prior.cond_spec.names, torch.full((1, *spec.shape), torch.nan), times=times)
-        yield times, prior, cond, now.points, now.values[:, None]
+        yield times, cond, [(part, part.values[:, None]) for part in readings.at(moment).parts()]
 
 
 def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:
@@ -237,15 +211,23 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
         raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write one to a file of its own")
     last = len(starts) - 1
     times = starts.times(last, ahead=spec.frames - known)
-    y = torch.full((len(spec.names), spec.frames, readings.points.shape[0]), torch.nan)
-    where = np.full(readings.points.shape[0], spec.frames - 1)
-    if readings.times is not None:
-        where = positions_of(readings.times, times)
-        if (where < known).any():
-            bad, coming = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
-            raise DataError(f"readings: expected times of the {spec.frames - known} frames to come, {coming}, got {show_time(bad)}; drop it")
-    y[:, torch.from_numpy(where), torch.arange(len(where))] = readings.values
+    placed = [(part, _placed(part, spec, times, known)) for part in readings.parts()]
     window = torch.full((1, *spec.shape), torch.nan)
     window[0, :, :known] = starts.frames(0, last)
-    cond = condition(spec, prior.cond_spec.names, window, times=times, fill=prior.cond_transform.fill)
-    yield times, prior, cond, readings.points, y
+    yield times, condition(spec, prior.cond_spec.names, window, times=times, fill=prior.cond_transform.fill), placed
+
+
+def _placed(readings: Readings, spec: FieldSpec, times: np.ndarray, known: int) -> Tensor:
+    """The readings at their frames (C, T, n), NaN at the others; without times at the last one, exact ones at all to come."""
+    count = readings.points.shape[0]
+    y = torch.full((len(readings.values), spec.frames, count), torch.nan)
+    if readings.times is None:
+        first = known if readings.exact else spec.frames - 1
+        y[:, first:] = readings.values[:, None]
+        return y
+    where = positions_of(readings.times, times)
+    if (where < known).any():
+        bad, coming = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
+        raise DataError(f"readings: expected times of the {spec.frames - known} frames to come, {coming}, got {show_time(bad)}; drop it")
+    y[:, torch.from_numpy(where), torch.arange(count)] = readings.values
+    return y

@@ -23,7 +23,7 @@ from physdiff.data.leads import after
 from physdiff.forecast.analysis import Analysis
 from physdiff.forecast.assimilate import assimilate
 from physdiff.forecast.forecast_models import ForecastModel
-from physdiff.forecast.reconstruct import Readings
+from physdiff.forecast.readings import Readings
 from physdiff.inference.sensors import Sensors
 from physdiff.scores.coverage import coverage, members_needed
 from physdiff.scores.crps import crps

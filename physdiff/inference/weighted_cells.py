@@ -87,6 +87,10 @@ class WeightedCells(LinearOperator):
             raise ShapeError(f"readings: expected windows of {self.spec.frames} frames, got {x.shape[2]}")
         return self._sums(x[:, self.channels][:, :, self.frames])
 
+    def rows(self, index: Tensor) -> WeightedCells:
+        """Some of the readings (k,), in any order, also twice."""
+        return WeightedCells(self.spec, self._sums.index[index], self._sums.weight[index], names=self.names, frames=tuple(self.frames))
+
     def adjoint(self, r: Tensor) -> Tensor:
         """(B, fields read, frames read, n) -> (B, C, T, *S)."""
         out = r.new_zeros(r.shape[0], *self.spec.shape)

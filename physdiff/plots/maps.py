@@ -125,7 +125,9 @@ def ensemble_maps(
 def sensor_marks(places: np.ndarray, axes: Axes) -> Axes:
     """Mark places (n, 2), given as (longitude, latitude) or (x, y), on a map: dark dots with a light rim, readable on any colour."""
     points = np.asarray(places, dtype=np.float64).reshape(-1, 2)
-    axes.autoscale(False)  # a sensor beyond the last cell centre of a periodic axis must not widen the map
+    if axes.has_data():
+        axes.autoscale_view()  # limits are computed only when they are asked for
+        axes.autoscale(False)  # a sensor beyond the last cell centre of a periodic axis must not widen the map
     axes.scatter(points[:, 0], points[:, 1], s=7, c=TRUTH, edgecolors="white", linewidths=0.5, zorder=3)
     return axes
 

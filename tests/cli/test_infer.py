@@ -11,8 +11,8 @@ from physdiff.base.rng import Rng
 from physdiff.cli.infer import interpolated
 from physdiff.data.open import open_dataset
 from physdiff.evaluation.optimal_interpolation import field_covariance, optimal_interpolation
-from physdiff.forecast.reconstruct import Readings
-from tests.cli.command import refuses, untouched, works
+from physdiff.forecast.readings import Readings
+from tests.cli.command import physdiff, refuses, untouched, works
 from tests.cli.conftest import weather
 from tests.data.files import earth, save
 
@@ -190,3 +190,47 @@ def test_a_comparison_that_cannot_be_made_is_refused_before_the_draws(tmp_path, 
         assert "found nothing there" in refuses("infer", *words, era, "--against.train", tmp_path / "none.nc")
         assert "expected at least two time steps" in refuses("infer", *words, era, "--against.train", paths["one"])
         assert "against.train: expected LatLonGrid" in refuses("infer", *words, era, "--against.train", paths["grid"])
+
+
+def test_readings_of_several_kinds_and_laws_of_noise(tmp_path, frame_prior):
+    """Points with outliers, a beam with its own std, a mean of the grid that must hold, from two tables."""
+    points = table(tmp_path, HEAD + INSIDE + "10,42,2020-01-02T09:00,282.5\n", "points.csv")
+    more = "longitude,latitude,time,fwhm,std,exact,t2m [K]\n7.5,45,2020-01-02T09:00,4e5,0.5,,281\n0,45,2020-01-02T09:00,all,,yes,280.5\n"
+    both = f"[{points},{table(tmp_path, more, 'more.csv')}]"
+    words = ("--against.steps 6 --members 12 --prior", frame_prior, "--sensors", both, "--out", tmp_path / "a.nc")
+    said = works("infer", *words, "--std 0.3")
+    assert "from 4 readings" in said
+    drawn = open_dataset(tmp_path / "a.nc")
+    weights = np.cos(np.deg2rad(drawn["latitude"]))
+    means = drawn["t2m"].weighted(weights).mean(("latitude", "longitude")).values
+    # area weights are those of the cells' edges, not the cosine of their centres: 0.05 K here
+    assert np.ptp(means) < 0.05 and abs(means.mean() - 280.5) < 0.1
+    said = works("infer", *words, "--method BootstrapSMC --members 64 --std.scale 3 --std.law StudentNoise --std.dof 3")
+    assert "64 draws" in said
+    assert "use" in refuses("infer", *words, "--std.scale 0.3 --std.law StudentNoise")  # Guided takes normal noise, and says who takes others
+    works("infer", *words, "--std.scale 0.3 --std.length 2e5")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--std.law Cauchy --std.scale 1", "std.law"),
+        ("--std.scale 0", "std: expected a positive finite number, got 0"),
+        ("--std.law StudentNoise --std.scale 1 --std.length 5", "expected it with GaussianNoise"),
+        ("--std.law StudentNoise", "std: expected the standard deviation of the readings, got none"),
+        ("--std.law PoissonNoise --method TwistedSMC", "expected counts 0, 1, 2, ..."),
+    ],
+)
+def test_laws_of_noise_that_make_no_sense(tmp_path, frame_prior, words, said):
+    path = table(tmp_path, HEAD + INSIDE.replace("281", "281.5"))
+    with untouched(tmp_path):
+        assert said in refuses("infer", "--members 2 --prior", frame_prior, "--sensors", path, "--out", tmp_path / "a.nc", words)
+
+
+def test_weights_that_collapse_say_what_to_do(tmp_path, frame_prior):
+    """Readings that no particle explains, within the range that units allow."""
+    path = table(tmp_path, HEAD + INSIDE.replace("281", "330") + "10,42,2020-01-02T09:00,230\n")
+    words = ("--members 2 --against.steps 4 --method BootstrapSMC --prior", frame_prior, "--sensors", path, "--out", tmp_path / "a.nc")
+    done = physdiff("infer", *words, "--std 1e-3")
+    assert done.code == 0 and "weights collapsed at 1 of 1 times" in done.err and "take another method" in done.err
+    assert "collapsed" not in physdiff("infer", *words, "--std 100").err

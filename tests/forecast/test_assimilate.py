@@ -16,7 +16,7 @@ from physdiff.forecast import assimilate as module
 from physdiff.forecast.analysis import KalmanAnalysis, ParticleAnalysis
 from physdiff.forecast.assimilate import assimilate, ensemble_of, gridded_readings
 from physdiff.forecast.forecast_models import StepModel
-from physdiff.forecast.reconstruct import Readings
+from physdiff.forecast.readings import Readings
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid

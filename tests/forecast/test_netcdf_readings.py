@@ -13,7 +13,8 @@ from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.forecast.netcdf_readings import netcdf_readings
-from physdiff.forecast.reconstruct import read_readings, reconstruct
+from physdiff.forecast.readings import read_readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.distance import cell_places
 from physdiff.grids.field_spec import FieldSpec

@@ -13,7 +13,8 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.forecast.reconstruct import Readings, noise_of, read_readings, reconstruct
+from physdiff.forecast.readings import Readings, read_readings
+from physdiff.forecast.reconstruct import noise_of, reconstruct
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.inference.exact import plain_prior

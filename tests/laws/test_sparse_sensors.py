@@ -23,7 +23,8 @@ from physdiff.data.open import open_dataset
 from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.evaluation.optimal_interpolation import field_covariance, optimal_interpolation
-from physdiff.forecast.reconstruct import Readings, reconstruct
+from physdiff.forecast.readings import Readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.grids.interpolate import interpolation
 from physdiff.inference.exact import GaussianTarget, MixtureTarget
 from physdiff.inference.guided import Guided

@@ -130,6 +130,18 @@ def test_what_does_not_fit_is_refused():
         ensemble_maps(members.expand_dims(sample=2))
 
 
+def test_marks_keep_the_limits_of_a_map_and_do_not_freeze_those_of_a_fresh_axis():
+    """Of a map: from half a cell before the first centre to half a cell after the last, drawn already or not."""
+    field = lat_lon_field()
+    undisturbed = map_plot(field)
+    limits = (undisturbed.get_xlim(), undisturbed.get_ylim())
+    far = np.array([[500.0, 300.0]])
+    marked = sensor_marks(far, map_plot(field))
+    assert (marked.get_xlim(), marked.get_ylim()) == limits
+    fresh = sensor_marks(np.array([[10.0, 20.0], [30.0, 45.0]]), new_axes()[0, 0])
+    assert fresh.get_xlim()[0] < 10 < 30 < fresh.get_xlim()[1] and fresh.get_ylim()[0] < 20 < 45 < fresh.get_ylim()[1]
+
+
 def test_sensor_marks_go_where_the_sensors_are():
     axes = sensor_marks(np.array([[1.0, 2.0], [3.0, 4.0]]), new_axes()[0, 0])
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), [[1, 2], [3, 4]])
