@@ -114,7 +114,7 @@ def _warn_collapsed(least: list[float]) -> None:
     if lost:
         log.warning(
             "weights collapsed at %d of %d times: at some noise level %.2g particles carried all weight, so that draws are copies of few and "
-            "too sure of themselves; take another method (TwistedSMC, Guided), a larger std or fewer readings at once, and look at the unit of the readings",
+            "too sure of themselves; take another method (TwistedSMC, Guided), a larger std or fewer readings at once, and look at the unit",
             *(len(lost), len(least), min(lost)),
         )
 
