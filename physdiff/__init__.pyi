@@ -26,6 +26,7 @@ from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledP
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
 from physdiff.diffusion.denoiser import Denoiser as Denoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
+from physdiff.diffusion.forecaster import Forecaster as Forecaster
 from physdiff.diffusion.interpolant import Drift as Drift, GaussianDrift as GaussianDrift, Interpolant as Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior as InterpolantPrior
 from physdiff.diffusion.interpolant_sampler import InterpolantSampler as InterpolantSampler
@@ -181,6 +182,7 @@ from physdiff.inference.weighted_cells import (
 )
 from physdiff.inference.weights import LogWeights as LogWeights
 from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
+from physdiff.networks.fno import FFNO as FFNO, FNO as FNO
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
@@ -311,6 +313,7 @@ from physdiff.training.callbacks.best_weights import BestWeights as BestWeights
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit
+from physdiff.training.operator_module import OperatorModule as OperatorModule
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
 from physdiff.transforms.compose import Compose as Compose

@@ -18,12 +18,15 @@ from physdiff.base.saved import describe
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
+from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit as fit_module, steps_for
+from physdiff.training.operator_module import OperatorModule
+from physdiff.training.prior_module import PriorModule
 from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -41,7 +44,7 @@ def fit(
     training: Training = Training(),  # noqa: B008
     select: Select = Select(),  # noqa: B008
 ) -> None:
-    """Train a diffusion prior on trajectories and write it to one file; run again to go on after an interruption.
+    """Train a prior on trajectories and write it to one file; run again to go on after an interruption.
 
     Args:
         data: One netCDF file, several, or a pattern.
@@ -85,10 +88,7 @@ def train_prior(
     if recipe.wavelet != "none" and 2**recipe.levels > min(shape):
         raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
     prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
-    module = DiffusionModule(
-        prior, training.lr, training.ema, input_noise=training.input_noise, roll=tuple(as_list(training.roll) or ()), seed=training.seed
-    )
-    module.with_term(ConsistencyTerm(training.fokker_planck, training.symmetry))
+    module = _module(prior, training)
     if training.compile:
         prior.model.compile()
     parameters = sum(p.numel() for p in prior.parameters())
@@ -110,6 +110,16 @@ def train_prior(
         precision=training.precision,
     )
     return prior.eval()
+
+
+def _module(prior: WindowPrior, training: Training) -> PriorModule:
+    """What trains the prior."""
+    roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
+    if not isinstance(prior, Forecaster):
+        return DiffusionModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed).with_term(term)
+    if term.due(0):
+        raise InputError("training: expected no fokker_planck and symmetry for a deterministic forecast, got one; it has no denoiser")
+    return OperatorModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
 
 
 def _named(data: str | list[str], select: Select) -> dict[str, Any]:
@@ -137,7 +147,7 @@ def _begin(folder: Path, prior: WindowPrior, training: Training, *, source: Mapp
         raise DataError(f"{folder}: expected to write into this folder, got {error.strerror}; choose another place") from error
 
 
-def _planned_steps(module: DiffusionModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:
+def _planned_steps(module: PriorModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:
     """Steps that fit the budget; a resumed run keeps the plan it began with, for the learning rate follows it."""
     plan = None if folder is None else folder / "plan.json"
     if plan is not None and plan.is_file() and (plan.parent / "last.ckpt").is_file():

@@ -106,12 +106,12 @@ class UNet(Saved, nn.Module):
         self.norm = group_norm(channels)
         self.head = zeroed(Conv(channels, out_channels, circular))
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the network.
 
         Args:
             x: Field (B, C, *axes), `ndim` axes of any lengths from 1 up.
-            noise: Noise level (B,) or (): any real number, best within about +-2, such as log(sigma)/4.
+            noise: Noise level (B,) or (): any real number, best within about +-2, such as log(sigma)/4; None: 0, for a network without levels.
 
         Returns:
             Field (B, out, *axes).
@@ -124,7 +124,7 @@ class UNet(Saved, nn.Module):
                 f"UNet: expected (B, {self.in_channels}, *axes) with {self.ndim} axes, got {tuple(x.shape)}; "
                 "build it with the ndim and in_channels of the data"
             )
-        embedding = self.embedding(noise, x.shape[0])
+        embedding = self.embedding(x.new_zeros(()) if noise is None else noise, x.shape[0])
         x = self.stem(channels_last(x))
         skips: list[list[Tensor]] = []
         for level, stage in enumerate(self.down):

@@ -24,6 +24,7 @@ from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.bridge import BridgeSampler
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.interpolant import Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
 from physdiff.diffusion.interpolant_sampler import DriftSampler, InterpolantSampler
@@ -46,7 +47,7 @@ from physdiff.transforms.parameters import ParameterChannels
 from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["Recipe", "as_interpolant", "prepare"]
+__all__ = ["Recipe", "as_forecaster", "as_interpolant", "prepare"]
 
 Windows = TrajectoryWindows | GuessedWindows
 
@@ -57,8 +58,8 @@ class Recipe:
 
     The sampler is a multistep method with fresh noise, which mends errors of the network and keeps the spread. "interpolant" and "bridge" start from
     persistence where there is no first guess, are trained alike, and are walked by Heun's method or by diffusion's sampler; `steps` are then the
-    evaluations. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for many simulations. `parameters` need
-    a prior without history.
+    evaluations. "deterministic" forecasts the mean. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for
+    many simulations. `parameters` need a prior without history.
 
     Args:
         history: Number of known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
@@ -70,7 +71,7 @@ class Recipe:
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the sampler.
-        process: ``"diffusion"``; or, with history, ``"interpolant"`` or ``"bridge"``: from the first guess to the frames to come.
+        process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"`` or ``"deterministic"``.
         gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns.
         parameters: Channels that hold unknown parameters of the law, constant over a window.
     """
@@ -94,7 +95,7 @@ class Recipe:
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "zonal", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "patterns", "no"), "Recipe gaussian")
-        check_one_of(self.process, ("diffusion", "interpolant", "bridge"), "Recipe process")
+        check_one_of(self.process, ("diffusion", "interpolant", "bridge", "deterministic"), "Recipe process")
         if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns")):
             raise InputError(f"Recipe: expected history >= 1 and no Gaussian base for process {self.process!r}; it starts from the known frames")
 
@@ -142,9 +143,6 @@ def prepare(
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
 
-    def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
-        return network(i, o if recipe.process == "diffusion" else 2 * o, ndim=ndim, periodic=periodic)
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = build_prior(
@@ -152,10 +150,12 @@ def prepare(
             transform,
             cond_spec=windows.cond_spec,
             cond_transform=condition,
-            network=sized,
+            network=partial(_sized, network, recipe.process),
             sampler=ExponentialMultistep(2, noise=1.0),
             steps=recipe.steps,
         )
+    if recipe.process == "deterministic":
+        return as_forecaster(prior), _module(source, checked, batch_size, seed)
     if recipe.process != "diffusion":
         # the noise that suits a known base best, see InterpolantSampler; one evaluation of the bridge is at the known end
         heun, multistep = InterpolantSampler(max(1, recipe.steps // 2), 0.5, shape="decreasing"), ExponentialMultistep(2, noise=1.0)
@@ -165,6 +165,14 @@ def prepare(
     if recipe.gaussian in ("yes", "patterns") or (recipe.gaussian == "auto" and recipe.history == 0):
         prior = with_gaussian(prior, source, patterns=recipe.gaussian == "patterns")
     return prior, _module(source, checked, batch_size, seed)
+
+
+def _sized(
+    network: Callable[..., nn.Module], process: str, i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int
+) -> nn.Module:
+    """The network of a process, called as `build_prior` calls it; its width is its own affair."""
+    inputs = i - o if process == "deterministic" else i  # the condition alone
+    return network(inputs, 2 * o if process in ("interpolant", "bridge") else o, ndim=ndim, periodic=periodic)
 
 
 def _module(source: Windows, val: TrajectoryWindows | None, batch_size: int, seed: int) -> TrajectoryDataModule:
@@ -199,6 +207,14 @@ def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str, sample
         count += 1
     v_0, v_1, c = (float(m) for m in sums / count)
     return made((v_0, v_1, c))
+
+
+def as_forecaster(prior: DiffusionPrior) -> Forecaster:
+    """The deterministic forecast with the network (of the condition alone), transform and condition of a prior."""
+    denoiser = prior.denoiser
+    if not isinstance(denoiser, PreconditionedDenoiser) or prior.cond_transform is None or prior.cond_spec is None:
+        raise InputError(f"as_forecaster: expected a conditional prior with a network, got {type(denoiser).__name__}; train it with history")
+    return Forecaster(denoiser.network, prior.transform, prior.spec, cond_transform=prior.cond_transform, cond_spec=prior.cond_spec)
 
 
 def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:

@@ -1,0 +1,205 @@
+r"""Fourier neural operators: a map between functions, learned on one grid and used on any.
+
+A layer takes channels v on a grid to
+
+$$ h = \phi(K v + W v + b), \qquad v' = \phi(M(h) + g\odot v), $$
+
+K a convolution learned on the low Fourier modes (`SpectralConv`), W a matrix, M a small network, both alike at every point, g a gate per
+channel and $\phi$ = GELU but in the last layer. In front the channels are lifted, at the end projected, by networks of two layers. `FFNO` has one
+matrix per wavenumber of each axis in place of one per pair or triple of them, and residual layers $v' = v + M(\sum_d K_d v)$.
+
+Nothing depends on the number of points, so that an operator trained on 64 points runs on 128 or 256: periodic axes are transformed as they
+are, others are extended by an eighth, in which the ends are joined.
+
+References: Li et al. (2020), arXiv 2010.08895; Kossaifi et al. (2024), arXiv 2412.10354 (gate and network in a layer); Tran et al. (2023), arXiv
+2111.13802 (factorised).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physdiff.base.checks import check_positive, per_axis
+from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.saved import Saved
+from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
+from physdiff.networks.point_chain import Acts, PointMLP
+from physdiff.networks.spectral_conv import AxisConv, SpectralConv
+
+__all__ = ["FFNO", "FNO", "GridOperator"]
+
+
+class GridOperator(nn.Module):
+    """What operators on grids share: lifting, coordinates, extension of axes with ends, projection.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        width: Channels inside.
+        periodic: For each axis, whether it is circular.
+        coordinates: Whether i/n of each axis is appended to the input.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, *, periodic: tuple[bool, ...], coordinates: bool) -> None:
+        super().__init__()
+        for value, name in ((in_channels, "in_channels"), (out_channels, "out_channels"), (width, "width")):
+            check_positive(value, name)
+        if not 1 <= len(periodic) <= 3:
+            raise InputError(f"ndim: expected 1, 2 or 3 axes, got {len(periodic)}; fold further axes into channels")
+        self.in_channels, self.periodic, self.coordinates = in_channels, periodic, coordinates
+        self.lift = PointMLP(in_channels + len(periodic) * coordinates, 2 * width, width)
+        self.project = PointMLP(width, 2 * width, out_channels)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """(B, C, *axes) -> (B, *longer axes, width).
+
+        Raises:
+            ShapeError: If a shape does not fit.
+        """
+        ndim = len(self.periodic)
+        if x.ndim != 2 + ndim or x.shape[1] != self.in_channels:
+            wanted = f"(B, {self.in_channels}, *axes) with {ndim} axes"
+            raise ShapeError(f"operator: expected {wanted}, got {tuple(x.shape)}; build it with the ndim and in_channels of the data")
+        axes, v = x.shape[2:], x.movedim(1, -1)
+        if self.coordinates:
+            places = [torch.arange(n, device=x.device).to(x) / n for n in axes]
+            v = torch.cat([v, *(g[..., None].expand(*v.shape[:-1], 1) for g in torch.meshgrid(*places, indexing="ij"))], -1)
+        v = self.lift(v)
+        longer = [0 if closed else -(-n // 8) for n, closed in zip(axes, self.periodic, strict=True)]
+        return functional.pad(v, (0, 0, *(p for more in reversed(longer) for p in (0, more)))) if any(longer) else v
+
+    def leave(self, v: Tensor, axes: Sequence[int]) -> Tensor:
+        """(B, *longer axes, width) -> (B, out, *axes)."""
+        for axis, n in enumerate(axes, start=1):
+            v = v.narrow(axis, 0, n)
+        out: Tensor = self.project(v)
+        return out.movedim(-1, 1).contiguous()
+
+
+class FNO(Saved, nn.Module):
+    """Fourier neural operator (B, C, *axes) -> (B, out, *axes), 1 to 3 axes of any lengths.
+
+    Shifts along circular axes commute with it exactly if it sees no coordinates.
+
+    Args:
+        in_channels: Channels C of the input.
+        out_channels: Channels of the output.
+        ndim: Number of axes.
+        periodic: Whether the axes are circular: one answer for all, or one per axis in storage order.
+        width: Channels inside.
+        modes: Wavenumbers kept: -m <= k < m (0 <= k <= m along the last axis), one m for all axes or one each.
+        layers: Number of layers.
+        coordinates: Whether to append the coordinates i/n to the input; None: if any axis has ends.
+
+    Raises:
+        InputError: If an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        ndim: int = 2,
+        periodic: bool | tuple[bool, ...] = False,
+        width: int = 32,
+        modes: int | tuple[int, ...] = 12,
+        layers: int = 4,
+        coordinates: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(layers, "FNO layers")
+        circular = per_axis(periodic, ndim, "periodic")
+        self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
+        given = not all(circular) if coordinates is None else coordinates
+        self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
+        self.layers = nn.ModuleList(_Layer(width, self.modes, last=i == layers - 1) for i in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Args:
+            x: Field (B, C, *axes).
+
+        Returns:
+            Field (B, out, *axes).
+
+        Raises:
+            ShapeError: If a shape does not fit.
+        """
+        v = self.ends.enter(x)
+        basis = fourier_basis(tuple(v.shape[1:-1]), self.modes, like=v)
+        for layer in self.layers:
+            v = layer(v, basis)
+        return self.ends.leave(v, x.shape[2:])
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, modes: tuple[int, ...], *, last: bool) -> None:
+        super().__init__()
+        self.conv = SpectralConv(width, width, modes, bias=True)
+        self.skip = nn.Parameter(torch.empty(width, width))
+        nn.init.kaiming_uniform_(self.skip, a=math.sqrt(5))
+        self.mlp = PointMLP(width, max(1, width // 2), width)
+        self.gate = nn.Parameter(torch.ones(width))
+        self.last = last
+
+    def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
+        # into the field that the modes make, in place: nothing else looks at it
+        h = self.conv(v, basis)
+        h = h.flatten(0, -2).addmm_(v.flatten(0, -2).to(h.dtype), self.skip.T).view_as(v)
+        mixed: Tensor = self.mlp(h, self.gate, v, acts=Acts(not self.last, not self.last))
+        return mixed
+
+
+class FFNO(Saved, nn.Module):
+    """Factorised Fourier neural operator: as `FNO`, with far fewer weights on 2 or 3 axes.
+
+    Args:
+        in_channels: Channels C of the input.
+        out_channels: Channels of the output.
+        ndim: Number of axes.
+        periodic: Whether the axes are circular: one answer for all, or one per axis in storage order.
+        width: Channels inside.
+        modes: Wavenumbers kept, 0 <= k <= m along each axis: one m for all axes or one each.
+        layers: Number of layers.
+        coordinates: Whether to append the coordinates i/n to the input; None: if any axis has ends.
+
+    Raises:
+        InputError: If an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        ndim: int = 2,
+        periodic: bool | tuple[bool, ...] = False,
+        width: int = 32,
+        modes: int | tuple[int, ...] = 12,
+        layers: int = 4,
+        coordinates: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive(layers, "FFNO layers")
+        circular = per_axis(periodic, ndim, "periodic")
+        self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
+        given = not all(circular) if coordinates is None else coordinates
+        self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
+        self.convs = nn.ModuleList(nn.ModuleList(AxisConv(width, width, m) for m in self.modes) for _ in range(layers))
+        self.mlps = nn.ModuleList(PointMLP(width, 4 * width, width) for _ in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator; arguments and result as `FNO.forward`."""
+        v = self.ends.enter(x)
+        bases = [fourier_basis((n,), (m,), like=v) for n, m in zip(v.shape[1:-1], self.modes, strict=True)]
+        for convs, mlp in zip(self.convs, self.mlps, strict=True):
+            parts = [convs[axis](v, basis, axis) for axis, basis in enumerate(bases)]  # type: ignore[index]
+            v = v + mlp(sum(parts[1:], parts[0]))
+        return self.ends.leave(v, x.shape[2:])

@@ -1,0 +1,95 @@
+r"""The low Fourier modes of a real field, by products with small matrices.
+
+With wavenumbers k in K, the coefficients and the field made of them are
+
+$$ \hat v_k = \frac 1N \sum_x e^{-2\pi i k\cdot x/n} v_x, \qquad
+v_x = \sum_{k\in K} a_k\,\mathrm{Re}\big(e^{2\pi i k\cdot x/n}\hat v_k\big), \quad a_k = 2 - [k_d = 0]. $$
+
+An operator keeps few of them, and then a product with a (2 |K| x n) matrix per axis costs no more than a full fast transform forward and half
+of one backward, writes nothing that is thrown away, takes any length n, and is made of real numbers alone, which compilers and every precision
+know. Axis by axis: the last one first, real to complex, then the others, complex to complex. Coefficients are laid out (B, 2, *K, C), the 2
+for real and imaginary part.
+
+Reference: Li et al. (2020), arXiv 2010.08895, for truncated transforms in an operator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["FourierBasis", "fourier_basis"]
+
+
+@dataclass(frozen=True)
+class FourierBasis:
+    """The waves of one grid; made by `fourier_basis`.
+
+    Attributes:
+        shape: Length of each axis.
+        kept: For each axis the rows of a weight with 2 m (last axis: m + 1) rows that are used: fewer on a grid too coarse for all.
+        matrices: For each axis the cosines and sines, (2, |K|, n) for the last axis, (2, |K|, n, 2) for the others.
+        double: a_k, (|K|, 1).
+        mean: Where along each axis the wavenumber is zero.
+    """
+
+    shape: tuple[int, ...]
+    kept: tuple[slice, ...]
+    matrices: tuple[Tensor, ...]
+    double: Tensor
+    mean: tuple[int, ...]
+
+    @property
+    def modes(self) -> tuple[int, ...]:
+        """Number of wavenumbers kept along each axis."""
+        return tuple(m.shape[1] for m in self.matrices)
+
+    def analyse(self, v: Tensor) -> Tensor:
+        """Coefficients (B, 2, *K, C) of a field (B, *axes, C), channels last."""
+        batch, channels = v.shape[0], v.shape[-1]
+        for axis in reversed(range(len(self.shape))):
+            matrix, n = self.matrices[axis].flatten(0, 1).flatten(1), self.shape[axis]
+            rows = batch * math.prod(self.shape[:axis])
+            v = torch.matmul(matrix / n, v.reshape(rows, matrix.shape[1], -1))
+        return v.reshape(batch, 2, *self.modes, channels)
+
+    def synthesise(self, z: Tensor) -> Tensor:
+        """The field (B, *axes, C) of coefficients (B, 2, *K, C)."""
+        batch, channels = z.shape[0], z.shape[-1]
+        z = z * self.double
+        for axis in range(len(self.shape)):
+            matrix = self.matrices[axis].flatten(0, 1).flatten(1)
+            rows = batch * math.prod(self.shape[:axis])
+            z = torch.matmul(matrix.T, z.reshape(rows, matrix.shape[0], -1))
+        return z.reshape(batch, *self.shape, channels)
+
+
+def fourier_basis(shape: tuple[int, ...], modes: tuple[int, ...], *, like: Tensor) -> FourierBasis:
+    """The wavenumbers -m <= k < m of each axis, 0 <= k <= m of the last, as far as the grid tells them apart from their negatives.
+
+    Args:
+        shape: Length of each axis.
+        modes: m for each axis.
+        like: Gives the device and the dtype of the matrices (float32 at least).
+    """
+    dtype, last = torch.promote_types(like.dtype, torch.float32), len(shape) - 1
+    kept, matrices, mean = [], [], []
+    double = torch.ones(())
+    for axis, (n, m) in enumerate(zip(shape, modes, strict=True)):
+        highest = (n - 1) // 2  # at n/2 a wave is its own negative: its phase is lost
+        low, high = (0, min(m, highest)) if axis == last else (-min(m, highest), min(m - 1, highest))
+        first = 0 if axis == last else m
+        mean.append(-low)
+        kept.append(slice(first + low, first + high + 1))
+        k, x = torch.arange(low, high + 1, device=like.device), torch.arange(n, device=like.device)
+        angle = (k[:, None] * x % n).double() * (2 * math.pi / n)
+        cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
+        if axis == last:
+            matrices.append(torch.stack([cos, -sin]))
+            double = (2 - (k == 0).to(dtype))[:, None]
+        else:
+            matrices.append(torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)]))
+    return FourierBasis(tuple(shape), tuple(kept), tuple(matrices), double, tuple(mean))

@@ -1,0 +1,92 @@
+r"""Convolutions whose kernel is learned mode by mode, on channels-last fields.
+
+$$ (K v)_x = \sum_{k\in K} e^{2\pi i k\cdot x/n} R_k \hat v_k, \qquad R_k \in \mathbb C^{out\times in}, $$
+
+so that K commutes with every shift along a circle, and means the same on every grid that resolves the kept waves. `AxisConv` has modes along one axis
+alone and a matrix per wavenumber of that axis (a factorised operator is a sum of them). Complex numbers are pairs of real ones throughout.
+References: Li et al. (2020), arXiv 2010.08895; Tran et al. (2023), arXiv 2111.13802 (factorised).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.checks import check_positive
+from physdiff.networks.fourier_basis import FourierBasis
+
+__all__ = ["AxisConv", "SpectralConv"]
+
+
+class SpectralConv(nn.Module):
+    """(B, *axes, C) -> (B, *axes, out), given the basis of the grid.
+
+    Args:
+        in_channels: Channels C.
+        out_channels: Channels of the output.
+        modes: m for each axis, see `fourier_basis`.
+        bias: Whether a number per channel is added.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, modes: tuple[int, ...], *, bias: bool = False) -> None:
+        super().__init__()
+        for m in modes:
+            check_positive(m, "SpectralConv modes")
+        sizes = (*(2 * m for m in modes[:-1]), modes[-1] + 1)
+        # rows of the matrix of a mode are inputs, its columns outputs: real parts, then imaginary ones
+        self.weight = nn.Parameter(torch.randn(*sizes, in_channels, 2, out_channels) / math.sqrt(2 * in_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
+        """Return K v, in float32 at least."""
+        with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
+            z = basis.analyse(v.to(basis.double.dtype))
+            z = _mixed(z, self.weight[basis.kept])
+            if self.bias is not None:  # the mean of a field is one coefficient: one cell in place of all
+                at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
+                z[at] += self.bias
+            return basis.synthesise(z)
+
+
+class AxisConv(nn.Module):
+    """(B, *axes, C) -> (B, *axes, out) with modes along one axis, given the basis of that axis alone.
+
+    Args:
+        in_channels: Channels C.
+        out_channels: Channels of the output.
+        modes: m of that axis.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, modes: int) -> None:
+        super().__init__()
+        check_positive(modes, "AxisConv modes")
+        self.weight = nn.Parameter(torch.randn(modes + 1, in_channels, 2, out_channels) / math.sqrt(2 * in_channels))
+
+    def forward(self, v: Tensor, basis: FourierBasis, axis: int) -> Tensor:
+        """Return K v along `axis` (counted from the first in space), in float32 at least."""
+        with torch.autocast(v.device.type, enabled=False):
+            v = v.to(basis.double.dtype)
+            before, after = v.shape[: axis + 1], v.shape[axis + 2 : -1]
+            flat = v.reshape(math.prod(before), v.shape[axis + 1], -1)
+            z = basis.analyse(flat)
+            z = z.reshape(*z.shape[:-1], -1, v.shape[-1])
+            rows, _, kept, rest, channels = z.shape
+            z = z.permute(0, 3, 1, 2, 4).reshape(rows * rest, 2, kept, channels)
+            z = _mixed(z, self.weight[basis.kept])
+            z = z.reshape(rows, rest, 2, kept, -1).permute(0, 2, 3, 1, 4).flatten(-2)
+            out = basis.synthesise(z)
+            return out.reshape(*before, basis.shape[0], *after, -1)
+
+
+def _mixed(z: Tensor, weight: Tensor) -> Tensor:
+    """R_k z_k: (B, 2, *K, C), (*K, C, 2, out) -> (B, 2, *K, out)."""
+    batch, channels, ndim = z.shape[0], z.shape[-1], z.ndim - 3
+    modes, out = z.shape[2:-1], weight.shape[-1]
+    rows = z.movedim((0, 1), (ndim + 1, ndim)).reshape(-1, 2 * batch, channels)
+    product = torch.bmm(rows, weight.reshape(-1, channels, 2 * out)).reshape(-1, 2, batch, 2, out)
+    real = product[:, 0, :, 0] - product[:, 1, :, 1]
+    imaginary = product[:, 0, :, 1] + product[:, 1, :, 0]
+    mixed = torch.stack([real, imaginary], 1).reshape(*modes, 2, batch, out)
+    return mixed.movedim((ndim + 1, ndim), (0, 1))
