@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from functools import partial
@@ -83,7 +84,8 @@ def _report(file, **facts) -> None:  # noqa: ANN001, ANN003
 def _trained(train: xr.Dataset, recipe: Recipe, seed: int, seconds: float, path: Path) -> tuple[DiffusionPrior, dict[str, float]]:
     plan = Training(seconds=seconds, floor=100, seed=seed)
     start = time.monotonic()
-    prior = train_prior(train, recipe, training=plan, network=partial(UNet, dropout=0.2), folder=Path(f"{path}.fit"), resume=False)
+    shutil.rmtree(f"{path}.fit", ignore_errors=True)
+    prior = train_prior(train, recipe, training=plan, network=partial(UNet, dropout=0.2), folder=Path(f"{path}.fit"))
     spent = time.monotonic() - start
     prior.save(path)
     return prior, {"training_seconds": round(spent, 1)}

@@ -182,12 +182,14 @@ from physdiff.inference.weighted_cells import (
 )
 from physdiff.inference.weights import LogWeights as LogWeights
 from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
+from physdiff.networks.field_network import FieldNetwork as FieldNetwork
 from physdiff.networks.fno import FFNO as FFNO, FNO as FNO
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
 from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
 from physdiff.networks.siren import SIREN as SIREN
+from physdiff.networks.transformer import DiT as DiT
 from physdiff.networks.unet import UNet as UNet
 from physdiff.operators.autograd import Autograd as Autograd
 from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
@@ -308,17 +310,21 @@ from physdiff.solvers.stepper import Stepper as Stepper
 from physdiff.solvers.stepper_for import stepper_for as stepper_for
 from physdiff.solvers.two_point_flux import TwoPointFlux as TwoPointFlux
 from physdiff.solvers.weak_residual import weak_residual as weak_residual
+from physdiff.training.autoencoder_module import AutoencoderLosses as AutoencoderLosses, AutoencoderModule as AutoencoderModule
 from physdiff.training.build import build_prior as build_prior
 from physdiff.training.callbacks.best_weights import BestWeights as BestWeights
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit
+from physdiff.training.fit_autoencoder import AutoencoderTraining as AutoencoderTraining, fit_autoencoder as fit_autoencoder
 from physdiff.training.operator_module import OperatorModule as OperatorModule
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
+from physdiff.transforms.autoencoder import Autoencoder as Autoencoder
 from physdiff.transforms.compose import Compose as Compose
 from physdiff.transforms.condition import ConditionTransform as ConditionTransform
 from physdiff.transforms.frames import DropHistory as DropHistory, FramesToChannels as FramesToChannels
+from physdiff.transforms.latent_increment import LatentIncrement as LatentIncrement
 from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
 from physdiff.transforms.normalizer import Normalizer as Normalizer
 from physdiff.transforms.parameters import ParameterChannels as ParameterChannels

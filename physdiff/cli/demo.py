@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,7 +153,9 @@ def _trained(folder: Path, train: xr.Dataset, size: Size, seed: int) -> Diffusio
     recipe = Recipe(history=2, horizon=4, anomaly="none", guess="increment", wavelet="haar", levels=1)
     # the law does not depend on x: shifts along it are new data
     plan = Training(seconds=size.seconds, floor=size.floor, lr=2e-3, ema=0.995, input_noise=0.0, roll=["x"], seed=seed)
-    prior = train_prior(train, recipe, training=plan, network=partial(UNet, dropout=0.0), folder=folder / "turbulence.prior.fit", resume=False)
+    checkpoints = folder / "turbulence.prior.fit"
+    shutil.rmtree(checkpoints, ignore_errors=True)  # other data, made anew
+    prior = train_prior(train, recipe, training=plan, network=partial(UNet, dropout=0.0), folder=checkpoints)
     assert isinstance(prior, DiffusionPrior)  # the recipe says so
     path = prior.save(folder / "turbulence.prior", card={"command": command_line(), "seed": seed})
     print(f"   prior in {path}")

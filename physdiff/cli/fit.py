@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +14,37 @@ from torch import nn
 
 from physdiff import __version__
 from physdiff.base.errors import DataError, InputError
-from physdiff.base.saved import describe
+from physdiff.base.saved import describe, read, write
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
+from physdiff.networks.field_network import FieldNetwork
+from physdiff.networks.transformer import DiT  # noqa: F401 - the parser knows the classes that are loaded
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit as fit_module, steps_for
+from physdiff.training.fit_autoencoder import AutoencoderTraining, fit_autoencoder
 from physdiff.training.operator_module import OperatorModule
 from physdiff.training.prior_module import PriorModule
 from physdiff.training.recipe import Recipe, prepare
+from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["fit", "train_prior"]
+
+_STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
 
 
 def fit(
     data: str | list[str],
     out: str,
     *,
-    transform: WaveletTransform | None = None,
-    network: Callable[[int, int], UNet] = UNet,
+    transform: WaveletTransform | Autoencoder | None = None,
+    network: Callable[[int, int], FieldNetwork] = UNet,
     max_epochs: int | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
     training: Training = Training(),  # noqa: B008
@@ -49,9 +55,9 @@ def fit(
     Args:
         data: One netCDF file, several, or a pattern.
         out: File of the prior; checkpoints and the loss lie in the folder of the same name with ``.fit`` added.
-        transform: Wavelet transform, as in ``--transform WaveletTransform --transform.wavelet db4``; the recipe's if not given.
-        network: The network, as in ``--network UNet --network.width 64``.
-        max_epochs: Passes over the data (50 if no other budget is given).
+        transform: As in ``--transform Autoencoder --transform.factor 4``; the recipe's wavelet if not given.
+        network: As in ``--network DiT --network.width 64``.
+        max_epochs: Passes over the data (50 without another budget).
         recipe: What is modelled and how.
         training: How long and how.
         select: Which fields and times; leave test data out here.
@@ -61,9 +67,12 @@ def fit(
     folder = checked_folder(f"{out}.fit")
     check_at_least(max_epochs, 1, "max_epochs")
     ds = opened(data, select)
-    if transform is not None:
+    autoencoder = transform if isinstance(transform, Autoencoder) else None
+    if isinstance(transform, WaveletTransform):
         recipe = recipe.with_wavelet(transform)
-    prior = train_prior(ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder, source=_named(data, select))
+    prior = train_prior(
+        ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder, autoencoder=autoencoder, source=_named(data, select)
+    )
     card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
     path = prior.save(target, card=card)
     print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
@@ -77,17 +86,20 @@ def train_prior(
     network: Callable[..., nn.Module] = UNet,
     max_epochs: int | None = None,
     folder: Path | None = None,
-    resume: bool = True,
+    autoencoder: Autoencoder | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> WindowPrior:
     """Prepare, say what it will cost, train, and return the prior in evaluation mode.
 
-    With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from).
+    With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from). An autoencoder
+    that is not fitted yet is trained first, as long as the prior, or for a third of a budget of seconds.
     """
     shape = spec_of(ds, gaps=True).grid.shape  # refuses what cannot be trained on, before anything is read for long
-    if recipe.wavelet != "none" and 2**recipe.levels > min(shape):
+    if autoencoder is not None:
+        autoencoder, training = _trained(ds, recipe, autoencoder, training=training, folder=folder, source=source)
+    elif recipe.wavelet != "none" and 2**recipe.levels > min(shape):
         raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
-    prior, data = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
+    prior, data = prepare(ds, recipe, network=network, autoencoder=autoencoder, batch_size=training.batch_size, seed=training.seed)
     module = _module(prior, training)
     if training.compile:
         prior.model.compile()
@@ -95,10 +107,10 @@ def train_prior(
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
     if folder is not None:
-        _begin(folder, prior, training, source=source, resume=resume)
+        _begin(folder, {"model": describe(prior, {}), "training": _settings(training), **(source or {})})
     max_steps = training.max_steps
     if training.seconds is not None:
-        max_steps = _planned_steps(module, data, training, folder if resume else None)
+        max_steps = _planned_steps(module, data, training, folder)
     fit_module(
         module,
         data,
@@ -106,7 +118,6 @@ def train_prior(
         max_steps=max_steps,
         out=folder,
         save_every=training.save_every,
-        resume=resume,
         precision=training.precision,
     )
     return prior.eval()
@@ -122,17 +133,51 @@ def _module(prior: WindowPrior, training: Training) -> PriorModule:
     return OperatorModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
 
 
+def _trained(
+    ds: xr.Dataset, recipe: Recipe, autoencoder: Autoencoder, *, training: Training, folder: Path | None, source: Mapping[str, Any] | None
+) -> tuple[Autoencoder, Training]:
+    """The autoencoder, trained or as the folder holds it, and the budget that is left for the prior."""
+    plan = AutoencoderTraining(
+        training.max_steps or _STEPS,
+        None if training.seconds is None else training.seconds / 3,
+        lr=training.lr,
+        batch_size=max(1, training.batch_size // 2),
+        roll=tuple(as_list(training.roll) or ()),
+        seed=training.seed,
+    )
+    began = time.monotonic()
+    kept = None if folder is None else folder / "autoencoder" / "autoencoder.safetensors"
+    if kept is not None:
+        settings = {"model": describe(autoencoder), "recipe": asdict(recipe), "training": _settings(training), **(source or {})}
+        _begin(kept.parent, settings, done=kept)
+    if kept is not None and kept.is_file():
+        made = read(kept)[0]
+    else:
+        made = fit_autoencoder(ds, recipe, autoencoder, training=plan, out=None if kept is None else kept.parent)
+        if kept is not None:
+            write(kept, made)
+    print(
+        f"latents  {made.latent} channels on {made.coarse}, trained for {time.monotonic() - began:.0f} s; "
+        f"what is lost has a root mean square of {float(made.error):.3g} standard deviations"
+    )
+    left = training.seconds if training.seconds is None else max(1.0, training.seconds - (time.monotonic() - began))
+    return made, replace(training, seconds=left)
+
+
+def _settings(training: Training) -> dict[str, Any]:
+    """What a run must have in common with the one that it goes on with: all but the budget."""
+    return {k: v for k, v in asdict(training).items() if k not in ("seconds", "floor", "max_steps", "save_every")}
+
+
 def _named(data: str | list[str], select: Select) -> dict[str, Any]:
     """What tells one set of data from another without reading it."""
     return {"data": data, "select": asdict(select)}
 
 
-def _begin(folder: Path, prior: WindowPrior, training: Training, *, source: Mapping[str, Any] | None, resume: bool) -> None:
+def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:
     """Note what is trained in the folder; refuse to go on with another run's checkpoint, whose weights would not fit the statistics."""
-    budget = ("seconds", "floor", "max_steps", "save_every")
-    settings = {"model": describe(prior, {}), "training": {k: v for k, v in asdict(training).items() if k not in budget}, **(source or {})}
     note, now = folder / "settings.json", json.loads(json.dumps(settings))
-    if resume and note.is_file() and (folder / "last.ckpt").is_file():
+    if note.is_file() and ((folder / "last.ckpt").is_file() or (done is not None and done.is_file())):
         before = json.loads(note.read_text(encoding="utf-8"))
         changed = [k for k in {**before, **now} if before.get(k) != now.get(k)]
         if changed:

@@ -23,8 +23,8 @@ class Select:
 
     Args:
         variables: Names of the fields; all if not given.
-        start: First time used (a date, or a number where times are numbers).
-        stop: Last time used; a date without a time of day is the whole day.
+        start: First time used (a date or a number).
+        stop: Last time used; a mere date is the whole day.
     """
 
     variables: str | list[str] | None = None
@@ -50,14 +50,14 @@ class Training:
     """How long and how training goes.
 
     Args:
-        seconds: Budget of wall-clock time; the number of steps follows from a few timed ones (at least `floor`).
+        seconds: Budget of wall-clock time, from a few timed steps (at least `floor`).
         floor: Least number of steps under a budget of seconds.
         max_steps: Number of optimiser steps.
         lr: Peak learning rate.
         ema: Decay of the average of the weights.
         batch_size: Windows per batch.
-        input_noise: Noise added to what the network is told, in standard deviations; forgives errors of roll-outs.
-        roll: Periodic axes along which windows are shifted at random (only where the law does not depend on the place).
+        input_noise: Noise on what the network is told, in standard deviations; forgives errors of roll-outs.
+        roll: Periodic axes along which windows are shifted at random, if the law is the same at all places.
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.

@@ -18,7 +18,7 @@ from torch.autograd.function import Function
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError, ShapeError
 
-__all__ = ["EDGES", "channels_last", "pad"]
+__all__ = ["EDGES", "channels_last", "pad", "pad_end"]
 
 EDGES = ("replicate", "zeros")
 
@@ -52,6 +52,22 @@ def pad(x: Tensor, periodic: tuple[bool, ...], *, width: int = 1, edges: str = "
         return x
     padded: Tensor = _Pad.apply(x, periodic, width, edges == "zeros")  # type: ignore[no-untyped-call]
     return padded
+
+
+def pad_end(x: Tensor, widths: tuple[int, ...], periodic: tuple[bool, ...]) -> Tensor:
+    """Prolong the axes of (B, C, *axes) at their end: a periodic one by its own beginning, others by their last value.
+
+    Args:
+        x: Field.
+        widths: Cells added to each axis, 0 or more.
+        periodic: For each axis, whether it is circular.
+    """
+    for axis, (width, closed) in enumerate(zip(widths, periodic, strict=True), start=2):
+        n = x.shape[axis]
+        if width:
+            cells = [j % n if closed else min(j, n - 1) for j in range(n + width)]
+            x = x.index_select(axis, torch.tensor(cells, device=x.device))
+    return x
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physdiff.base.checks import check_positive, per_axis
-from physdiff.base.errors import InputError, ShapeError
-from physdiff.base.saved import Saved
+from physdiff.base.errors import InputError
 from physdiff.networks.attention import SelfAttention
 from physdiff.networks.embedding import NoiseEmbedding
+from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.layers import Conv, ResidualBlock, Upsample, group_norm, zeroed
 from physdiff.networks.padding import channels_last
 
 __all__ = ["UNet"]
 
 
-class UNet(Saved, nn.Module):
+class UNet(FieldNetwork):
     """U-Net with adaptive norm: (B, C, *axes) and a noise level -> (B, out, *axes).
 
     Its output is zero before training. The result of one sample does not depend on the rest of the batch,
@@ -119,11 +119,7 @@ class UNet(Saved, nn.Module):
         Raises:
             ShapeError: If a shape does not fit.
         """
-        if x.ndim != 2 + self.ndim or x.shape[1] != self.in_channels:
-            raise ShapeError(
-                f"UNet: expected (B, {self.in_channels}, *axes) with {self.ndim} axes, got {tuple(x.shape)}; "
-                "build it with the ndim and in_channels of the data"
-            )
+        self.check_field(x)
         embedding = self.embedding(x.new_zeros(()) if noise is None else noise, x.shape[0])
         x = self.stem(channels_last(x))
         skips: list[list[Tensor]] = []

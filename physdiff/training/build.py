@@ -16,9 +16,11 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
+from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frames import DropHistory, FramesToChannels
+from physdiff.transforms.latent_increment import LatentIncrement
 from physdiff.transforms.normalizer import Normalizer
 from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
@@ -53,8 +55,9 @@ def build_prior(
         InputError: If the transform is not fitted, or the condition does not land on the grid of the coefficients.
     """
     for part in _parts(transform):
-        if (isinstance(part, Normalizer) and part.mean is None) or (isinstance(part, Anomaly) and part.climatology is None):
-            raise InputError(f"build_prior: expected a fitted transform, got {type(part).__name__} without statistics; use fitted(transform, data)")
+        unfitted = isinstance(part, Normalizer) and part.mean is None or isinstance(part, Anomaly) and part.climatology is None
+        if unfitted or isinstance(part, Autoencoder) and part.channels is None:
+            raise InputError(f"build_prior: expected a fitted transform, got {type(part).__name__} that is not; use fitted(transform, data)")
     if cond_spec is not None and cond_transform is None:
         cond_transform = condition_like(transform, spec, cond_spec)
     channels, frames, *space = transform.out_shape(spec.shape)
@@ -73,20 +76,20 @@ def build_prior(
 
 
 def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) -> ConditionTransform:
-    """A condition transform with the same anomaly, wavelet and frames as `transform` and the statistics of its first normaliser.
+    """A condition transform with the same anomaly, wavelet or autoencoder, and frames as `transform` and the statistics of its first normaliser.
 
     Raises:
         InputError: If the transform subtracts a guess or the last known frame, so that its statistics say nothing about the known values.
     """
     parts = _parts(transform)
-    departures = [type(p).__name__ for p in parts if isinstance(p, Increment | SubtractGuess)]
+    departures = [type(p).__name__ for p in parts if isinstance(p, Increment | SubtractGuess | LatentIncrement)]
     if departures:
         raise InputError(
             f"condition_like: expected a transform of the values themselves, got one with {departures[0]}; "
             "give cond_transform=ConditionTransform(...).fitted_from(batches)"
         )
     anomaly = next((p for p in parts if isinstance(p, Anomaly)), None)
-    wavelet = next((p for p in parts if isinstance(p, WaveletTransform)), None)
+    wavelet = next((p for p in parts if isinstance(p, WaveletTransform | Autoencoder)), None)
     normalizer = next((p for p in parts if isinstance(p, Normalizer)), None)
     fold = any(isinstance(p, FramesToChannels) for p in parts)
     history = next((p.history for p in parts if isinstance(p, DropHistory)), spec.frames) if fold else None

@@ -101,7 +101,8 @@ def _leading(samples: Tensor) -> tuple[Tensor, LowRankCovariance]:
 
 def _moments(pixels: Tensor, tail: Transform, grid: Grid) -> tuple[Tensor, Covariance]:
     if pixels[0].numel() > _DENSE or pixels.shape[3:] != grid.shape:
-        return low_rank_covariance(tail.encode(pixels), min(len(pixels) // 2, _MOST_PATTERNS))
+        samples = tail.encode(pixels)
+        return low_rank_covariance(samples, min(len(samples) // 2, samples[0].numel() - 1, _MOST_PATTERNS))
     distance = pairwise_distance(grid)
     taper = choose_taper(pixels, distance)
     log.info("Gaussian base: taper of length %.3g, shrunk by %g", taper.length, taper.shrink)

@@ -6,7 +6,6 @@ class says what the loss of a window is.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import lightning.pytorch as pl
@@ -20,6 +19,7 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, encode_batch
+from physdiff.training.warm_cosine import warm_cosine
 from physdiff.transforms.anomaly import Anomaly
 
 __all__ = ["PriorModule"]
@@ -62,16 +62,7 @@ class PriorModule(pl.LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay over the steps of the run (no decay if the run has no end)."""
         optimizer = torch.optim.AdamW(self.prior.model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=self._fused())
-        total = self.trainer.estimated_stepping_batches
-        last = max(2, int(total)) if math.isfinite(total) else None
-        warm = 100 if last is None else max(1, min(100, last // 20))
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / warm)
-            return rise if last is None else rise * 0.5 * (1 + math.cos(math.pi * min(step, last) / last))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return warm_cosine(optimizer, self.trainer.estimated_stepping_batches)
 
     def _fused(self) -> bool:
         """Whether the optimiser runs as one kernel: four times faster; with a gradient scaler (16-mixed) it could not be clipped."""

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from physdiff.base.checks import check_one_of
@@ -38,16 +38,18 @@ from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
+from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frames import DropHistory, FramesToChannels
+from physdiff.transforms.latent_increment import LatentIncrement
 from physdiff.transforms.linear_forecast import LinearFit
 from physdiff.transforms.normalizer import Normalizer
 from physdiff.transforms.parameters import ParameterChannels
 from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["Recipe", "as_forecaster", "as_interpolant", "prepare"]
+__all__ = ["Recipe", "as_forecaster", "as_interpolant", "head_of", "prepare", "windows_of"]
 
 Windows = TrajectoryWindows | GuessedWindows
 
@@ -62,12 +64,11 @@ class Recipe:
     many simulations. `parameters` need a prior without history.
 
     Args:
-        history: Number of known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
+        history: Known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
         horizon: Frames drawn at once.
-        anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if the
-            time axis allows it.
-        guess: ``"linear"``, ``"zonal"`` (waves along a periodic last axis that travel and decay), ``"increment"`` (the last known frame, or its
-            anomaly) or ``"none"``; only with history. ``"auto"``: linear if there are enough windows of one trajectory, else increment.
+        anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if times allow it.
+        guess: ``"linear"``, ``"zonal"`` (waves that travel and decay along a periodic last axis), ``"increment"`` (the last known frame, or its
+            anomaly), ``"none"``. ``"auto"``: linear with enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the sampler.
@@ -112,6 +113,7 @@ def prepare(
     *,
     val: xr.Dataset | None = None,
     network: Callable[..., nn.Module] = UNet,
+    autoencoder: Autoencoder | None = None,
     batch_size: int = 16,
     seed: int = 0,
 ) -> tuple[WindowPrior, TrajectoryDataModule]:
@@ -122,26 +124,20 @@ def prepare(
         recipe: Choices.
         val: Validation data.
         network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``; it knows its width.
+        autoencoder: Trained on the same data and recipe (`fit_autoencoder`); the prior then lives in its latents, and the recipe's wavelet is not
+            used. With width 0 it may come as it is.
         batch_size: Windows per batch.
         seed: Seed of the weights and of the order of the batches.
 
     Raises:
         DataError: If the data do not allow a choice of the recipe (no time of day, too few windows).
     """
-    by = _anomaly_kind(train, recipe)
-    extras = ("hour_sin", "hour_cos") if by == "hour" else ()
-    spec = spec_of(train, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
-    made = partial(TrajectoryWindows, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras)
-    windows = made(train)
-    anomaly = None if by == "none" else Anomaly(by).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
-    if anomaly is not None:
-        made = partial(made, fill=anomaly.overall)
-        windows = made(train)
-    checked = None if val is None else made(val)
+    windows, anomaly = windows_of(train, recipe)
+    checked = None if val is None else windows_of(val, recipe, like=(windows, anomaly))[0]
     kind = _guess_kind(recipe, windows)
     fit = {"linear": linear_first_guess, "zonal": zonal_first_guess}[kind](windows, anomaly) if kind in ("linear", "zonal") else None
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
-    transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit)
+    transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit, autoencoder=autoencoder)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -173,6 +169,37 @@ def _sized(
     """The network of a process, called as `build_prior` calls it; its width is its own affair."""
     inputs = i - o if process == "deterministic" else i  # the condition alone
     return network(inputs, 2 * o if process in ("interpolant", "bridge") else o, ndim=ndim, periodic=periodic)
+
+
+def windows_of(
+    ds: xr.Dataset, recipe: Recipe, *, like: tuple[TrajectoryWindows, Anomaly | None] | None = None
+) -> tuple[TrajectoryWindows, Anomaly | None]:
+    """The windows of a recipe, with the anomaly fitted to them, which also fills what is not known.
+
+    Args:
+        ds: The data.
+        recipe: Choices.
+        like: Windows and anomaly of the training data, if these are others.
+    """
+    by = _anomaly_kind(ds, recipe) if like is None else "none"
+    extras: tuple[str, ...] = ("hour_sin", "hour_cos") if by == "hour" else ()
+    if like is not None and like[0].cond_spec is not None:
+        extras = tuple(e for e in ("hour_sin", "hour_cos") if e in like[0].cond_spec.names)
+    spec = like[0].spec if like is not None else spec_of(ds, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
+    made = partial(TrajectoryWindows, ds, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras)
+    if like is not None:
+        return made(fill=None if like[1] is None else like[1].overall), like[1]
+    windows = made()
+    if by == "none":
+        return windows, None
+    anomaly = Anomaly(by).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
+    return made(fill=anomaly.overall), anomaly
+
+
+def head_of(windows: TrajectoryWindows, anomaly: Anomaly | None) -> Compose:
+    """What comes before an autoencoder: the anomaly, and one mean and one standard deviation for each field."""
+    head = Compose((*([] if anomaly is None else [anomaly]), Normalizer(("channel",), centre=anomaly is None)))
+    return head.fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
 
 
 def _module(source: Windows, val: TrajectoryWindows | None, batch_size: int, seed: int) -> TrajectoryDataModule:
@@ -240,27 +267,66 @@ def _guess_kind(recipe: Recipe, windows: TrajectoryWindows) -> str:
 
 
 def _fit_transforms(
-    recipe: Recipe, source: TrajectoryWindows | GuessedWindows, *, anomaly: Anomaly | None, kind: str, fit: LinearFit | None
+    recipe: Recipe,
+    source: Windows,
+    *,
+    anomaly: Anomaly | None,
+    kind: str,
+    fit: LinearFit | None,
+    autoencoder: Autoencoder | None = None,
 ) -> tuple[Transform, ConditionTransform | None]:
     spec, cond_spec, n = source.spec, source.cond_spec, len(source.spec.names)
-    stages: list[Transform] = [DropHistory(recipe.history)] if recipe.history else []
-    stages += [] if anomaly is None else [anomaly]
-    stages += [SubtractGuess()] if fit is not None else [Increment(recipe.history, anomaly)] if kind == "increment" else []
-    stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=kind == "none" and anomaly is None)]
-    stages += [FramesToChannels(recipe.horizon)]
-    if recipe.wavelet != "none":
-        stages += [WaveletTransform(recipe.wavelet, recipe.levels), Normalizer(("channel",), centre=False)]
     guess = None if fit is None else fit.full
-    plain = ConditionTransform(n, anomaly, None, guess=guess, history=recipe.history)
-    full = partial(_completed, source, plain)
+    full = partial(_completed, source, ConditionTransform(n, anomaly, None, guess=guess, history=recipe.history))
+    stages: list[Transform] = [DropHistory(recipe.history)] if recipe.history else []
+    coder = None
+    if autoencoder is None:
+        stages += [] if anomaly is None else [anomaly]
+        stages += [SubtractGuess()] if fit is not None else [Increment(recipe.history, anomaly)] if kind == "increment" else []
+    else:
+        coder = _coder(source, anomaly, autoencoder)
+        stages += list(coder) if kind == "none" else [LatentIncrement(coder, n, recipe.history, guess=fit is not None)]
+    centre = kind == "none" and (anomaly is None or coder is not None)
+    stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=centre)]
+    stages += [FramesToChannels(recipe.horizon)]
+    if recipe.wavelet != "none" and coder is None:
+        stages += [WaveletTransform(recipe.wavelet, recipe.levels), Normalizer(("channel",), centre=False)]
     chain: Transform = Compose(tuple(stages))
     if recipe.parameters:
         chain = ParameterChannels(chain, tuple(spec.channel(name) for name in recipe.parameters))
     fitted = chain.fitted_from(full, spec, cond_spec)
     if cond_spec is None:
         return fitted, None
-    wavelet = next((p for p in fitted.modules() if isinstance(p, WaveletTransform)), None)
-    return fitted, ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
+    wavelet = next((p for p in fitted.modules() if isinstance(p, WaveletTransform | Autoencoder)), None)
+    condition = ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
+    return fitted, condition if coder is None else _with_statistics(condition, coder)
+
+
+def _coder(source: Windows, anomaly: Anomaly | None, autoencoder: Autoencoder) -> Compose:
+    """Anomaly, normaliser and autoencoder of single frames."""
+    windows = source if isinstance(source, TrajectoryWindows) else source.windows
+    head = head_of(windows, anomaly)
+    if autoencoder.width and autoencoder.channels is None:
+        raise InputError("prepare: expected a trained autoencoder, got one without weights; train it with fit_autoencoder")
+    whole = Compose((*head, autoencoder)).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
+    whole.out_shape(windows.spec.shape)  # raises if it is one for other data
+    return whole
+
+
+def _with_statistics(condition: ConditionTransform, coder: Compose) -> ConditionTransform:
+    """The condition with the statistics that the autoencoder was trained with for its fields and the guess of them."""
+    (norm,) = [p for p in coder if isinstance(p, Normalizer)]
+    n, mean, std = condition.fields, condition.mean, condition.std
+    assert norm.mean is not None and norm.std is not None and mean is not None and std is not None
+    tail = 0 if condition.guess is None else n
+
+    def put(own: Tensor, given: Tensor) -> Tensor:
+        given = given.reshape(n, *[1] * (own.ndim - 1)).to(own)
+        return torch.cat([given, own[n : len(own) - tail], *([given] if tail else [])])
+
+    return ConditionTransform(
+        n, condition.anomaly, condition.wavelet, guess=condition.guess, history=condition.history, mean=put(mean, norm.mean), std=put(std, norm.std)
+    )
 
 
 def _completed(source: TrajectoryWindows | GuessedWindows, condition: ConditionTransform) -> Iterator[Sample]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from physdiff.base.errors import InputError, NotFitted
 from physdiff.base.saved import Saved
 from physdiff.transforms.anomaly import Anomaly
+from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.linear_forecast import Guess
 from physdiff.transforms.normalizer import Moments, guarded
 from physdiff.transforms.transform import Batches, Shape
@@ -29,7 +30,8 @@ class ConditionTransform(Saved, nn.Module):
     Args:
         fields: Number C of fields (the first channels of the window).
         anomaly: Removed from the fields, if given; the same as in the transform of the prior.
-        wavelet: The prior's wavelet transform, or None.
+        wavelet: The prior's wavelet transform, or its autoencoder, which takes the fields of each frame by themselves (with the statistics it was
+            trained with: give them as mean and std); the mask and the extras go to its grid by box means. None: pixels.
         guess: A first guess of the anomalies (`LinearForecast`, `ZonalForecast`), appended as the last C channels, or None.
         history: Number of known frames if frames become channels: only these frames of the fields, one frame of the extras and the frames
             to come of the guess are encoded, all as channels. None: the time axis stays.
@@ -41,7 +43,7 @@ class ConditionTransform(Saved, nn.Module):
         self,
         fields: int,
         anomaly: Anomaly | None = None,
-        wavelet: WaveletTransform | None = None,
+        wavelet: WaveletTransform | Autoencoder | None = None,
         *,
         guess: Guess | None = None,
         history: int | None = None,
@@ -92,26 +94,38 @@ class ConditionTransform(Saved, nn.Module):
         n, m = values.shape[1], extras.shape[1]
         values, extras, guess = scaled[:, :n] * known, scaled[:, n : n + m], scaled[:, n + m :]
         if self.history is None:
-            parts = [self._packed(torch.cat([values, guess], dim=1)), self._shares(known)]
-            parts += [pack_known(self.wavelet, extras)[:, :m]] if m else []
+            parts = [self._coded(torch.cat([values, guess], dim=1)), self._shares(known)]
+            parts += [self._means(extras)] if m else []
             return torch.cat(parts, dim=1)
         h = self.history
-        parts = [self._packed(_flat(values[:, :, :h]))] if h else []
+        parts = [self._frames(values[:, :, :h])] if h else []
         parts += [self._shares(_flat(known[:, :, :h]))] if h else []
-        parts += [pack_known(self.wavelet, extras[:, :, :1])[:, :m]] if m else []
-        parts += [self._packed(_flat(guess[:, :, h:]))] if guess.shape[1] else []
+        parts += [self._means(extras[:, :, :1])] if m else []
+        parts += [self._frames(guess[:, :, h:])] if guess.shape[1] else []
         if not parts:
             raise InputError("ConditionTransform: expected known frames, extras or a guess to encode, got none; leave the condition out")
         return torch.cat(parts, dim=1)
 
-    def _packed(self, x: Tensor) -> Tensor:
+    def _coded(self, x: Tensor) -> Tensor:
+        """Groups of fields on the coefficient grid."""
+        if isinstance(self.wavelet, Autoencoder):
+            groups = range(0, x.shape[1], self.fields)
+            return torch.cat([self.wavelet.encode(x[:, k : k + self.fields]) for k in groups], dim=1)
         return x if self.wavelet is None else self.wavelet.encode(x)
+
+    def _frames(self, x: Tensor) -> Tensor:
+        """The fields of several frames on the coefficient grid, as channels of one."""
+        return _flat(self._coded(x)) if isinstance(self.wavelet, Autoencoder) else self._coded(_flat(x))
+
+    def _means(self, x: Tensor) -> Tensor:
+        """Plain maps by box means."""
+        return self.wavelet.shares(x) if isinstance(self.wavelet, Autoencoder) else pack_known(self.wavelet, x)[:, : x.shape[1]]
 
     def _shares(self, known: Tensor) -> Tensor:
         """Known share of the cells of each level; bands of one level share their cells, so one copy of each will do."""
+        if self.wavelet is None or isinstance(self.wavelet, Autoencoder):
+            return self._means(known)
         packed, m = pack_known(self.wavelet, known), known.shape[1]
-        if self.wavelet is None:
-            return packed
         levels = self.wavelet.levels
         bands = round((packed.shape[1] // m) ** (1 / levels))
         kept, start = [packed[:, :m]], 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.networks.padding import channels_last, pad
+from physdiff.networks.padding import channels_last, pad, pad_end
 
 
 def by_index(x: Tensor, periodic: tuple[bool, ...], width: int, edges: str) -> Tensor:
@@ -92,3 +92,8 @@ def test_what_the_compiler_sees_is_the_same(edges, width, monkeypatch):
     expected = pad(x, (True, False), width=width, edges=edges)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert torch.equal(pad(x, (True, False), width=width, edges=edges), expected)
+
+
+def test_the_end_is_prolonged_by_the_beginning_of_a_circle_or_by_the_edge():
+    x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]).unsqueeze(0)
+    assert pad_end(x, (1, 3), (True, False))[0, 0].tolist() == [[1, 2, 2, 2, 2], [3, 4, 4, 4, 4], [1, 2, 2, 2, 2]]

@@ -1,0 +1,44 @@
+"""What a denoiser or a drift is made of: a network of fields that is told a noise level."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from physdiff.base.errors import ShapeError
+from physdiff.base.saved import Saved
+
+__all__ = ["FieldNetwork"]
+
+
+class FieldNetwork(Saved, nn.Module, ABC):
+    """Abstract network (B, C, *axes), noise level -> (B, out, *axes).
+
+    A final class is built as ``Net(in_channels, out_channels, *, ndim=2, periodic=False, ...)``, sets the attributes below and gives `forward`;
+    `prepare`, `build_prior` and ``physdiff fit --network`` then take it like any other.
+    """
+
+    in_channels: int
+    out_channels: int
+    ndim: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Apply the network.
+
+        Args:
+            x: Field (B, C, *axes) with `ndim` axes.
+            noise: Noise level (B,) or (), best within about +-2, such as log(sigma)/4; None: 0, for a network without levels.
+
+        Returns:
+            Field (B, out, *axes).
+        """
+
+    def check_field(self, x: Tensor) -> None:
+        """Raise ShapeError unless `x` is (B, in_channels, *axes) with `ndim` axes."""
+        if x.ndim != 2 + self.ndim or x.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"{type(self).__name__}: expected (B, {self.in_channels}, *axes) with {self.ndim} axes, got {tuple(x.shape)}; "
+                "build it with the ndim and in_channels of the data"
+            )
