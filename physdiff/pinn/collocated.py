@@ -1,0 +1,149 @@
+r"""What a network of the coordinates must fulfil: a law at points, and known values (initial, at walls, measured).
+
+$$L = \lambda \sum_k \frac{1}{n}\sum_i \mathcal N_k[u](x_i)^2 + \sum_j \frac{w_j}{n_j}\sum_i \frac{(u - u_j)^2(x_i)}{s_j^2}.$$
+
+`Collocated.residuals` gives the terms under the squares, each scaled so that L is their sum of squares: a loss for gradient methods, and the
+vector whose Jacobian `levenberg_marquardt` takes. Unknown coefficients of the law are trained with the network; one that starts above or below
+zero keeps its sign, $c = c_0 e^\theta$.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from physdiff.base.errors import Diverged, InputError, ShapeError
+from physdiff.operators.taylor import Taylor, derivatives_needed
+from physdiff.pdes.pde import PDE
+from physdiff.pinn.coordinate_net import CoordinateNet
+
+__all__ = ["Collocated", "Known"]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Values that fields have at points.
+
+    Args:
+        points: (n, d), columns x, [y, [z,]] [t].
+        values: By field, each (n,).
+        weight: Weight of this term beside the law's.
+        scale: What a deviation is measured in, per field or one for all; the standard deviation of readings. 1 if left out.
+
+    Raises:
+        ShapeError: If points and values differ in number.
+        InputError: If weight or scale is not positive, a value is not finite, or two values of one field at one point differ.
+    """
+
+    points: Tensor
+    values: Mapping[str, Tensor]
+    weight: float = 1.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or any(v.shape != self.points.shape[:1] for v in self.values.values()):
+            got = {name: tuple(v.shape) for name, v in self.values.items()}
+            raise ShapeError(f"Known: expected points (n, d) and values (n,), got {tuple(self.points.shape)} and {got}")
+        if not (self.weight > 0 and self.scale > 0):
+            raise InputError(f"Known: expected weight and scale above zero, got {self.weight} and {self.scale}; or leave the term out")
+        for name, v in self.values.items():
+            if not bool(v.isfinite().all()):
+                raise InputError(f"Known {name}: expected finite values, got {int((~v.isfinite()).sum())} that are not; drop these points")
+
+
+class Collocated(nn.Module):
+    """A law and known values for a network, at points that may change from call to call.
+
+    Args:
+        net: The solution; its names must hold the law's fields and diagnostics.
+        law: The PDE.
+        known: Initial, boundary and measured values.
+        unknown: Names of coefficients of the law (numbers) to be found with the network; they start from the law's own.
+        weight: Weight of the law's terms.
+
+    Raises:
+        InputError: If a field or a diagnostic has no output, a coefficient is no number of the law, or known values contradict each other.
+    """
+
+    def __init__(
+        self, net: CoordinateNet, law: PDE, known: Sequence[Known] = (), *, unknown: tuple[str, ...] = (), weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        names = (*law.fields, *law.diagnostics)
+        missing = [name for name in names if name not in net.names]
+        if missing:
+            has = ", ".join(net.names)
+            raise InputError(f"Collocated: {type(law).__name__} needs {', '.join(names)}; the network gives {has}, add {', '.join(missing)}")
+        strange = [name for part in known for name in part.values if name not in net.names]
+        if strange:
+            raise InputError(f"Collocated: expected known values of {', '.join(net.names)}, got {', '.join(strange)}")
+        _check_consistent(known)
+        self.net, self.law, self.known, self.weight = net, law, tuple(known), weight
+        self.theta = nn.ParameterDict()
+        for name in unknown:
+            value = getattr(law, name, None)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"Collocated unknown: expected numbers of {type(law).__name__}, got {name} = {value!r}; give it a first guess")
+            self.theta[name] = nn.Parameter(torch.zeros((), dtype=next(net.parameters()).dtype))
+        self.ndim = len(net.lower) - 1
+        self.orders = derivatives_needed(law.residual, names, ndim=self.ndim)
+
+    def coefficients(self) -> dict[str, Tensor]:
+        """The unknown coefficients as they are now."""
+        found = {}
+        for name, theta in self.theta.items():
+            start = float(getattr(self.law, name))
+            found[name] = start * torch.exp(theta) if start else theta
+        return found
+
+    def current_law(self) -> PDE:
+        """The law with the coefficients found so far."""
+        return dataclasses.replace(self.law, **self.coefficients()) if self.theta else self.law
+
+    def law_residuals(self, points: Tensor) -> dict[str, Tensor]:
+        """What is left of each equation at the points (n, d), each (n,), unscaled.
+
+        Raises:
+            Diverged: If a residual is not finite; the message says where.
+        """
+        columns = points.unbind(-1)
+        D = Taylor(tuple(columns[:-1]), columns[-1], orders=self.orders)
+        found = self.current_law().residual(self.net.fields(D.points()), D, D.time)
+        left = {name: D.value(r) for name, r in found.items()}
+        for name, r in left.items():
+            if not bool(r.isfinite().all()):
+                place = points[int((~r.isfinite()).nonzero()[0])].tolist()
+                raise Diverged(f"residual of {name} at {place}", float(place[-1]), "lower the learning rate, or look at the law at this point")
+        return left
+
+    def residuals(self, points: Tensor) -> list[Tensor]:
+        """All terms, scaled so that the loss is their sum of squares."""
+        share = math.sqrt(self.weight / len(points))
+        out = [share * r for r in self.law_residuals(points).values()]
+        for part in self.known:
+            values = self.net.fields(part.points)
+            share = math.sqrt(part.weight / len(part.points)) / part.scale
+            out += [share * (values[name] - y) for name, y in part.values.items()]
+        return out
+
+    def forward(self, points: Tensor) -> Tensor:
+        """The loss at the points."""
+        return torch.stack([r.square().sum() for r in self.residuals(points)]).sum()
+
+
+def _check_consistent(known: Sequence[Known]) -> None:
+    """Raise InputError if two exact conditions (scale 1; readings have a scale of their own) give a field two values at one point."""
+    seen: dict[tuple[str, tuple[float, ...]], float] = {}
+    for part in (p for p in known if p.scale == 1.0):
+        for name, values in part.values.items():
+            slack = 1e-3 * float(values.abs().max())
+            for point, value in zip(map(tuple, part.points.tolist()), values.tolist(), strict=True):
+                before = seen.setdefault((name, point), value)
+                if abs(before - value) > max(slack, 1e-3 * abs(before)):
+                    place = f"{name} = {before:g} and {value:g} at {list(point)}"
+                    raise InputError(f"Collocated: conditions contradict each other, {place}; drop the point from one")

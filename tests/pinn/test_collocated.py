@@ -1,0 +1,78 @@
+"""Law and known values at points: residuals against reverse mode, coefficients, contradictions."""
+
+import math
+
+import pytest
+import torch
+
+from physdiff.base.errors import Diverged, InputError, ShapeError
+from physdiff.networks.mlp import MLP
+from physdiff.operators.autograd import Autograd
+from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.incompressible import IncompressibleFlow
+from physdiff.pinn.collocated import Collocated, Known
+from physdiff.pinn.coordinate_net import CoordinateNet
+
+FLOW = ("velocity_x", "velocity_y", "pressure")
+POINTS = torch.rand(12, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def net(names=("u",), d=2):
+    torch.manual_seed(0)
+    return CoordinateNet(MLP(d, len(names), width=6, depth=2), names, lower=(0.0,) * d, upper=(1.0,) * d).double()
+
+
+def known(values, points=POINTS, **options):
+    return Known(points, {"u": torch.as_tensor(values, dtype=torch.float64).expand(len(points))}, **options)
+
+
+def test_residuals_are_those_of_reverse_mode_and_scaled_to_a_mean():
+    field, law = net(), Burgers(0.05)
+    problem = Collocated(field, law, [known(0.5, POINTS[:4], weight=9.0, scale=0.5)], weight=4.0)
+    x, t = (column.clone().requires_grad_() for column in POINTS.unbind(-1))
+    wanted = law.residual({"u": field(torch.stack((x, t), dim=-1))[:, 0]}, Autograd((x,), t), t)["u"]
+    torch.testing.assert_close(problem.law_residuals(POINTS)["u"], wanted)
+    data = 9 * ((field(POINTS[:4])[:, 0] - 0.5) / 0.5).square().mean()
+    torch.testing.assert_close(problem(POINTS), 4 * wanted.square().mean() + data)
+
+
+def test_unknown_coefficients_are_trained_and_keep_their_sign():
+    problem = Collocated(net(), Burgers(0.05), unknown=("viscosity",))
+    assert float(problem.coefficients()["viscosity"].detach()) == pytest.approx(0.05)
+    problem(POINTS).backward()
+    assert problem.theta["viscosity"].grad is not None and float(problem.theta["viscosity"].grad) != 0
+    with torch.no_grad():
+        problem.theta["viscosity"].copy_(torch.tensor(-3.0))
+    assert float(problem.current_law().viscosity.detach()) == pytest.approx(0.05 * math.exp(-3))
+    with pytest.raises(InputError, match="expected numbers of Burgers, got forcing"):
+        Collocated(net(), Burgers(0.05), unknown=("forcing",))
+
+
+def test_diagnostics_that_the_network_lacks_are_named():
+    with pytest.raises(InputError, match="add pressure"):
+        Collocated(net(("velocity_x", "velocity_y"), d=3), IncompressibleFlow(viscosity=0.1))
+    with pytest.raises(InputError, match="known values of velocity_x, velocity_y, pressure, got T"):
+        Collocated(net(FLOW, d=3), IncompressibleFlow(viscosity=0.1), [Known(torch.rand(2, 3), {"T": torch.rand(2)})])
+
+
+def test_conditions_that_contradict_each_other_are_refused():
+    corner = torch.tensor([[0.0, 0.0]], dtype=torch.float64)
+    with pytest.raises(InputError, match=r"contradict each other, u = 1 and 0 at \[0.0, 0.0\]"):
+        Collocated(net(), Burgers(0.1), [known(1.0, corner), known(0.0, corner)])
+    Collocated(net(), Burgers(0.1), [known(1.0, corner), known(1.0, corner)])
+
+
+def test_a_residual_that_is_not_finite_says_where():
+    law = Burgers(0.1, forcing=lambda x, t: 1 / (x - 0.5))
+    points = torch.tensor([[0.25, 0.1], [0.5, 0.75]], dtype=torch.float64)
+    with pytest.raises(Diverged, match=r"\[0.5, 0.75\]"):
+        Collocated(net(), law).law_residuals(points)
+
+
+def test_known_values_are_checked():
+    with pytest.raises(ShapeError, match=r"values \(n,\)"):
+        Known(POINTS, {"u": torch.zeros(3)})
+    with pytest.raises(InputError, match="above zero"):
+        known(0.0, scale=0.0)
+    with pytest.raises(InputError, match="expected finite values, got 12"):
+        known(float("nan"))
