@@ -231,6 +231,7 @@ from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroed
 from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
 from physdiff.pdes.steady import Steady as Steady
+from physdiff.pinn.collocated import Collocated as Collocated, Known as Known
 from physdiff.pinn.collocation import (
     CausalGate as CausalGate,
     UniformPoints as UniformPoints,
@@ -240,6 +241,7 @@ from physdiff.pinn.collocation import (
     redraw_by_residual as redraw_by_residual,
     retain_resample as retain_resample,
 )
+from physdiff.pinn.coordinate_net import CoordinateNet as CoordinateNet
 from physdiff.pinn.gradients import (
     conflict_free_gradient as conflict_free_gradient,
     gradients_of as gradients_of,
@@ -247,6 +249,7 @@ from physdiff.pinn.gradients import (
     set_gradient as set_gradient,
     tangent_kernel_trace as tangent_kernel_trace,
 )
+from physdiff.pinn.levenberg_marquardt import Damped as Damped, levenberg_marquardt as levenberg_marquardt
 from physdiff.pinn.weighting import (
     AscendingWeights as AscendingWeights,
     CausalWeights as CausalWeights,

@@ -29,7 +29,7 @@ from physdiff.base.errors import PhysdiffError, SavedError
 __all__ = ["Saved", "build", "describe", "read", "write"]
 
 FORMAT = 1
-_ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "solvers", "inference")
+_ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "solvers", "inference", "pinn")
 
 
 class _ConstructorSignature:

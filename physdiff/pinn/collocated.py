@@ -103,7 +103,9 @@ class Collocated(nn.Module):
 
     def current_law(self) -> PDE:
         """The law with the coefficients found so far."""
-        return dataclasses.replace(self.law, **self.coefficients()) if self.theta else self.law
+        # laws are dataclasses, their abstract base is not
+        law: PDE = dataclasses.replace(self.law, **self.coefficients()) if self.theta else self.law  # type: ignore[type-var]
+        return law
 
     def law_residuals(self, points: Tensor) -> dict[str, Tensor]:
         """What is left of each equation at the points (n, d), each (n,), unscaled.
