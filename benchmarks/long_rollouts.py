@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--out", default="benchmarks/results")
     parser.add_argument("--stages", nargs="+", default=["wake", "turbulence"])
+    parser.add_argument("--row", default="wavelet", help="whose prior of the wake, as `surrogates.py` names its files (wavelet-raw)")
     parser.add_argument("--pictures", help="folder of the pictures")
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=300.0, help="CPU seconds of training of the turbulence prior")
@@ -55,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)
     work, pictures = Path(options.work), None if options.pictures is None else Path(options.pictures)
     for stage in options.stages:
-        run = partial(wake, Path(options.data)) if stage == "wake" else partial(box, options.seconds)
+        run = partial(wake, Path(options.data), options.row) if stage == "wake" else partial(box, options.seconds)
         facts = run(work, options.members, pictures)
         line = {"stage": stage, "members": options.members, **facts}
         print(json.dumps(line), flush=True)
@@ -73,15 +74,15 @@ def curl(ds: xr.Dataset) -> xr.DataArray:
     return slopes(ds["v"])[0] - slopes(ds["u"])[1]
 
 
-def wake(data: Path, work: Path, members: int, pictures: Path | None) -> Facts:
+def wake(data: Path, row: str, work: Path, members: int, pictures: Path | None) -> Facts:
     """50 frames of the wake from t = 115, and the errors of one and four steps over all starts."""
     case = CASES["wake"](data)
     known = case.test.sel(time=slice(None, 115.6))  # the last frames before are not among those tested
     start, lead = float(known["time"].values[1]), case.test.sizes["time"] - 2
-    prior = DiffusionPrior.load(work / "wake_wavelet_0.prior").eval()
-    fc = Rollout(prior, lead, members, rng=Rng(0)).run(case.test, [start], out=work / "wake_long.nc")
+    prior = DiffusionPrior.load(work / f"wake_{row}_0.prior").eval()
+    fc = Rollout(prior, lead, members, rng=Rng(0)).run(case.test, [start], out=work / f"wake_{row}_long.nc")
     truth = case.test.sel(time=slice(start + 0.1, None))
-    facts: Facts = {"frames": lead, "start": start, "frequency_truth": frequency(truth["v"].sel(PROBE, method="nearest").values, 0.5)}
+    facts: Facts = {"row": row, "frames": lead, "start": start, "frequency_truth": frequency(truth["v"].sel(PROBE, method="nearest").values, 0.5)}
     vorticity, run = curl(truth), fc.isel(init_time=0, drop=True).rename(lead_time="time").assign_coords(time=truth["time"].values)
     error = relative(curl(run).mean("member"), vorticity)
     facts["relative_error"] = {str(k): float(f"{error[k - 1]:.3g}") for k in (1, 4, 10, 20, lead)}
@@ -93,12 +94,12 @@ def wake(data: Path, work: Path, members: int, pictures: Path | None) -> Facts:
     facts["divergence_truth"] = float(f"{divergence(truth):.3g}")
     still = curl(case.test.sel(time=slice(start - 0.1, start + 0.1)).isel(time=0, drop=True))
     facts["persistence"] = {str(k): float(f"{relative(still, vorticity.isel(time=[k - 1]))[0]:.3g}") for k in (1, 4)}
-    facts["all starts"] = all_starts(work, case.test)
+    facts["all starts"] = all_starts(work / f"wake_{row}_0.nc", case.test)
     if pictures is not None:
         axes = new_axes(1, 2, size=(4.2, 2.8))[0]
         fan_plot(probe, truth["v"].sel(PROBE, method="nearest"), axes[0])
         fan_plot(energy[0].assign_attrs(long_name="mean kinetic energy", units="1"), energy[1], axes[1])
-        figure_of(axes[0]).savefig(pictures / "wake_rollout.png", dpi=110)
+        figure_of(axes[0]).savefig(pictures / f"wake_{row}.png", dpi=110)
     return facts
 
 
@@ -124,9 +125,9 @@ def frequency(v: np.ndarray, step: float) -> float:
     return float((len(at) - 1) / (at[-1] - at[0]) / step) if len(at) > 1 else float("nan")
 
 
-def all_starts(work: Path, test: xr.Dataset) -> Facts:
+def all_starts(path: Path, test: xr.Dataset) -> Facts:
     """Relative vorticity error of the mean at one and four steps over every start, and persistence's."""
-    fc, truth = xr.open_dataset(work / "wake_wavelet_0.nc", decode_timedelta=False), curl(test)
+    fc, truth = xr.open_dataset(path, decode_timedelta=False), curl(test)
     found: Facts = {}
     for lead in (1, 4):
         mean = curl(fc.isel(lead_time=lead - 1, drop=True).mean("member")).rename(init_time="time")
