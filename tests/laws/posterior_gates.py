@@ -152,7 +152,7 @@ def measured(target: GaussianTarget | MixtureTarget, sampler: PosteriorSampler, 
     )
 
 
-def _methods(n: int) -> dict[str, tuple[PosteriorSampler, int]]:
+def methods(n: int) -> dict[str, tuple[PosteriorSampler, int]]:
     """Samplers and the members each is asked for."""
     chains = dict(chains=100, warmup=60, draws=40, max_batch=n)
     return {
@@ -195,7 +195,7 @@ def main() -> None:
     for name, (target, sigma_max) in TARGETS.items():
         if not any(part in name for part in asked.targets.split(";")):
             continue
-        for method, (sampler, n) in _methods(asked.n).items():
+        for method, (sampler, n) in methods(asked.n).items():
             if not any(part in method for part in asked.only.split(";")):
                 continue
             g = measured(target, sampler, n=n, runs=asked.runs, sigma_max=sigma_max)

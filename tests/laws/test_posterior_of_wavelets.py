@@ -1,4 +1,4 @@
-"""Every method of ``physdiff infer`` on a prior that `Recipe` makes with two levels of wavelets: coefficients inside, readings in the field's unit."""
+"""Every method of ``physdiff infer`` on a prior that `Recipe` makes with two levels of wavelets: readings in the unit of the field."""
 
 from __future__ import annotations
 
