@@ -165,11 +165,13 @@ _NAMES: dict[str, str] = {
     "pdes.shallow_water": "ShallowWater",
     "pdes.shallow_water_sphere": "ShallowWaterSphere",
     "pdes.steady": "Steady",
+    "pinn.broyden": "SelfScaledBroyden",
     "pinn.collocated": "Collocated Known",
     "pinn.collocation": "add_by_residual add_largest CausalGate in_time_order redraw_by_residual retain_resample UniformPoints",
     "pinn.coordinate_net": "CoordinateNet",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
     "pinn.levenberg_marquardt": "Damped levenberg_marquardt",
+    "pinn.soap": "SOAP",
     "pinn.weighting": (
         "AscendingWeights causal_weights CausalWeights gradient_norm_weights learning_rate_weights RelativeLossWeights ResidualAttention "
         "smoothed_weights tangent_kernel_weights time_chunks"

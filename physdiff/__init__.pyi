@@ -231,6 +231,7 @@ from physdiff.pdes.schroedinger import NonlinearSchroedinger as NonlinearSchroed
 from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
 from physdiff.pdes.steady import Steady as Steady
+from physdiff.pinn.broyden import SelfScaledBroyden as SelfScaledBroyden
 from physdiff.pinn.collocated import Collocated as Collocated, Known as Known
 from physdiff.pinn.collocation import (
     CausalGate as CausalGate,
@@ -250,6 +251,7 @@ from physdiff.pinn.gradients import (
     tangent_kernel_trace as tangent_kernel_trace,
 )
 from physdiff.pinn.levenberg_marquardt import Damped as Damped, levenberg_marquardt as levenberg_marquardt
+from physdiff.pinn.soap import SOAP as SOAP
 from physdiff.pinn.weighting import (
     AscendingWeights as AscendingWeights,
     CausalWeights as CausalWeights,
