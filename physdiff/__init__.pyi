@@ -181,16 +181,20 @@ from physdiff.inference.weighted_cells import (
     line_integrals as line_integrals,
 )
 from physdiff.inference.weights import LogWeights as LogWeights
+from physdiff.networks.deeponet import DeepONet as DeepONet
 from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
 from physdiff.networks.field_network import FieldNetwork as FieldNetwork
 from physdiff.networks.fno import FFNO as FFNO, FNO as FNO
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
+from physdiff.networks.noise_channels import NoiseChannels as NoiseChannels
 from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
 from physdiff.networks.siren import SIREN as SIREN
 from physdiff.networks.transformer import DiT as DiT
+from physdiff.networks.ufno import UFNO as UFNO
 from physdiff.networks.unet import UNet as UNet
+from physdiff.networks.wno import WNO as WNO
 from physdiff.operators.autograd import Autograd as Autograd
 from physdiff.operators.finite_difference import FiniteDifference as FiniteDifference
 from physdiff.operators.fourier_symbol import FourierSymbol as FourierSymbol
