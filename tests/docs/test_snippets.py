@@ -29,6 +29,7 @@ PAGES = (
     "docs/observations.md",
     "docs/trust_a_prior.md",
     "docs/paired_states.md",
+    "docs/pinns.md",
 )
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (test|not run)(?:: (.*?))? -->\s*\Z")
