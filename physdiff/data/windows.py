@@ -31,7 +31,7 @@ _IN_MEMORY = 256 * 2**20
 
 
 def condition_spec(
-    spec: FieldSpec, extras: Sequence[str] = (), statics: Mapping[str, str] | Sequence[str] = (), *, history: int = 0
+    spec: FieldSpec, extras: Sequence[str] = (), statics: Mapping[str, str] | Sequence[str] = (), *, history: int = 0, each: bool = False
 ) -> FieldSpec:
     """What the channels of a condition window of `spec` are: its fields, ``known``, forcings, static fields.
 
@@ -40,13 +40,15 @@ def condition_spec(
         extras: Forcings, some of hour_sin, hour_cos, day_sin, day_cos.
         statics: Names of static fields (with units if a mapping).
         history: Number of known frames at the beginning of a window.
+        each: Each field has a mask of its own, ``known_<name>``, in place of ``known``: some are known where others are not.
     """
     unknown = [e for e in extras if e not in FORCINGS]
     if unknown:
         raise InputError(f"extras: expected some of {', '.join(FORCINGS)}, got {', '.join(unknown)}; static fields go into statics")
     fixed = dict(statics) if isinstance(statics, Mapping) else dict.fromkeys(statics, "1")
-    names = (*spec.names, "known", *extras, *fixed)
-    units = (*spec.units, "1", *("1" for _ in extras), *fixed.values())
+    masks = _masks(spec) if each else ("known",)
+    names = (*spec.names, *masks, *extras, *fixed)
+    units = (*spec.units, *("1" for _ in (*masks, *extras)), *fixed.values())
     return FieldSpec(names, units, spec.grid, spec.dt, frames=spec.frames, mask=spec.mask, time_unit=spec.time_unit, history=history)
 
 
@@ -63,7 +65,8 @@ def condition(
 
     Args:
         spec: The modelled fields.
-        cond_names: Names of the channels, ``(*spec.names, "known", *extras, *statics)``, as in `cond_spec.names`.
+        cond_names: Names of the channels, ``(*spec.names, "known", *extras, *statics)``, as in `cond_spec.names`; or with ``known_<name>`` for each
+            field in place of ``known``.
         known: (B, C, T, *S) in physical units, NaN where unknown.
         times: (T,) or (B, T) calendar times; needed for the forcings only.
         statics: Static fields (*S) by name; ``mask`` is taken from the spec if not given.
@@ -72,7 +75,7 @@ def condition(
 
     Returns:
         (B, len(cond_names), T, *S): unknown entries hold the last known value of that point in the window, else `fill`; ``known`` is 1
-        where all fields are known.
+        where all fields are known, ``known_<name>`` where that one is.
 
     Raises:
         ShapeError: If `known` is no window of `spec`.
@@ -80,17 +83,22 @@ def condition(
     """
     spec.check(known, "known")
     n = len(spec.names)
-    if tuple(cond_names[: n + 1]) != (*spec.names, "known"):
+    each = tuple(cond_names[: 2 * n]) == (*spec.names, *_masks(spec))
+    if not each and tuple(cond_names[: n + 1]) != (*spec.names, "known"):
         raise InputError(f"cond_names: expected {', '.join((*spec.names, 'known'))} first, got {', '.join(cond_names)}; use condition_spec")
     there = known.isfinite()
-    parts = [_filled(known, there, fill), there.all(dim=1, keepdim=True).to(known.dtype)]
-    like = parts[1]
-    for name in cond_names[n + 1 :]:
+    parts = [_filled(known, there, fill), (there if each else there.all(dim=1, keepdim=True)).to(known.dtype)]
+    like = parts[1][:, :1]
+    for name in cond_names[n + (n if each else 1) :]:
         if name in FORCINGS:
             parts.append(_forcing_channel(name, times, like))
         else:
             parts.append(_static(name, spec, statics or {}).to(like).expand_as(like))
     return torch.cat(parts, dim=1)
+
+
+def _masks(spec: FieldSpec) -> tuple[str, ...]:
+    return tuple(f"known_{name}" for name in spec.names)
 
 
 def _filled(known: Tensor, there: Tensor, fill: Tensor | None) -> Tensor:

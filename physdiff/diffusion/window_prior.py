@@ -116,7 +116,7 @@ class WindowPrior(Saved, nn.Module, ABC):
         if completed is None:
             return x
         n = len(self.spec.names)
-        known = completed[:, n : n + 1].to(x) > 0.5
+        known = completed[:, n : n + (1 if self.cond_transform is None else self.cond_transform.masks)].to(x) > 0.5
         return torch.where(known, completed[:, :n].to(x), x)
 
     @torch.no_grad()

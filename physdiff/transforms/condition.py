@@ -1,8 +1,9 @@
 r"""What the network is told: from the physical condition window to channels on the coefficient grid.
 
-A condition window holds, in this order, the C fields with unknown entries filled, one channel ``known`` (1 known, 0 filled), and extras
-(time of day, static fields). It takes the same way as the fields: anomaly, normalisation with statistics of its own, the same wavelet on
-the same axes; the mask becomes the known share of each coefficient's cell. It is concatenated to the noisy coefficients and never noised.
+A condition window holds, in this order, the C fields with unknown entries filled, one channel ``known`` (1 known, 0 filled; or one per
+field), and extras (time of day, static fields). It takes the same way as the fields: anomaly, normalisation with statistics of its own,
+the same wavelet on the same axes; the mask becomes the known share of each coefficient's cell. It is concatenated to the noisy
+coefficients and never noised.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.linear_forecast import Guess
 from physdiff.transforms.normalizer import Moments, guarded
 from physdiff.transforms.transform import Batches, Shape
-from physdiff.transforms.wavelet import WaveletTransform, pack_known
+from physdiff.transforms.wavelet import POLYPHASE, WaveletTransform, pack_known
 
 __all__ = ["ConditionTransform"]
 
@@ -37,6 +38,7 @@ class ConditionTransform(Saved, nn.Module):
             to come of the guess are encoded, all as channels. None: the time axis stays.
         mean: Statistics per channel of the completed window (mask excluded, see `fitted_from`).
         std: Likewise.
+        each: Every field has a mask of its own, and extras are packed whole (they may vary in time and place).
     """
 
     def __init__(
@@ -49,16 +51,25 @@ class ConditionTransform(Saved, nn.Module):
         history: int | None = None,
         mean: Tensor | None = None,
         std: Tensor | None = None,
+        each: bool = False,
     ) -> None:
         super().__init__()
-        if fields < 1 or (mean is None) != (std is None):
-            raise InputError(f"ConditionTransform: expected fields >= 1 and mean and std together, got fields = {fields}")
-        self.fields, self.history = fields, history
+        if fields < 1 or (mean is None) != (std is None) or (each and history is not None):
+            raise InputError(
+                "ConditionTransform: expected fields >= 1, mean and std together, and no history with a mask for each field, "
+                f"got fields = {fields}, history = {history}"
+            )
+        self.fields, self.history, self.each = fields, history, each
         self.anomaly, self.wavelet, self.guess = anomaly, wavelet, guess
         self.mean: Tensor | None
         self.std: Tensor | None
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @property
+    def masks(self) -> int:
+        """Number of channels that say what is known."""
+        return self.fields if self.each else 1
 
     @property
     def fill(self) -> Tensor | None:
@@ -82,8 +93,8 @@ class ConditionTransform(Saved, nn.Module):
     def _groups(self, completed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Anomalies, known, extras, guess of a completed window."""
         n, tail = self.fields, 0 if self.guess is None else self.fields
-        end = completed.shape[1] - tail
-        return self._anomalies(completed), completed[:, n : n + 1], completed[:, n + 1 : end], completed[:, end:]
+        end, m = completed.shape[1] - tail, self.fields + self.masks
+        return self._anomalies(completed), completed[:, n:m], completed[:, m:end], completed[:, end:]
 
     def encode(self, completed: Tensor) -> Tensor:
         """Completed condition window (B, C', T, *S), physical units -> (B, C'', T', *S')."""
@@ -95,7 +106,8 @@ class ConditionTransform(Saved, nn.Module):
         values, extras, guess = scaled[:, :n] * known, scaled[:, n : n + m], scaled[:, n + m :]
         if self.history is None:
             parts = [self._coded(torch.cat([values, guess], dim=1)), self._shares(known)]
-            parts += [self._means(extras)] if m else []
+            if m:
+                parts.append(self._coded(extras) if self.each else self._means(extras))
             return torch.cat(parts, dim=1)
         h = self.history
         parts = [self._frames(values[:, :, :h])] if h else []
@@ -126,6 +138,8 @@ class ConditionTransform(Saved, nn.Module):
         if self.wavelet is None or isinstance(self.wavelet, Autoencoder):
             return self._means(known)
         packed, m = pack_known(self.wavelet, known), known.shape[1]
+        if self.wavelet.wavelet == POLYPHASE:
+            return packed  # every sub-grid of points has its own
         levels = self.wavelet.levels
         bands = round((packed.shape[1] // m) ** (1 / levels))
         kept, start = [packed[:, :m]], 1
@@ -141,7 +155,7 @@ class ConditionTransform(Saved, nn.Module):
         if self.guess is not None:
             probe = torch.cat([probe, torch.zeros(1, self.fields, *shape[1:])], dim=1)
         stand_in = ConditionTransform(
-            self.fields, None, self.wavelet, guess=self.guess, history=self.history, mean=torch.zeros(()), std=torch.ones(())
+            self.fields, None, self.wavelet, guess=self.guess, history=self.history, mean=torch.zeros(()), std=torch.ones(()), each=self.each
         )
         return tuple(stand_in.encode(probe).shape[1:])
 
@@ -159,7 +173,14 @@ class ConditionTransform(Saved, nn.Module):
             moments.add(torch.cat([values, extras, guess], dim=1))
         std = guarded(moments.mean, moments.std)
         return ConditionTransform(
-            self.fields, self.anomaly, self.wavelet, guess=self.guess, history=self.history, mean=moments.mean.float(), std=std.float()
+            self.fields,
+            self.anomaly,
+            self.wavelet,
+            guess=self.guess,
+            history=self.history,
+            mean=moments.mean.float(),
+            std=std.float(),
+            each=self.each,
         )
 
 

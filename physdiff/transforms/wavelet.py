@@ -29,9 +29,11 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.transform import Batches, Shape, Transform
 from physdiff.wavelets.dwt import wavedec, waverec
 from physdiff.wavelets.filters import filter_length
-from physdiff.wavelets.packing import pack, pack_share, unpack
+from physdiff.wavelets.packing import depth_to_space, pack, pack_share, space_to_depth, unpack
 
-__all__ = ["WaveletTransform", "cross_fade", "pack_known", "padded_length"]
+__all__ = ["POLYPHASE", "WaveletTransform", "cross_fade", "pack_known", "padded_length"]
+
+POLYPHASE = "pixels"
 
 _AXES = ("time", "z", "y", "x", "latitude", "longitude")
 
@@ -44,7 +46,8 @@ class WaveletTransform(Transform):
 
     Args:
         wavelet: ``haar``, ``db<p>``, ``sym<p>``, ``coif<k>`` or ``bior<r>.<d>`` (which colours white noise, see `band_gain`); one name (the
-            time axis then gets haar) or one for each of `axes`.
+            time axis then gets haar) or one for each of `axes`. ``pixels``: no wavelet, the 2^(n levels) interleaved sub-grids of points as as
+            many channels, to tell what a wavelet adds from what its layout does.
         levels: Number of levels L, 1 or more.
         axes: Names of the transformed axes, of time, z, y, x, latitude, longitude; None: all axes in space.
         shape: (T, *S) of the windows; None until fitted. Only the lengths of transformed axes are held fixed.
@@ -69,7 +72,8 @@ class WaveletTransform(Transform):
     ) -> None:
         super().__init__()
         for name in (wavelet,) if isinstance(wavelet, str) else wavelet:
-            filter_length(name)
+            if name != POLYPHASE or not isinstance(wavelet, str):
+                filter_length(name)
         if levels < 1:
             raise InputError(
                 f"WaveletTransform: expected levels >= 1, got {levels}; leave the transform out for none"
@@ -103,11 +107,11 @@ class WaveletTransform(Transform):
         names = dims if self.axes is None else self.axes
         for name in names:
             check_one_of(name, every, f"WaveletTransform: axes of windows with {', '.join(every)}")
-        if isinstance(self.wavelet, str):
+        if isinstance(self.wavelet, str) and self.wavelet != POLYPHASE:
             self._wavelets = tuple("haar" if name == "time" else self.wavelet for name in names)
         else:
             self._wavelets = per_axis(
-                self.wavelet, len(names), f"WaveletTransform: wavelets of {', '.join(names)}"
+                "haar" if self.wavelet == POLYPHASE else self.wavelet, len(names), f"WaveletTransform: wavelets of {', '.join(names)}"
             )
         places = [every.index(name) for name in names]
         self._positions = tuple(place + 2 for place in places)
@@ -142,12 +146,18 @@ class WaveletTransform(Transform):
         raise InputError("WaveletTransform: expected at least one window to take the size of, got none")
 
     def _encode(self, x: Tensor, cond: Tensor | None) -> Tensor:
+        if self.wavelet == POLYPHASE:
+            return space_to_depth(self._pad(x, "encode"), 2**self.levels, self._positions).flatten(1, 2)
         coefficients = wavedec(self._pad(x, "encode"), self._wavelets, self.levels, axes=self._positions)
         return pack(coefficients, self._positions)
 
     def _decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
         self._require("decode", z, tuple(n // 2**self.levels for n in self._sizes("decode")))
-        x = waverec(unpack(z, self.levels, self._positions), self._wavelets, self._positions)
+        if self.wavelet == POLYPHASE:
+            parts = torch.unflatten(z, 1, (2 ** (self.levels * len(self._positions)), -1))
+            x = depth_to_space(parts, 2**self.levels, self._positions)
+        else:
+            x = waverec(unpack(z, self.levels, self._positions), self._wavelets, self._positions)
         for axis, length in zip(self._positions, self._lengths, strict=True):
             x = x.narrow(axis, 0, length)
         return x
@@ -171,6 +181,8 @@ class WaveletTransform(Transform):
         The cell of a level-l coefficient is a box of 2^l points along each transformed axis; padding counts
         as the values it fades between.
         """
+        if self.wavelet == POLYPHASE:
+            return space_to_depth(self._pad(known, "weight"), 2**self.levels, self._positions).flatten(1, 2)
         return pack_share(self._pad(known, "weight"), self.levels, self._positions)
 
     def _sizes(self, where: str) -> tuple[int, ...]:

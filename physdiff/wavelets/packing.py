@@ -21,7 +21,7 @@ from torch import Tensor
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.wavelets.dwt import Decomposition, band_names
 
-__all__ = ["pack", "pack_share", "unpack"]
+__all__ = ["depth_to_space", "pack", "pack_share", "space_to_depth", "unpack"]
 
 
 def pack(coefficients: Decomposition, axes: Sequence[int]) -> Tensor:
@@ -52,7 +52,7 @@ def pack(coefficients: Decomposition, axes: Sequence[int]) -> Tensor:
                 f"pack: expected bands of {tuple(n * 2**depth for n in coarse)} points {depth} levels above one of {coarse}, got {fine}; "
                 'pad the axes to a multiple of 2^levels and use mode "periodization"'
             )
-        parts += [_space_to_depth(bands[name], 2**depth, axes) for name in names]
+        parts += [space_to_depth(bands[name], 2**depth, axes) for name in names]
     return torch.cat(parts, 1).flatten(1, 2)
 
 
@@ -80,7 +80,7 @@ def unpack(z: Tensor, levels: int, axes: Sequence[int]) -> Decomposition:
         n_grids = 2 ** (depth * len(axes))
         level = {}
         for name in names:
-            level[name] = _depth_to_space(parts.narrow(1, start, n_grids), 2**depth, axes)
+            level[name] = depth_to_space(parts.narrow(1, start, n_grids), 2**depth, axes)
             start += n_grids
         details.append(level)
     return Decomposition(parts[:, 0], tuple(details))
@@ -112,16 +112,16 @@ def pack_share(known: Tensor, levels: int, axes: Sequence[int]) -> Tensor:
                 f"got {known.shape[axis]}; pad it as the data"
             )
     n_bands = 2 ** len(axes)
-    parts = [_space_to_depth(known, 2**levels, axes).mean(1, keepdim=True)]
+    parts = [space_to_depth(known, 2**levels, axes).mean(1, keepdim=True)]
     for depth in range(levels):
-        share = _space_to_depth(known, 2 ** (levels - depth), axes).mean(1)
-        grids = _space_to_depth(share, 2**depth, axes)
+        share = space_to_depth(known, 2 ** (levels - depth), axes).mean(1)
+        grids = space_to_depth(share, 2**depth, axes)
         parts += [grids] * (n_bands - 1)
     return torch.cat(parts, 1).flatten(1, 2)
 
 
-def _space_to_depth(x: Tensor, factor: int, axes: Sequence[int]) -> Tensor:
-    """(B, C, *N) to (B, factor^n, C, *N / factor)."""
+def space_to_depth(x: Tensor, factor: int, axes: Sequence[int]) -> Tensor:
+    """Interleaved sub-grids of `axes`, row by row: (B, C, *N) to (B, factor^n, C, *N / factor)."""
     ordered = sorted(axes)
     for i, axis in enumerate(ordered):
         x = torch.unflatten(x, axis + i, (-1, factor))
@@ -129,8 +129,8 @@ def _space_to_depth(x: Tensor, factor: int, axes: Sequence[int]) -> Tensor:
     return x.movedim(inner, list(range(1, 1 + len(axes)))).flatten(1, len(axes))
 
 
-def _depth_to_space(x: Tensor, factor: int, axes: Sequence[int]) -> Tensor:
-    """Invert `_space_to_depth`."""
+def depth_to_space(x: Tensor, factor: int, axes: Sequence[int]) -> Tensor:
+    """Invert `space_to_depth`: (B, factor^n, C, *M) to (B, C, *N)."""
     ordered = sorted(axes)
     inner = [axis + i + 1 for i, axis in enumerate(ordered)]
     x = torch.unflatten(x, 1, (factor,) * len(axes)).movedim(list(range(1, 1 + len(axes))), inner)

@@ -33,6 +33,8 @@ from physdiff.solvers.etdrk import ETDRK4
 
 __all__ = ["BumpForce", "WDNOBurgers"]
 
+_LAYER = 0.02  # within which the first field falls to zero at a wall
+
 
 @dataclass(frozen=True, eq=False)
 class BumpForce:
@@ -65,7 +67,8 @@ class WDNOBurgers(DataRecipe):
 
     Differences from the original: sines (Fourier modes of the odd continuation) and ETDRK4 instead of explicit Euler steps with nu dt / h^2 =
     0.48, at the edge of stability; the points are the middles of cells instead of inner nodes; the force varies smoothly in time where the
-    original holds it from frame to frame; random numbers differ. The force need not vanish at the walls, so its sine series converges slowly
+    original holds it from frame to frame; the bumps fall to zero at the walls within a layer of 0.02, where the original's first field jumps;
+    random numbers differ. The force need not vanish at the walls, so its sine series converges slowly
     there: errors next to the walls fall with the second power of the spacing.
 
     Args:
@@ -119,7 +122,9 @@ class WDNOBurgers(DataRecipe):
         fine = CartesianGrid(self.resolution * self.refine, 1.0, periodic=False, length_unit="1")
         bumps = GaussianBumps((Bump((0.2, 0.4), (0.0, 2.0), (0.05, 0.15)), Bump((0.6, 0.8), (-2.0, 0.0), (0.05, 0.15))))
         force = self.force(start, count, rng)
-        u = mirrored(bumps.sample(fine, count, rng.child("u"), start=start, like=self.like), 1, sign=-1.0)
+        place = fine.axes()[0].to(self.like)
+        held = torch.tanh(place / _LAYER) * torch.tanh((1 - place) / _LAYER)
+        u = mirrored(held * bumps.sample(fine, count, rng.child("u"), start=start, like=self.like), 1, sign=-1.0)
         stepper = ETDRK4(Burgers(self.viscosity, force), Spectral(doubled_grid(fine)))
         substeps = math.ceil(self.horizon / self.intervals / self.step - 1e-9)
         solved = first_half(marched(stepper, {"u": u}, self.times, tick=tick, substeps=substeps)["u"], 1)

@@ -1,0 +1,98 @@
+r"""Diffusion of whole trajectories on wavelet coefficients in time and space: the wavelet diffusion neural operator in the house's parts.
+
+All frames of a trajectory are drawn at once, so that errors do not grow from step to step. The chain is normalise, one or more wavelet levels
+along time AND space, normalise each band; what is known of each field (first frame, force, final state) goes in as channels.
+``wavelet="pixels"`` gives the same channels without a wavelet, ``coarse=2`` a model that adds resolution to a coarse trajectory (`upscale`).
+
+Reference: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import xarray as xr
+from torch import nn
+
+from physdiff.base.errors import InputError
+from physdiff.data.convert import spec_of
+from physdiff.data.statistics import stream
+from physdiff.data.tasks import Task, TaskWindows
+from physdiff.data.windows import TrajectoryWindows
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.samplers.exponential import ExponentialMultistep
+from physdiff.networks.unet import UNet
+from physdiff.training.build import build_prior
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.wavelet import WaveletTransform
+
+__all__ = ["prepare_trajectories"]
+
+
+def prepare_trajectories(
+    train: xr.Dataset,
+    tasks: Sequence[Task],
+    *,
+    wavelet: str = "haar",
+    levels: int = 1,
+    coarse: int = 1,
+    steps: int = 24,
+    network: Callable[..., nn.Module] = UNet,
+    seed: int = 0,
+) -> tuple[DiffusionPrior, TaskWindows]:
+    """An untrained prior of whole trajectories and the windows to train it on.
+
+    Args:
+        train: Trajectories; all their frames are one window.
+        tasks: What is known, see `data.tasks`: ``{"u": (0,), "force": "all"}`` simulates, ``{"u": (0, -1)}`` controls; several: one model for all.
+        wavelet: Along space (haar along time), or ``"pixels"``: the same channels without a wavelet.
+        levels: Wavelet levels; 0: every point a coefficient.
+        coarse: Factor between a coarse trajectory that is known and the grid; 1: none.
+        steps: Steps of the sampler.
+        network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``; it knows its width.
+        seed: Seed of the weights.
+
+    Raises:
+        InputError: If a task names what is not there.
+        DataError: If trajectories hold gaps.
+    """
+    if levels < 0:
+        raise InputError(f"prepare_trajectories: expected levels >= 0, got {levels}")
+    spec = spec_of(train, gaps=True, mask=True)
+    windows = TaskWindows(TrajectoryWindows(train, history=0, horizon=train.sizes["time"], spec=spec), tasks, coarse=coarse)
+    spec, fields = windows.spec, len(windows.spec.names)
+
+    def batches() -> object:
+        return stream(windows, most=1024)
+
+    folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer(("channel",), centre=False)] if levels else []
+    chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
+    parts = list(chain)
+    first = parts[0]
+    assert isinstance(first, Normalizer)
+    assert first.mean is not None
+    assert first.std is not None
+    copies = 2 if coarse > 1 else 1  # a coarse window is scaled as the fields are
+    shape = (-1, *[1] * (len(spec.shape) - 1))
+    mean, std = (torch.cat([v.reshape(shape).float()] * copies) for v in (first.mean, first.std))
+    packed = next((p for p in parts if isinstance(p, WaveletTransform)), None)
+    condition = ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)
+
+    def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
+        return network(i, o, ndim=ndim, periodic=periodic)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        prior = build_prior(
+            spec,
+            chain,
+            cond_spec=windows.cond_spec,
+            cond_transform=condition,
+            network=sized,
+            sampler=ExponentialMultistep(2, noise=1.0),
+            steps=steps,
+        )
+    return prior, windows

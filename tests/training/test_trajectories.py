@@ -1,0 +1,55 @@
+"""Priors of whole trajectories: shapes, exact inverse, what is known is kept."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.data.convert import to_dataset
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.grids.field_spec import FieldSpec
+from physdiff.networks.unet import UNet
+from physdiff.training.trajectories import prepare_trajectories
+
+TASKS = ({"u": (0,), "force": "all"}, {"u": (0, -1)})
+
+
+def driven(samples: int, points: int = 8, frames: int = 4) -> xr.Dataset:
+    """u grows by the force from frame to frame: u_t = u_0 + sum of the forces before."""
+    spec = FieldSpec(("u", "force"), ("1", "1"), CartesianGrid(points, 1.0, periodic=False), 1.0, frames=frames)
+    g = torch.Generator().manual_seed(samples)
+    force = torch.randn(samples, 1, 1, generator=g).expand(samples, frames, points)
+    first = torch.randn(samples, 1, 1, generator=g)
+    u = first + torch.cat([torch.zeros(samples, 1, points), force[:, :-1].cumsum(1)], 1)
+    return to_dataset(torch.stack([u, force], 1), spec, np.arange(float(frames)), batch="sample")
+
+
+CHAINS = [("haar", 1, (8, 2, 4)), ("pixels", 1, (8, 2, 4)), ("db2", 1, (8, 2, 5)), ("haar", 0, (2, 4, 8))]
+
+
+@pytest.mark.parametrize(("wavelet", "levels", "shape"), CHAINS)
+def test_what_is_known_is_kept(wavelet: str, levels: int, shape: tuple[int, ...], tmp_path) -> None:  # noqa: ANN001
+    prior, windows = prepare_trajectories(driven(6), TASKS, wavelet=wavelet, levels=levels, steps=2, network=partial(UNet, width=8))
+    assert prior.latent_shape == shape
+    z = torch.cat([prior.encode(windows[i]["x"][None]) for i in range(0, 12, 2)])
+    torch.testing.assert_close(prior.decode(z), torch.stack([windows[i]["x"] for i in range(0, 12, 2)]), rtol=0, atol=1e-5)
+    for i in (0, 1):
+        item = windows[i]
+        found = prior.sample(2, cond=item["cond"][None], rng=Rng(0))
+        known = item["cond"][2:4].expand(2, -1, -1, -1) > 0.5
+        assert torch.equal(found[known], item["x"].expand_as(found)[known])
+    again = DiffusionPrior.load(prior.save(tmp_path / "prior.pt"))
+    cond = windows[0]["cond"][None]
+    assert torch.equal(again.sample(1, cond=cond, rng=Rng(1)), prior.sample(1, cond=cond, rng=Rng(1)))
+
+
+def test_levels_below_zero_are_refused() -> None:
+    with pytest.raises(InputError, match="levels >= 0"):
+        prepare_trajectories(driven(3), TASKS, levels=-1)
