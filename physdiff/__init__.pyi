@@ -10,6 +10,7 @@ from physdiff.data.inspect import inspect_file as inspect_file
 from physdiff.data.open import open_dataset as open_dataset, open_forecast as open_forecast
 from physdiff.data.split import split_samples as split_samples, split_time as split_time
 from physdiff.data.statistics import fitted as fitted
+from physdiff.data.tasks import TaskWindows as TaskWindows, task_condition as task_condition
 from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
 from physdiff.data.write import write_dataset as write_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
@@ -22,6 +23,7 @@ from physdiff.diffusion.bridge import (
     walk_bridge as walk_bridge,
     walk_to_mean as walk_to_mean,
 )
+from physdiff.diffusion.clamped import clamped as clamped
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
 from physdiff.diffusion.denoiser import Denoiser as Denoiser
@@ -91,6 +93,7 @@ from physdiff.forecast.analysis import (
     PosteriorAnalysis as PosteriorAnalysis,
 )
 from physdiff.forecast.assimilate import assimilate as assimilate
+from physdiff.forecast.cascade import upscale as upscale
 from physdiff.forecast.forecast_models import (
     ForecastModel as ForecastModel,
     PriorModel as PriorModel,
@@ -116,6 +119,7 @@ from physdiff.inference.constraints import (
     ensemble_covariance as ensemble_covariance,
     project as project,
 )
+from physdiff.inference.control import control as control
 from physdiff.inference.ensemble import Ensemble as Ensemble
 from physdiff.inference.ensemble_guided import EnsembleGuided as EnsembleGuided
 from physdiff.inference.ensemble_inversion import eki as eki
@@ -328,6 +332,7 @@ from physdiff.training.fit import fit as fit
 from physdiff.training.fit_autoencoder import AutoencoderTraining as AutoencoderTraining, fit_autoencoder as fit_autoencoder
 from physdiff.training.operator_module import OperatorModule as OperatorModule
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
+from physdiff.training.trajectories import prepare_trajectories as prepare_trajectories
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
 from physdiff.transforms.autoencoder import Autoencoder as Autoencoder
 from physdiff.transforms.compose import Compose as Compose

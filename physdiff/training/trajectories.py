@@ -63,23 +63,14 @@ def prepare_trajectories(
         raise InputError(f"prepare_trajectories: expected levels >= 0, got {levels}")
     spec = spec_of(train, gaps=True, mask=True)
     windows = TaskWindows(TrajectoryWindows(train, history=0, horizon=train.sizes["time"], spec=spec), tasks, coarse=coarse)
-    spec, fields = windows.spec, len(windows.spec.names)
+    spec = windows.spec
 
     def batches() -> object:
         return stream(windows, most=1024)
 
     folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer(("channel",), centre=False)] if levels else []
     chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
-    parts = list(chain)
-    first = parts[0]
-    assert isinstance(first, Normalizer)
-    assert first.mean is not None
-    assert first.std is not None
-    copies = 2 if coarse > 1 else 1  # a coarse window is scaled as the fields are
-    shape = (-1, *[1] * (len(spec.shape) - 1))
-    mean, std = (torch.cat([v.reshape(shape).float()] * copies) for v in (first.mean, first.std))
-    packed = next((p for p in parts if isinstance(p, WaveletTransform)), None)
-    condition = ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)
+    condition = _condition(chain, len(spec.names), copies=2 if coarse > 1 else 1)
 
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
         return network(i, o, ndim=ndim, periodic=periodic)
@@ -96,3 +87,15 @@ def prepare_trajectories(
             steps=steps,
         )
     return prior, windows
+
+
+def _condition(chain: Compose, fields: int, *, copies: int) -> ConditionTransform:
+    """Masks of each field, and the statistics of the chain's first normaliser, for a coarse window too."""
+    parts = list(chain)
+    first = parts[0]
+    assert isinstance(first, Normalizer)
+    assert first.mean is not None
+    assert first.std is not None
+    mean, std = (torch.cat([v.float()] * copies) for v in (first.mean, first.std))
+    packed = next((p for p in parts if isinstance(p, WaveletTransform)), None)
+    return ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)
