@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from physdiff.base.checks import check_positive, per_axis
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.base.saved import Saved
+from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
 from physdiff.networks.point_chain import Acts, PointMLP
 from physdiff.networks.spectral_conv import AxisConv, SpectralConv
@@ -55,12 +55,15 @@ class GridOperator(nn.Module):
         self.lift = PointMLP(in_channels + len(periodic) * coordinates, 2 * width, width)
         self.project = PointMLP(width, 2 * width, out_channels)
 
-    def enter(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """(B, C, *axes) -> (B, *longer axes, width).
 
         Raises:
             ShapeError: If a shape does not fit.
+            InputError: If there is a noise level, which would be ignored.
         """
+        if noise is not None:
+            raise InputError("operator: expected no noise level, got one; it knows no levels: NoiseChannels(operator) does")
         ndim = len(self.periodic)
         if x.ndim != 2 + ndim or x.shape[1] != self.in_channels:
             wanted = f"(B, {self.in_channels}, *axes) with {ndim} axes"
@@ -81,7 +84,7 @@ class GridOperator(nn.Module):
         return out.movedim(-1, 1).contiguous()
 
 
-class FNO(Saved, nn.Module):
+class FNO(FieldNetwork):
     """Fourier neural operator (B, C, *axes) -> (B, out, *axes), 1 to 3 axes of any lengths.
 
     Shifts along circular axes commute with it exactly if it sees no coordinates.
@@ -115,24 +118,27 @@ class FNO(Saved, nn.Module):
         super().__init__()
         check_positive(layers, "FNO layers")
         circular = per_axis(periodic, ndim, "periodic")
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
         given = not all(circular) if coordinates is None else coordinates
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
         self.layers = nn.ModuleList(_Layer(width, self.modes, last=i == layers - 1) for i in range(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator.
 
         Args:
             x: Field (B, C, *axes).
+            noise: None: it knows no levels, see `NoiseChannels`.
 
         Returns:
             Field (B, out, *axes).
 
         Raises:
             ShapeError: If a shape does not fit.
+            InputError: If there is a noise level.
         """
-        v = self.ends.enter(x)
+        v = self.ends.enter(x, noise)
         basis = fourier_basis(tuple(v.shape[1:-1]), self.modes, like=v)
         for layer in self.layers:
             v = layer(v, basis)
@@ -157,7 +163,7 @@ class _Layer(nn.Module):
         return mixed
 
 
-class FFNO(Saved, nn.Module):
+class FFNO(FieldNetwork):
     """Factorised Fourier neural operator: as `FNO`, with far fewer weights on 2 or 3 axes.
 
     Args:
@@ -189,15 +195,16 @@ class FFNO(Saved, nn.Module):
         super().__init__()
         check_positive(layers, "FFNO layers")
         circular = per_axis(periodic, ndim, "periodic")
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
         given = not all(circular) if coordinates is None else coordinates
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
         self.convs = nn.ModuleList(nn.ModuleList(AxisConv(width, width, m) for m in self.modes) for _ in range(layers))
         self.mlps = nn.ModuleList(PointMLP(width, 4 * width, width) for _ in range(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator; arguments and result as `FNO.forward`."""
-        v = self.ends.enter(x)
+        v = self.ends.enter(x, noise)
         bases = [fourier_basis((n,), (m,), like=v) for n, m in zip(v.shape[1:-1], self.modes, strict=True)]
         for convs, mlp in zip(self.convs, self.mlps, strict=True):
             parts = [convs[axis](v, basis, axis) for axis, basis in enumerate(bases)]  # type: ignore[index]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physdiff.base.checks import check_positive, per_axis
-from physdiff.base.saved import Saved
+from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fno import GridOperator
 from physdiff.networks.fourier_basis import fourier_basis
 from physdiff.networks.spectral_conv import SpectralConv
@@ -22,7 +22,7 @@ from physdiff.networks.unet import UNet
 __all__ = ["UFNO"]
 
 
-class UFNO(Saved, nn.Module):
+class UFNO(FieldNetwork):
     """U-FNO (B, C, *axes) -> (B, out, *axes), 1 to 3 axes of any lengths; coordinates are appended if any axis has ends.
 
     Unlike `FNO` it knows the size of a cell, through U: it belongs to the resolution it was trained on.
@@ -56,6 +56,7 @@ class UFNO(Saved, nn.Module):
         super().__init__()
         check_positive(layers, "UFNO layers")
         circular = per_axis(periodic, ndim, "periodic")
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=not all(circular))
         self.convs = nn.ModuleList(SpectralConv(width, width, self.modes) for _ in range(layers))
@@ -63,9 +64,9 @@ class UFNO(Saved, nn.Module):
         shared = {"ndim": ndim, "periodic": circular, "width": width, "multipliers": multipliers}
         self.unets = nn.ModuleList(UNet(width, width, attention=False, dropout=0.0, **shared) for _ in range((layers + 1) // 2))  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator; arguments, result and errors as `FNO.forward`."""
-        v = self.ends.enter(x)
+        v = self.ends.enter(x, noise)
         basis = fourier_basis(tuple(v.shape[1:-1]), self.modes, like=v)
         first = len(self.convs) - len(self.unets)
         for number, (conv, skip) in enumerate(zip(self.convs, self.skips, strict=True)):

@@ -87,6 +87,8 @@ def test_bad_arguments_are_refused():
     for wrong in ({"width": 0}, {"layers": 0}, {"ndim": 4}, {"modes": 0}, {"periodic": (True,)}):
         with pytest.raises(InputError):
             FNO(1, 1, **{"ndim": 2, **wrong})
+    with pytest.raises(InputError, match="no levels"):
+        FNO(1, 1)(torch.zeros(1, 1, 8, 8), torch.zeros(()))
     with pytest.raises(ShapeError, match="expected"):
         FNO(2, 1)(torch.zeros(1, 1, 8, 8))
 
