@@ -78,9 +78,9 @@ class DeepONet(Saved, nn.Module):
         if points is not None and (points.ndim != 2 or points.shape[1] != self.ndim):
             raise ShapeError(f"DeepONet: expected points (m, {self.ndim}), got {tuple(points.shape)}")
         places = self._grid(x) if points is None else points.to(x)
-        coefficients = self.branch(x.flatten(1)).unflatten(1, (-1, self.rank))
+        coefficients = self.branch(x.flatten(1)).reshape(len(x), -1, self.rank)
         out: Tensor = coefficients @ self.trunk(self._seen(places)).T / math.sqrt(self.rank) + self.bias[:, None]
-        return out if points is not None else out.unflatten(2, self.shape)
+        return out if points is not None else out.reshape(*out.shape[:2], *self.shape)
 
     def _grid(self, x: Tensor) -> Tensor:
         axes = [torch.arange(n, device=x.device).to(x) / n for n in self.shape]
