@@ -115,8 +115,8 @@ def _factors(waves: Tensor, history: int, penalty: float, area: Tensor) -> Tenso
     shared_gram, shared_cross = ((g * shares).sum(rows, keepdim=True) if rows else g for g in (gram, cross))
     shared = torch.linalg.solve(shared_gram + 1e-3 * _mean_diagonal(shared_gram) * eye, shared_cross)
     ridge = penalty * _mean_diagonal(gram)
-    own: Tensor = torch.linalg.solve(gram + ridge * eye, cross - gram @ shared)
-    return shared + own
+    factors: Tensor = shared + torch.linalg.solve(gram + ridge * eye, cross - gram @ shared)
+    return factors
 
 
 def _mean_diagonal(gram: Tensor) -> Tensor:
