@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
 from physdiff.cli.generate import grid_for, state_for
 from physdiff.cli.infer import METHODS
-from physdiff.cli.options import check_at_least, checked_file
+from physdiff.cli.options import check_at_least, checked_file, checked_folder
 from physdiff.cli.parse import command_line
 from physdiff.cli.threads import threads_for
 from physdiff.data.convert import spec_of, to_tensor
@@ -28,10 +30,13 @@ from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.analysis import Analysis, KalmanAnalysis, ParticleAnalysis, PosteriorAnalysis
 from physdiff.forecast.assimilate import assimilate as assimilated
 from physdiff.forecast.forecast_models import PriorModel, SolverModel
-from physdiff.forecast.readings import read_readings
+from physdiff.forecast.readings import Readings, read_readings
 from physdiff.forecast.twin import assimilation_scores, twin_experiment
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.pdes.pde import PDE
+from physdiff.report.assimilation_page import assimilation_report
+from physdiff.report.html import run_facts
+from physdiff.report.posterior_page import Readings as Shown
 from physdiff.solvers.solve import solve
 from physdiff.solvers.stepper import Stepper
 from physdiff.solvers.stepper_for import stepper_for
@@ -48,7 +53,7 @@ class Update:
     Args:
         method: etkf, enkf, letkf or eki (ensemble Kalman), particles, or with a prior a posterior sampler of the verb infer, as Guided.
         members: Number of members.
-        inflation: Factor of the anomalies after each analysis (ensemble Kalman).
+        inflation: Factor of the anomalies after each analysis (ensemble Kalman), or adaptive: by the misfits of each cycle.
         radius: Of letkf: half of the distance at which a reading's influence ends; degrees on the sphere.
         jitter: Noise on resampled particles, as a share of the ensemble's standard deviation.
         steps: Steps of a posterior sampler; those of the prior if not given.
@@ -58,7 +63,7 @@ class Update:
 
     method: str = "etkf"
     members: int = 20
-    inflation: float = 1.0
+    inflation: float | Literal["adaptive"] = 1.0
     radius: float | None = None
     jitter: float = 0.0
     steps: int | None = None
@@ -140,7 +145,8 @@ def assimilate(
     (``--real.prior FILE --real.sensors FILE --real.initial FILE``) real readings.
 
     Args:
-        out: netCDF file to write: fields after and before each analysis, dims (member, time, space), and a record of every cycle.
+        out: netCDF file to write: fields after and before each analysis, dims (member, time, space), and a record of every
+            cycle; a page goes to ``out.report``.
         std: Standard deviation of the readings' noise, in the field's unit; one for all fields or one for each.
         pde: The law of a twin experiment.
         grid: Its grid.
@@ -148,7 +154,8 @@ def assimilate(
         twin: What the twin experiment is.
         real: Real readings and a prior.
     """
-    begin, target = time.monotonic(), checked_file(out)
+    begin, target, folder = time.monotonic(), checked_file(out), checked_folder(f"{out}.report")
+    shown = None
     for each in [std] if isinstance(std, float | int) else std:
         check_positive(each, "std")
     if (pde is None) == (real.prior is None):
@@ -158,12 +165,15 @@ def assimilate(
             raise InputError("grid: expected the grid of the law, as in --grid.shape 40, got none")
         result = _twin(stepper_for(pde, grid_for(pde, grid)), analysis, twin, std=std, out=out)
     else:
-        result = _real(analysis, real, std=std, out=out)
+        result, read = _real(analysis, real, std=std, out=out)
+        shown = Shown(read.points.numpy(), {}, read.times)
     path = write_dataset(result, target, command=command_line())
     cycles, used, seconds = result.sizes["cycle"], int(result["readings"].sum()), time.monotonic() - begin
     print(f"wrote {analysis.members} members at {result.sizes['time']} times, {cycles} cycles, {used} readings, to {path} in {seconds:.0f} s")
     print(f"innovation ratio {float(np.sqrt((result['innovation'] ** 2).mean())):.3g} (1: spread and noise are right)")
     _say_scores(result)
+    facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
+    print(f"wrote {assimilation_report(folder, result, readings=shown, facts=facts)}")
 
 
 def _twin(stepper: Stepper, update: Update, twin: Twin, *, std: float | list[float], out: str) -> xr.Dataset:
@@ -198,7 +208,7 @@ def _places(model: SolverModel, count: int, rng: Rng) -> Tensor:
     return points[rng.child("places").permutation(len(points))[:count]]
 
 
-def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> xr.Dataset:
+def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> tuple[xr.Dataset, Readings]:
     for what in ("sensors", "initial"):
         if getattr(real, what) is None:
             raise InputError(f"real.{what}: expected a file beside real.prior, got none")
@@ -218,7 +228,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
     start, rng = times[chosen[-1]], Rng(update.seed)
     result = assimilated(model, (known, start), readings, analysis=update.built, std=std, rng=rng, every=update.every, out=out)
     if real.truth is None:
-        return result
+        return result, readings
     truth = open_dataset(real.truth, variables=names)
     prior.check_grid(spec_of(truth, names, gaps=True), "real.truth")
     free = model.forecast(known, start, steps=result.sizes["time"], rng=rng.child("free"))
@@ -226,7 +236,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
         field = result[name].variable
         told = f"{field.attrs.get('long_name', name)}, forecast without readings"
         result[f"{name}_free"] = xr.Variable(field.dims, free[:, c].numpy(), {**field.attrs, "long_name": told})
-    return assimilation_scores(result, truth)
+    return assimilation_scores(result, truth), readings
 
 
 def _say_scores(result: xr.Dataset) -> None:

@@ -2,11 +2,13 @@ r"""How readings change an ensemble of forecasts: ensemble Kalman updates, weigh
 
 An analysis sees the window of the last known frames and the frames to come of every member, and the readings of the latter. Kalman updates and
 particles move the window as a whole, so that the known frames a prior needs stay consistent with what follows. References: see `ensemble_kalman`;
-Gordon, Salmond and Smith, 1993 (particles); Musso, Oudjane and Le Gland, Improving regularised particle filters, 2001 (jitter).
+Gordon, Salmond and Smith, 1993 (particles); Musso, Oudjane and Le Gland, Improving regularised particle filters, 2001 (jitter);
+Wang and Bishop, A comparison of breeding and ensemble transform Kalman filter ensemble forecast schemes, 2003 (inflation by innovations).
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +33,8 @@ from physdiff.inference.sensors import Sensors
 from physdiff.inference.weights import LogWeights
 
 __all__ = ["Analysis", "Cycle", "KalmanAnalysis", "ParticleAnalysis", "PosteriorAnalysis"]
+
+_MOST_INFLATION = 2.0  # what the misfits of one cycle may claim: a gross reading must not blow the ensemble up
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,9 @@ class KalmanAnalysis(Analysis):
 
     Args:
         method: ``"etkf"``, ``"enkf"``, ``"letkf"`` (needs `radius`) or ``"eki"`` (tempered, for readings that are not linear).
-        inflation: Factor of the anomalies after the analysis, 1 or a little more.
+        inflation: Factor of the anomalies after the analysis, 1 or a little more; or ``"adaptive"``: of those before it, by the readings of the
+            cycle. With d the misfits to the mean forecast, s the noise and v the ensemble's variance of the readings, d^2/s^2 has the mean
+            f^2 v/s^2 + 1, so that f, kept from 1 to 2, follows from their averages.
         radius: Of ``"letkf"``: half of the distance at which a reading's influence ends, degrees on the sphere, else the grid's length unit.
         turned: Whether the anomalies are turned at random (not for ``"enkf"``), which keeps long runs from growing outliers.
 
@@ -96,9 +102,13 @@ class KalmanAnalysis(Analysis):
         InputError: If an argument makes no sense.
     """
 
-    def __init__(self, method: str = "etkf", *, inflation: float = 1.0, radius: float | None = None, turned: bool = True) -> None:
+    def __init__(self, method: str = "etkf", *, inflation: float | str = 1.0, radius: float | None = None, turned: bool = True) -> None:
         self.method = check_one_of(method, ("etkf", "enkf", "letkf", "eki"), "KalmanAnalysis method")
-        self.inflation = check_positive(inflation, "KalmanAnalysis inflation")
+        if isinstance(inflation, str):
+            check_one_of(inflation, ("adaptive",), "KalmanAnalysis inflation")
+        else:
+            check_positive(inflation, "KalmanAnalysis inflation")
+        self.inflation = inflation
         if (radius is not None) != (method == "letkf"):
             raise InputError(f"KalmanAnalysis: expected radius with 'letkf' and only there, got {radius} with {method!r}")
         if radius is not None:
@@ -106,7 +116,7 @@ class KalmanAnalysis(Analysis):
         self.radius, self.turned = radius, turned
 
     def __call__(self, cycle: Cycle, *, rng: Rng) -> tuple[Tensor, dict[str, float]]:
-        """See Analysis.
+        """See Analysis; reports ``inflation`` where it is adaptive.
 
         Raises:
             CollapsedWeights: If all members are one.
@@ -120,6 +130,11 @@ class KalmanAnalysis(Analysis):
                 f"KalmanAnalysis: expected members that differ, got {len(x)} that read the same after {show_time(cycle.start)}; "
                 "start from different members, raise the inflation, or give the model noise"
             )
+        factor = 1.0
+        if self.inflation == "adaptive":
+            factor = _needed_inflation(predicted, y, std)
+            x = inflated(x, factor)
+            predicted = flat_readings((o,), torch.where(valid, x, torch.nan))[0]
         key = rng.child("update") if self.turned or self.method == "enkf" else None
         if self.method == "enkf" and key is not None:
             moved = enkf(x, predicted, y, std=std, rng=key)
@@ -130,7 +145,15 @@ class KalmanAnalysis(Analysis):
             moved, _ = eki(x, lambda m: flat_readings((o,), torch.where(valid, m, torch.nan))[0], y, std=std, rng=key)
         else:
             moved = etkf(x, predicted, y, std=std, rng=key)
+        if isinstance(self.inflation, str):
+            return torch.where(valid, moved, torch.nan), {"inflation": factor}
         return torch.where(valid, inflated(moved, self.inflation), torch.nan), {}
+
+
+def _needed_inflation(predicted: Tensor, y: Tensor, std: Tensor) -> float:
+    """Factor of the anomalies of readings (N, m) under which misfits are as large as spread and noise say, in [1, _MOST_INFLATION]."""
+    misfit, spread = (((y - predicted.mean(0)) / std) ** 2).mean(), (predicted.var(0) / std**2).mean()
+    return min(max(math.sqrt(max(float((misfit - 1) / spread), 0.0)), 1.0), _MOST_INFLATION)
 
 
 class ParticleAnalysis(Analysis):

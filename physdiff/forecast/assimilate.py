@@ -54,6 +54,7 @@ _RECORD = {
     "spread_analysis": "root mean variance of the readings after the analysis over their noise",
     "misfit_analysis": "root mean square of readings minus mean analysis over their noise",
     "ess": "effective number of members",
+    "inflation": "factor of the anomalies before the analysis, from the misfits of the cycle",
 }
 
 

@@ -36,7 +36,7 @@ def test_some_places_and_a_local_method(tmp_path):
     assert "8 members at 6 times, 3 cycles, 60 readings" in said
 
 
-@pytest.mark.parametrize(("method", "more"), [("etkf", ""), ("Guided", "--analysis.steps 4 --analysis.every 2")])
+@pytest.mark.parametrize(("method", "more"), [("etkf", "--analysis.inflation adaptive"), ("Guided", "--analysis.steps 4 --analysis.every 2")])
 def test_real_readings_with_a_prior(tmp_path, era, era_prior, method, more):
     lines = [f"2.5,47.2,2020-01-05T{h:02d}:00,281\n10,42,2020-01-05T{h:02d}:00,282\n" for h in (6, 12, 18)]
     (tmp_path / "table.csv").write_text(HEAD + "".join(lines))
@@ -48,6 +48,9 @@ def test_real_readings_with_a_prior(tmp_path, era, era_prior, method, more):
         assert str(found["time"].values[0]).startswith("2020-01-05T06") and str(found["time"].values[-1])[:13] in ("2020-01-05T18", "2020-01-05T21")
         assert found["t2m"].dims == ("member", "time", "latitude", "longitude") and bool(found["t2m"].notnull().all())
         assert found["rmse_t2m_free"].attrs["units"] == "K" and float(found["readings"].sum()) == 6
+        assert ("inflation" in found) == ("adaptive" in more)
+    page = (tmp_path / "a.nc.report" / "index.html").read_text()
+    assert "Assimilation: t2m" in page and "no readings" in page
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,7 @@ def test_real_readings_with_a_prior(tmp_path, era, era_prior, method, more):
         (f"{RING} --analysis.method letkf", "radius with 'letkf'"),
         (f"{RING} --analysis.members 1", "analysis.members: expected a whole number, at least 2, got 1"),
         (f"{RING} --analysis.inflation 0", "inflation: expected a positive finite number"),
+        (f"{RING} --analysis.inflation much", "analysis.inflation"),
         (f"{RING} --twin.sensors 41", "expected at most the 40 grid points, got 41"),
         (f"{RING} --twin.dt 0", "twin.dt: expected a positive finite number"),
         (f"{RING} --analysis.method Guided --twin.spin_up 0", "expected a PriorModel of a DiffusionPrior"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,38 @@ def test_kalman_moves_the_whole_window_as_the_updates_do() -> None:
     torch.testing.assert_close(near[..., [0, 2, 3, 5]], c.window[..., [0, 2, 3, 5]], rtol=1e-12, atol=1e-12)
     tempered, _ = KalmanAnalysis("eki", turned=False)(c, rng=Rng(1))
     torch.testing.assert_close(tempered, etkf(c.window, read, y, std=0.3), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("y", "expected"), [(0.5, None), (8.0, 2.0), (None, 1.0)])
+def test_adaptive_inflation_is_what_the_misfits_ask_for(y, expected) -> None:
+    """lambda v / s^2 + 1 = mean d^2 / s^2, between 1 (misfits that spread and noise explain) and 2 (a gross reading)."""
+    c = cycle(y=0.5 if y is None else y)
+    read = c.forecast[:, 0, 1, [1, 4]]
+    if y is None:  # readings on the mean of the forecast
+        c = replace(c, y=torch.where(c.y.isnan(), c.y, 0.0) + torch.stack([torch.zeros(2), torch.zeros(2), read.mean(0)])[None].double())
+    value = c.y[0, 2]
+    misfit, spread = ((value - read.mean(0)) ** 2).mean() / 0.09, read.var(0).mean() / 0.09
+    factor = float(((misfit - 1) / spread).clamp_min(0).sqrt().clamp(1, 2)) if expected is None else expected
+    moved, report = KalmanAnalysis("etkf", inflation="adaptive", turned=False)(c, rng=Rng(1))
+    assert report["inflation"] == pytest.approx(factor, rel=1e-9)
+    wide = inflated(c.window, factor)
+    torch.testing.assert_close(moved, etkf(wide, wide[:, 0, 2, [1, 4]], value, std=0.3), rtol=1e-9, atol=1e-9)
+
+
+def test_adaptive_inflation_finds_a_spread_that_is_too_small() -> None:
+    """A forecast of half the spread it should have, 500 readings: a factor of two; of the right spread: none worth speaking of."""
+    grid = CartesianGrid(500, extent=500.0, periodic=False)
+    spec = FieldSpec(("u",), ("1",), grid, 1.0, time_unit="1")
+    found = {}
+    for share in (0.6, 1.0):
+        x = share * Rng(0).normal((400, 1, 2, 500), like=LIKE)
+        y = torch.full((1, 2, 500), torch.nan, dtype=torch.float64)
+        y[0, 1] = Rng(1).normal((500,), like=LIKE) + 0.3 * Rng(2).normal((500,), like=LIKE)
+        points = torch.arange(500.0)[:, None] + 0.5
+        one = Cycle(StepModel(lambda x: x, spec), x[:, :, :1], x[:, :, 1:], 0.0, points, y, torch.tensor([0.3]).double())
+        found[share] = KalmanAnalysis("etkf", inflation="adaptive", turned=False)(one, rng=Rng(1))[1]["inflation"]
+    # the mean of 500 squares has a relative standard error of sqrt(2 / 500) = 0.063, its root half of that
+    assert abs(found[0.6] * 0.6 - 1) < 4 * 0.032 and abs(found[1.0] - 1) < 4 * 0.032
 
 
 def test_particles_are_drawn_by_their_likelihood() -> None:
