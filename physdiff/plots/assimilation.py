@@ -54,7 +54,7 @@ def assimilation_plot(result: xr.Dataset, variable: str, axes: Sequence[Axes] | 
     right.plot(cycles, result["innovation"].values, ".-", color=LINES[0], linewidth=1.0, markersize=4)
     right.axhline(1.0, color=TRUTH, linewidth=0.8)
     right.set_ylim(bottom=0)
-    tidy(right, x=quantity("time", unit), y="misfit of readings over expected")
+    tidy(right, x=quantity("time", unit), y="misfit over expected")
     for one in (left, right):
         one.tick_params(axis="x", labelrotation=30 if unit == "UTC" else 0)
     return left, right
