@@ -177,6 +177,7 @@ _NAMES: dict[str, str] = {
     "pinn.collocated": "Collocated Known",
     "pinn.collocation": "add_by_residual add_largest CausalGate in_time_order redraw_by_residual retain_resample UniformPoints",
     "pinn.coordinate_net": "CoordinateNet",
+    "pinn.fractional": "caputo graded_times",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
     "pinn.levenberg_marquardt": "Damped levenberg_marquardt",
     "pinn.soap": "SOAP",

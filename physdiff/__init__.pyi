@@ -251,6 +251,7 @@ from physdiff.pinn.collocation import (
     retain_resample as retain_resample,
 )
 from physdiff.pinn.coordinate_net import CoordinateNet as CoordinateNet
+from physdiff.pinn.fractional import caputo as caputo, graded_times as graded_times
 from physdiff.pinn.gradients import (
     conflict_free_gradient as conflict_free_gradient,
     gradients_of as gradients_of,
