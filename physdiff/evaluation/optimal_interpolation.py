@@ -82,7 +82,7 @@ def field_covariance(train: xr.Dataset, *, shrink: float | None = None, localisa
 
     Raises:
         InputError: If shrink or localisation makes no sense, or the grid is too large for a dense matrix.
-        DataError: If a value is missing in every frame or there are fewer than two frames.
+        DataError: If a value is missing in every frame, there are fewer than two frames, or all are the mean of their hour.
     """
     if shrink is not None and not 0 <= shrink <= 1:
         raise InputError(f"shrink: expected a share between 0 and 1, got {shrink}")
@@ -96,6 +96,8 @@ def field_covariance(train: xr.Dataset, *, shrink: float | None = None, localisa
     rows = past.anomalies().movedim(2, 1).flatten(0, 1).flatten(1).double()  # (frames, C N)
     if rows.shape[0] < 2 or bool(rows.isnan().all(0).any()):
         raise DataError("optimal interpolation: expected at least two training frames and a value at every point; select another variable or region")
+    if not bool(torch.nan_to_num(rows).any()):
+        raise DataError("optimal interpolation: expected frames beside the mean of their hour, got one for each hour of the day; give two days")
     there = rows.isfinite().double()
     rows = torch.nan_to_num(rows)
     covariance = (rows.T @ rows) / (there.T @ there).clamp_min(1)

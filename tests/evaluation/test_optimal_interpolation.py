@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.errors import DataError, InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset
 from physdiff.diffusion.sample_covariance import gaspari_cohn
@@ -154,5 +154,7 @@ def test_wrong_arguments_are_refused():
         optimal_interpolation(field, points, y, std=0.0, rng=Rng(0))
     with pytest.raises(InputError, match="shrink"):
         field_covariance(hourly(48), shrink=1.5)
+    with pytest.raises(DataError, match="got one for each hour of the day; give two days"):
+        field_covariance(hourly(16))
     with pytest.raises(InputError, match="localisation"):
         field_covariance(hourly(48), localisation=-1.0)
