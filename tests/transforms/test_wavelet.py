@@ -267,3 +267,15 @@ def test_windows_of_another_size_are_refused() -> None:
         transform.decode(noise(1, 6, 2, 2, 3))
     with pytest.raises(ShapeError, match="out_shape"):
         transform.out_shape((1, 2, 4, 8))
+
+
+def test_pixels_are_the_same_channels_without_a_wavelet() -> None:
+    x = torch.arange(2 * 4 * 6, dtype=torch.float64).reshape(1, 2, 4, 6)
+    transform = WaveletTransform("pixels", axes=("time", "x"), shape=(4, 6), dims=("x",))
+    z = transform.encode(x)
+    assert z.shape == WaveletTransform("haar", axes=("time", "x"), shape=(4, 6), dims=("x",)).encode(x).shape
+    for k, (t, i) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        assert torch.equal(z[:, 2 * k : 2 * k + 2], x[:, :, t::2, i::2])
+    assert torch.equal(transform.decode(z), x)
+    known = (x > 20).double()
+    assert torch.equal(transform.weight(known), transform.encode(known))  # each point has its own share
