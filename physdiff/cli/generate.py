@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -13,7 +12,7 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.options import check_at_least, checked_file
 from physdiff.cli.threads import threads_for
-from physdiff.data.generate import generate as generate_data
+from physdiff.data.generate import MarchOptions, generate as generate_data
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import LatLonGrid
@@ -50,7 +49,7 @@ from physdiff.solvers.random_state import RandomState
 from physdiff.solvers.stepper import Stepper
 from physdiff.solvers.stepper_for import stepper_for
 
-__all__ = ["LAWS", "Frames", "generate", "grid_for", "state_for"]
+__all__ = ["LAWS", "Frames", "generate", "grid_for", "march_options", "state_for"]
 
 LAWS = (
     AdvectionAdsorption,
@@ -128,6 +127,8 @@ def generate(
     flow from one without divergence. The law and the grid choose the solver: spectral and ETDRK4 on periodic boxes, finite volumes for gases and
     shallow water, Chang-Cooper for densities. ShallowWaterSphere takes the two sizes of --grid.shape as latitudes and longitudes of the whole Earth.
 
+    With ``--vary.viscosity [0.01,0.1]`` beside them, draw parameters of the law anew for each trajectory (``--vary.viscosity [1,2] --help``).
+
     With ``--recipe NAME`` instead of a law, make a data set of the literature (``--recipe NAME --help`` tells its options):
     fno_burgers, fno_burgers_script, fno_darcy, fno_darcy_script, fno_navier_stokes, fno_navier_stokes_1e-4, fno_navier_stokes_1e-5,
     pdearena_smoke, pdearena_smoke_conditioned, pdebench_advection, pdebench_burgers, pdebench_compressible, pdebench_compressible_plane,
@@ -151,12 +152,15 @@ def generate(
     stepper = stepper_for(pde, grid_for(pde, grid), solver)
     times = [k * frames.dt for k in range(frames.count)]
     state = state_for(stepper, initial)
-    options: dict[str, Any] = {"spin_up": frames.spin_up, "substeps": frames.substeps, "tol": frames.tol}
-    if frames.substeps is None and frames.tol is None and _always_stable(stepper):
-        options["tol"] = 1e-3
     with threads_for(math.prod(grid.shape)):
-        generate_data(stepper, state, times, samples=samples, rng=Rng(seed), out=target, **options)
+        generate_data(stepper, state, times, samples=samples, rng=Rng(seed), out=target, **march_options(frames, stepper))
     print(f"wrote {samples} trajectories of {frames.count} frames to {target}")
+
+
+def march_options(frames: Frames, stepper: Stepper) -> MarchOptions:
+    """How `generate` steps from frame to frame."""
+    tol = 1e-3 if frames.substeps is None and frames.tol is None and _always_stable(stepper) else frames.tol
+    return {"spin_up": frames.spin_up, "substeps": frames.substeps, "tol": tol}
 
 
 def grid_for(pde: PDE, grid: CartesianGrid) -> Grid:

@@ -30,12 +30,14 @@ from physdiff.evaluation.evaluate import evaluate
 from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_covariance, optimal_interpolation
 from physdiff.forecast.look import Errors
 from physdiff.forecast.readings import Readings, read_readings
-from physdiff.forecast.reconstruct import noise_of, reconstruct
+from physdiff.forecast.reconstruct import noise_of, parameters_of, reconstruct
+from physdiff.forecast.rollout import known_frames
 from physdiff.inference.ensemble_guided import EnsembleGuided
 from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided
 from physdiff.inference.hmc import HMC, NUTS
+from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import PosteriorSampler
 from physdiff.inference.restoration import Restoration
 from physdiff.inference.splitting import DAPS, DiffPIR, REDDiff, SplitGibbs
@@ -44,7 +46,7 @@ from physdiff.inference.twisted_smc import TwistedSMC
 from physdiff.report.html import run_facts
 from physdiff.report.posterior_page import Readings as Shown, posterior_report_page
 
-__all__ = ["Against", "infer", "interpolated"]
+__all__ = ["Against", "Asked", "drawn", "infer", "interpolated"]
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +104,15 @@ def infer(
     std: float | list[float] | Errors | None = None,
     method: str = "Guided",
     members: int = 20,
-    initial: str | None = None,
+    initial: str | float | None = None,
     against: Against = Against(),  # noqa: B008 - a frozen value
 ) -> None:
     """Draw fields from the posterior given readings.
 
+    With ``--law.pde`` and the like beside them, the law is an observation too (``--law.pde Burgers --help`` tells these options).
+
     Args:
-        prior: File of the prior: one of single frames (trained with ``--recipe.history 0 --recipe.horizon 1``), or one given known frames.
+        prior: File of the prior: one of single frames or of windows without a past (trained with ``--recipe.history 0``), or one given known frames.
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``; or
             netCDF: a CF table of stations, or fields on the prior's grid with gaps or on a coarser one. Further columns say more: ``fwhm`` (beams),
             ``longitude_end, latitude_end`` (lines), ``wind_speed(u v)``, ``std``, ``exact``. Several files in brackets.
@@ -119,20 +123,50 @@ def infer(
             by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``, ``EnKG``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
             ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point).
         members: Number of draws.
-        initial: Data whose last frames are the known ones, for a prior that needs them.
+        initial: Data whose last frames are the known ones, for a prior that needs them; for windows without a past the time of the first frame, that
+            of the first reading if not given.
         against: What the result is compared with.
     """
-    begin = time.monotonic()
+    drawn(prior, sensors, out, asked=Asked(std, method, members, initial, against))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is drawn, as the verb takes it.
+
+    Raises:
+        PhysdiffError: If one of them makes no sense.
+    """
+
+    std: float | list[float] | Errors | None
+    method: str
+    members: int
+    initial: str | float | None
+    against: Against
+
+    def __post_init__(self) -> None:
+        check_one_of(self.method, METHODS, "infer method")
+        wholes = (("members", self.members, 1), ("against.steps", self.against.steps, 1), ("against.seed", self.against.seed, 0))
+        for what, value, least in wholes:
+            check_at_least(value, least, what)
+
+    @property
+    def errors(self) -> Errors:
+        """The law of the readings' noise."""
+        return self.std if isinstance(self.std, Errors) else Errors(self.std)
+
+
+def drawn(
+    prior: str, sensors: str | list[str], out: str, *, asked: Asked, laws: Callable[[DiffusionPrior], Sequence[Observation]] = lambda prior: ()
+) -> None:
+    """What `infer` does, beside laws as observations."""
+    begin, against, errors = time.monotonic(), asked.against, asked.errors
     target = checked_file(out)
     folder = checked_folder(f"{out}.report")
-    check_one_of(method, METHODS, "infer method")
-    errors = std if isinstance(std, Errors) else Errors(std)
-    for what, value, least in (("members", members, 1), ("against.steps", against.steps, 1), ("against.seed", against.seed, 0)):
-        check_at_least(value, least, what)
     model = DiffusionPrior.load(prior).to(best_device())
     files = [read_readings(path, model.spec) for path in ([sensors] if isinstance(sensors, str) else sensors)]
     readings = replace(files[0], more=(*files[0].more, *files[1:])).under(errors)
-    start = None if initial is None else open_dataset(initial, variables=list(model.spec.names))
+    start = _start(model, asked.initial)
     timed = any(part.times is not None for part in readings.parts())
     moments = None if start is not None and not timed else readings.moments()
     truth = None if against.truth is None else _truth(model, against.truth, moments)
@@ -142,23 +176,50 @@ def infer(
             "against.train is not used: optimal interpolation is compared only with against.truth, at readings of fields at points that "
             "have times, with one normal std for each field"
         )
-    sampler = METHODS[method](steps=against.steps)
-    result = reconstruct(model, readings, sampler, std=errors.scale, members=members, rng=Rng(against.seed), initial=start)
+    sampler, observed = METHODS[asked.method](steps=against.steps), laws(model)
+    result = reconstruct(model, readings, sampler, std=errors.scale, members=asked.members, rng=Rng(against.seed), initial=start, laws=observed)
     path = write_dataset(result, target, command=command_line())
     count = sum(int(part.values.isfinite().sum()) for part in readings.parts())
-    print(f"wrote {members} draws at {result.sizes['time']} times from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
+    print(f"wrote {asked.members} draws at {result.sizes['time']} times from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
+    for name in parameters_of(model):
+        _tell_parameter(result[name], truth)
     if truth is not None:
         found = {"posterior": result}
         if law is not None and errors.scale is not None:
             noise = noise_of(errors.scale, readings, model.spec)
-            found["optimal interpolation"] = interpolated(law, readings, std=noise, members=members, rng=Rng(against.seed).child("oi"))
+            found["optimal interpolation"] = interpolated(law, readings, std=noise, members=asked.members, rng=Rng(against.seed).child("oi"))
         _compare(model, readings, found, truth=truth, folder=folder)
+
+
+def _tell_parameter(draws: xr.DataArray, truth: xr.Dataset | None) -> None:
+    """Print the posterior of a parameter of a law."""
+    low, middle, high = np.quantile(draws.values, [0.05, 0.5, 0.95])
+    true = "" if truth is None else f"; truth {float(truth[draws.name].values.reshape(-1)[0]):.4g}"
+    print(f"{draws.name}: median {middle:.4g}, 90 % of the draws from {low:.4g} to {high:.4g}{true}")
+
+
+def _start(model: DiffusionPrior, initial: str | float | None) -> xr.Dataset | np.generic | float | None:
+    """What comes first: known frames, read from a file, or the time of the first frame of a window without a past."""
+    if initial is None or isinstance(initial, int | float):
+        return initial
+    if known_frames(model) > 0 or model.spec.frames == 1:
+        return open_dataset(initial, variables=list(model.spec.names))
+    try:
+        return float(initial)
+    except ValueError:
+        pass
+    try:
+        return np.datetime64(initial, "ns")
+    except ValueError as error:
+        raise DataError(f"initial: expected the time of the first frame, a number or a date as 2019-03-16T05:00, got {initial!r}") from error
 
 
 def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.Dataset:
     """The true fields, on the prior's grid and at some of the times that were read, before any work is done."""
     truth = open_dataset(path, variables=list(model.spec.names))
     model.check_grid(spec_of(truth, model.spec.names, gaps=True), "against.truth")
+    if truth.sizes.get("sample") == 1:
+        truth = truth.isel(sample=0)
     times = as_times(truth["time"].values)
     if moments is not None and (positions_of(moments, times) < 0).all():
         got = f"{show_time(times.min())} to {show_time(times.max())}"
@@ -174,7 +235,8 @@ def _for_interpolation(readings: Readings) -> bool:
 
 
 def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, folder: Path) -> None:
-    names = list(model.spec.names)
+    names = [n for n in model.spec.names if n not in parameters_of(model)]
+    found = {name: ds[names] for name, ds in found.items()}
     tables = {name: evaluate(ds, truth, standard_scores(ds.sizes["member"]), by=()) for name, ds in found.items()}
     for name, table in tables.items():
         for variable in names:
@@ -183,7 +245,7 @@ def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Data
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     shown = None
     if readings.look.plain and readings.look.fwhm is None and readings.look.block is None:  # the page compares readings at points
-        shown = Shown(readings.points.numpy(), {name: readings.values[c].numpy() for c, name in enumerate(names)}, readings.times)
+        shown = Shown(readings.points.numpy(), {name: readings.values[model.spec.channel(name)].numpy() for name in names}, readings.times)
     print(f"wrote {posterior_report_page(folder, found['posterior'], readings=shown, truth=truth, tables=tables, facts=facts)}")
 
 

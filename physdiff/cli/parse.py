@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,8 +19,12 @@ from physdiff.cli.wording import sentence
 __all__ = ["command_line", "parsed"]
 
 _POSITIONAL = {"inspect": "path"}
-# a verb that is another function where this option is given
-_VARIANTS = {"generate": ("--recipe", "generate_recipe"), "diagnose": ("--sensors", "diagnose_posterior")}
+# a verb that is another function where this option, or one of its group, is given
+_VARIANTS = {
+    "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
+    "diagnose": {"--sensors": "diagnose_posterior"},
+    "infer": {"--law": "infer_law"},
+}
 
 
 class _Parser(ArgumentParser):
@@ -38,8 +43,8 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     Raises:
         InputError: If an option is unknown, missing, or of another type.
     """
-    option, variant = _VARIANTS.get(verb, ("", verb))
-    name = variant if any(a.split("=")[0] == option for a in arguments) else verb
+    given = {re.split(r"[.=]", a)[0] for a in arguments}
+    name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb)
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
     more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]

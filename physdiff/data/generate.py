@@ -19,6 +19,7 @@ from physdiff.base.errors import InputError, SavedError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved, describe
 from physdiff.data.stream import Run, Tick, make
+from physdiff.data.varied_law import VariedLaw
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.pdes.pde import PDE
@@ -49,7 +50,7 @@ class MarchOptions(TypedDict, total=False):
 
 
 def generate(
-    stepper: Stepper,
+    stepper: Stepper | VariedLaw,
     initial: InitialField | Mapping[str, InitialField] | RandomState,
     times: Tensor | Sequence[float],
     *,
@@ -63,7 +64,8 @@ def generate(
     Sample i depends on `rng` and i alone; so does its trajectory if `substeps` is given (else the step follows the batch).
 
     Args:
-        stepper: The solver, built from the law and the operators of a grid.
+        stepper: The solver, built from the law and the operators of a grid; or a law with parameters of its own for each trajectory, which are
+            written as fields, constant in space and time.
         initial: One random field for all fields of the law, or one per name; or a `RandomState`, which any law makes its fields of.
         times: At least two uniform times in the law's unit; a float64 tensor computes in float64, anything else in float32.
         samples: Number of trajectories.
@@ -84,28 +86,25 @@ def generate(
         check_one_of(name, MarchOptions.__annotations__, "generate options")
     wide = isinstance(times, Tensor) and times.dtype == torch.float64
     like = torch.empty((), dtype=torch.float64 if wide else torch.float32, device=times.device if isinstance(times, Tensor) else None)
-    moments, pde = uniform_times(times), stepper.pde
+    varied = stepper if isinstance(stepper, VariedLaw) else None
+    usual = stepper.stepper_of({}) if isinstance(stepper, VariedLaw) else stepper
+    moments, pde, grid = uniform_times(times), usual.pde, _grid(usual)
     check_positive(options.get("spin_up", 0.0), "generate spin_up", zero=True)
-    batch_size = options.get("batch_size", 16)
-    grid = _grid(stepper)
 
     def batch(start: int, count: int, tick: Tick) -> Mapping[str, Tensor]:
-        return marched(stepper, _drawn(stepper, initial, range(start, start + count), rng, like=like), moments, tick=tick, **options)
+        indices = range(start, start + count)
+        values = {} if varied is None else varied.values(indices, rng, like=like)
+        solver = usual if varied is None else varied.stepper_of(values)
+        fields = marched(solver, _drawn(solver, initial, indices, rng, like=like), moments, tick=tick, **options)
+        return {**fields, **{n: v.reshape(-1, *[1] * (1 + grid.ndim)).expand(count, spec.frames, *grid.shape) for n, v in values.items()}}
 
-    spec = FieldSpec(pde.fields, ("1",) * len(pde.fields), grid, float(moments[1] - moments[0]), frames=moments.numel(), time_unit="1")
+    names = (*pde.fields, *(() if varied is None else varied.between))
+    spec = FieldSpec(names, ("1",) * len(names), grid, float(moments[1] - moments[0]), frames=moments.numel(), time_unit="1")
     attrs = {"title": f"{type(pde).__name__} trajectories", "source": f"physdiff generate, {_law(pde)}"}
-    settings = {
-        "law": card_of(pde),
-        "solver": _solver(stepper),
-        "grid": card_of(grid),
-        "initial": card_of(dict(initial) if isinstance(initial, Mapping) else initial),
-        "times": f"{moments.numel()} from {float(moments[0])!r} to {float(moments[-1])!r}",
-        "rng": card_of((rng.seed, rng.path)),
-        "options": json.dumps({k: v for k, v in sorted(options.items()) if k != "batch_size"}),
-        "dtype": str(like.dtype),
-    }
+    settings = _settings(usual, initial, moments, rng, dtype=like.dtype, options=options)
+    settings |= {} if varied is None else {"varied": json.dumps(dict(varied.between))}
     # a law with one parameter per sample is solved for all samples together
-    size = max(samples, 1) if pde.batch > 1 else batch_size
+    size = max(samples, 1) if pde.batch > 1 else options.get("batch_size", 16)
     return make(Run(spec, moments, batch, settings, attrs, like.dtype), samples, min(size, max(samples, 1)), out=None if out is None else Path(out))
 
 
@@ -169,6 +168,28 @@ def card_of(obj: object) -> str:
             named = obj if isinstance(obj, type) or callable(obj) and hasattr(obj, "__qualname__") else type(obj)
             text = f"{named.__module__}.{named.__qualname__}"  # type: ignore[union-attr]
     return text if len(text) <= 2000 else f"{text[:100]} ... sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _settings(
+    stepper: Stepper,
+    initial: InitialField | Mapping[str, InitialField] | RandomState,
+    moments: Tensor,
+    rng: Rng,
+    *,
+    dtype: torch.dtype,
+    options: Mapping[str, object],
+) -> dict[str, str]:
+    """Everything that decides the values, see `Run`."""
+    return {
+        "law": card_of(stepper.pde),
+        "solver": _solver(stepper),
+        "grid": card_of(_grid(stepper)),
+        "initial": card_of(dict(initial) if isinstance(initial, Mapping) else initial),
+        "times": f"{moments.numel()} from {float(moments[0])!r} to {float(moments[-1])!r}",
+        "rng": card_of((rng.seed, rng.path)),
+        "options": json.dumps({k: v for k, v in sorted(options.items()) if k != "batch_size"}),
+        "dtype": str(dtype),
+    }
 
 
 def _law(pde: PDE) -> str:

@@ -30,8 +30,9 @@ from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.mapped import Mapped, MappedLinear
 from physdiff.inference.observation import LinearOperator, Observation
 from physdiff.inference.posterior import Posterior, PosteriorSampler
+from physdiff.transforms.parameters import ParameterChannels
 
-__all__ = ["noise_of", "reconstruct"]
+__all__ = ["noise_of", "parameters_of", "reconstruct"]
 
 log = logging.getLogger(__name__)
 
@@ -46,22 +47,25 @@ def reconstruct(
     std: float | Sequence[float] | None,
     members: int,
     rng: Rng,
-    initial: xr.Dataset | None = None,
+    initial: xr.Dataset | np.generic | float | None = None,
+    laws: Sequence[Observation] = (),
 ) -> xr.Dataset:
     """Draw fields from the posterior given readings.
 
     Args:
-        prior: A prior of single frames, or one given known frames.
+        prior: A prior of single frames, one of windows, or one given known frames.
         readings: What was read; those that are exact move the draws when they are made (`constrain`).
         sampler: Posterior sampler.
         std: Standard deviation of the readings' noise, in the fields' unit: one for each field, or one for all. None where every reading has
             its own, or its law has no scale.
         members: Number of draws.
         rng: Randomness.
-        initial: Data whose last frames are the known ones, for a prior that needs them.
+        initial: Data whose last frames are the known ones, for a prior that needs them; for one of windows without known frames the time of the
+            first, that of the first reading if None.
+        laws: What else is known of each window, see `calibrated`.
 
     Returns:
-        (member, time, *space) in physical units; what the sampler reports of itself are attributes of ``time``-wise means.
+        (member, time, *space) in physical units, parameters (member,); what the sampler reports of itself are attributes of ``time``-wise means.
 
     Raises:
         DataError: If readings and window do not fit in time.
@@ -70,18 +74,19 @@ def reconstruct(
     if members < 1:
         raise InputError(f"members: expected at least 1, got {members}")
     known = known_frames(prior)
-    _check(prior, readings, std, given=initial is not None)
+    _check_initial(prior, initial, known)
+    _check(prior, readings, std)
     draws: list[Tensor] = []
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
     least: list[float] = []
-    jobs = _window(prior, readings, initial, known) if initial is not None else _single_frames(prior, readings)
-    total = 1 if initial is not None else len(readings.moments())
+    jobs = _window(prior, readings, initial, known) if isinstance(initial, xr.Dataset) else _unconditional(prior, readings, initial)
+    total = 1 if prior.spec.frames > 1 else len(readings.moments())
     for times, cond, placed in tqdm(jobs, total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
         key = rng.child(tick) if tick >= 0 else rng.child("before", -tick)
         observed = tuple(_observation(part, y, std, prior.spec) for part, y in placed if not part.exact)
-        ensemble = sampler.sample(Posterior(prior, observed, cond), members, rng=key)
+        ensemble = sampler.sample(Posterior(prior, (*observed, *laws), cond), members, rng=key)
         if "particles" in ensemble.info:
             least.append(float(ensemble.info["ess"].min()))
         if not ensemble.equally_weighted:
@@ -94,15 +99,29 @@ def reconstruct(
     attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
     when = np.concatenate(stamps)
     spec = prior.spec.with_frames(len(when))
-    return to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
+    ds = to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
+    first = {d: 0 for d in ("time", *spec.grid.dims)}
+    return ds.assign({name: ds[name].isel(first, drop=True) for name in parameters_of(prior)})
 
 
-def _check(prior: DiffusionPrior, readings: Readings, std: float | Sequence[float] | None, *, given: bool) -> None:
-    """Refuse what does not fit before any work is done: known frames, places, standard deviations."""
-    known = known_frames(prior)
-    if (known > 0) != given:
-        need = f"the {known} known frames of this prior (initial data)" if known else "no initial data, for this prior knows no frames"
-        raise InputError(f"reconstruct: expected {need}, got {'some' if given else 'none'}")
+def parameters_of(prior: DiffusionPrior) -> tuple[str, ...]:
+    """Names of the channels that hold parameters of a law, not fields."""
+    split = prior.transform
+    return tuple(prior.spec.names[c] for c in split.channels) if isinstance(split, ParameterChannels) else ()
+
+
+def _check_initial(prior: DiffusionPrior, initial: object, known: int) -> None:
+    """Raise InputError unless what comes first is given as the prior needs it."""
+    frames = isinstance(initial, xr.Dataset)
+    if known > 0 and not frames:
+        raise InputError(f"reconstruct: expected the {known} known frames of this prior (initial data), got {'none' if initial is None else initial}")
+    if known == 0 and (frames or (initial is not None and prior.spec.frames == 1)):
+        first = "" if prior.spec.frames == 1 else " but the time of the first one at most"
+        raise InputError(f"reconstruct: expected no initial data, for this prior knows no frames{first}, got {'some' if frames else initial}")
+
+
+def _check(prior: DiffusionPrior, readings: Readings, std: float | Sequence[float] | None) -> None:
+    """Refuse what does not fit before any work is done: places, standard deviations."""
     for part in readings.parts():
         part.look.operator(prior.spec, part.points)
         _scale(part, std, prior.spec)
@@ -188,11 +207,20 @@ def _obeying(ensemble: Ensemble, exact: list[tuple[Readings, Tensor]], spec: Fie
     return constrain(ensemble, operator, value.to(ensemble.members.device), metric="ensemble" if own else None)
 
 
-def _single_frames(prior: DiffusionPrior, readings: Readings) -> Iterator[_Job]:
+def _unconditional(prior: DiffusionPrior, readings: Readings, first: np.generic | float | None) -> Iterator[_Job]:
+    """Every time that was read, for a prior of single frames; else the one window that begins at `first`, or at the first reading."""
     spec = prior.spec
-    if spec.frames != 1:
-        raise InputError(f"reconstruct: expected a prior of single frames or one given known frames, got windows of {spec.frames} without history")
     timed = any(part.times is not None for part in readings.parts())
+    if spec.frames > 1:
+        if not timed:
+            raise DataError(f"reconstruct: expected a column 'time' in the readings, for windows of {spec.frames} frames, got none")
+        times = _frame_times(spec, readings.moments()[0] if first is None else first)
+        cond = None
+        if prior.cond_spec is not None and prior.cond_transform is not None:
+            unknown = torch.full((1, *spec.shape), torch.nan)
+            cond = condition(spec, prior.cond_spec.names, unknown, times=times, fill=prior.cond_transform.fill)
+        yield times, cond, [(part, _placed(part, spec, times, 0)) for part in readings.parts()]
+        return
     for moment in readings.moments():
         times = np.array([moment]) if timed else None
         cond = None
@@ -227,7 +255,17 @@ def _placed(readings: Readings, spec: FieldSpec, times: np.ndarray, known: int) 
         return y
     where = positions_of(readings.times, times)
     if (where < known).any():
-        bad, coming = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
-        raise DataError(f"readings: expected times of the {spec.frames - known} frames to come, {coming}, got {show_time(bad)}; drop it")
+        bad, span = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
+        what = f"the {spec.frames - known} frames to come, {span}" if known else f"the window, {span} by {spec.dt:g} {spec.time_unit}"
+        raise DataError(f"readings: expected times of {what}, got {show_time(bad)}; drop it{'' if known else ' or set initial'}")
     y[:, torch.from_numpy(where), torch.arange(count)] = readings.values
     return y
+
+
+def _frame_times(spec: FieldSpec, first: np.generic | float) -> np.ndarray:
+    """Times of the frames of a window, from the first on."""
+    if isinstance(first, np.datetime64):
+        if spec.time_unit != "s":
+            raise DataError(f"initial: expected a number, in {spec.time_unit}, as this prior's times are, got the date {show_time(first)}")
+        return np.asarray(first + np.round(np.arange(spec.frames) * spec.dt * 1e9).astype("timedelta64[ns]"))
+    return np.asarray(float(first) + np.arange(spec.frames) * spec.dt)

@@ -7,7 +7,6 @@ measures it, so that the factor is as sharp as the law is true. The scale to jud
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 
@@ -16,6 +15,10 @@ from torch import Tensor
 
 from physdiff.base.checks import check_finite, check_positive
 from physdiff.base.errors import InputError, ShapeError, UnsupportedOperator
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.covariance import LowRankCovariance
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.observation import Observation, Operator
 from physdiff.operators.operators import Operators, PoissonOperators, Vector
@@ -78,19 +81,16 @@ class PhysicsResidual(Operator):
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, T, *S) -> residuals (B, number of residuals, frames, *S), in units of each field per time."""
         fields = self.spec.split(x)
-        pde = self.pde
-        if self.parameters:
-            # not replace(): on its way a sampler may pass values which the checks at construction refuse
-            pde = copy.copy(pde)
-            for parameter, channel in self.parameters.items():
-                object.__setattr__(pde, parameter, fields[channel].flatten(1).mean(1))
-            fields = {name: f for name, f in fields.items() if name not in self.parameters.values()}
+        pde = self.pde.unchecked(**{parameter: fields[channel].flatten(1).mean(1) for parameter, channel in self.parameters.items()})
+        fields = {name: f for name, f in fields.items() if name not in self.parameters.values()}
         residual = window_residual(pde, fields, self.operators, times=self.times)
         stacked = torch.stack(list(residual.values()), dim=1)
         return stacked if self.frames is None else stacked[:, :, list(self.frames)]
 
 
-def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0, dependent: bool = False) -> Observation:
+def calibrated(
+    operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0, dependent: bool = False, prior: DiffusionPrior | None = None
+) -> Observation:
     r"""A law as an observation whose tolerance is what true fields leave of it.
 
     The tolerance of equation k at frame t is $\epsilon_{kt} = f \, (\mathrm{mean}\, r_{kt}^2)^{1/2}$ over windows and places. Neighbouring residuals
@@ -104,6 +104,7 @@ def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0,
         truth: True windows (N, C, T, *S) in physical units that the prior has not seen.
         factor: f.
         dependent: Whether residuals count as no more than they are worth; from 8 windows on.
+        prior: Take the truth as this prior can draw it: where its draws lie in a few patterns, no draw is closer to the law than truth in these.
 
     Returns:
         An observation y = 0 with the tolerances as std, of shape (residuals, frames, 1, ...).
@@ -115,7 +116,8 @@ def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0,
     if len(truth) < (_LEAST if dependent else 1):
         raise InputError(f"calibrated: expected {_LEAST if dependent else 1} true windows or more, got {len(truth)}")
     with torch.no_grad():
-        left = torch.cat([operator(part).double() for part in truth.split(_BATCH)])
+        parts = [part if prior is None else _drawable(prior, part) for part in truth.split(_BATCH)]
+        left = torch.cat([operator(part).double() for part in parts])
     square = left**2
     places = tuple(range(3, square.ndim))
     mean = check_finite(square.mean((0, *places), keepdim=True)[0], "calibrated: residual of the truth", "use frames and cells where the law holds")
@@ -128,6 +130,17 @@ def calibrated(operator: PhysicsResidual, truth: Tensor, *, factor: float = 1.0,
         share = float(overlap.sum() - overlap.diagonal().sum()) / (len(overlap) * (len(overlap) - 1))
         factor *= max(1.0, share * scaled.shape[1]) ** 0.5
     return Observation(operator, 0.0, std=factor * mean.sqrt())
+
+
+def _drawable(prior: DiffusionPrior, windows: Tensor) -> Tensor:
+    """Windows as the patterns of a prior hold them, if its draws lie in patterns; else as they are."""
+    denoiser = prior.denoiser
+    base = denoiser.base if isinstance(denoiser, PreconditionedDenoiser) else denoiser
+    if not isinstance(base, GaussianDenoiser) or not isinstance(base.covariance, LowRankCovariance) or base.covariance.rest > 0:
+        return windows
+    z, patterns = prior.encode(windows), base.covariance.eigenvectors
+    off = ((z - base.mean).flatten(1) @ patterns.T @ patterns).reshape(z.shape)
+    return prior.decode(base.mean + off)
 
 
 def _timed(operators: Operators, spec: FieldSpec) -> Operators:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 
@@ -77,11 +76,8 @@ class Solved(Operator):
         if x.shape[2] != 1:
             raise ShapeError(f"Solved: expected windows of one frame, got {x.shape[2]}")
         fields = {name: f[:, 0] for name, f in self.spec.split(x).items()}
-        # not replace(): on its way a sampler may pass values which the checks at construction refuse
-        pde = copy.copy(self.pde)
-        for name, (channel, link) in self.parameters.items():
-            value = fields[channel].flatten(1).mean(1)
-            object.__setattr__(pde, name, value if link is None else link(value))
+        read = {name: (fields[channel].flatten(1).mean(1), link) for name, (channel, link) in self.parameters.items()}
+        pde = self.pde.unchecked(**{name: value if link is None else link(value) for name, (value, link) in read.items()})
         start = {name: fields[name] for name in pde.fields}
         run = solve(self.stepper(pde), start, self.times, substeps=self.substeps, checkpoint=self.checkpoint)
         trajectory = torch.stack([run[name] for name in pde.fields], dim=1)

@@ -186,6 +186,15 @@ class PDE(Saved, ABC):
             return law
         return self
 
+    @final
+    def unchecked(self, **values: Parameter) -> Self:
+        """The law with other parameters as they are: samplers pass, on their way, what the checks of `replace` refuse."""
+        law = copy.copy(self)
+        vars(law).pop("_holds_tensors", None)  # noted of the numbers that were
+        for name, value in values.items():
+            object.__setattr__(law, name, value)
+        return law
+
     @functools.cached_property
     def _holds_tensors(self) -> bool:
         # a law of numbers is bound as it is; steppers ask at every stage

@@ -37,6 +37,7 @@ from physdiff.training.build import build_prior
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian
+from physdiff.training.mode_base import with_modes
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
@@ -73,7 +74,8 @@ class Recipe:
         levels: Wavelet levels.
         steps: Steps of the sampler.
         process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"`` or ``"deterministic"``.
-        gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns.
+        gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns; ``"modes"``:
+            and a small network between them.
         parameters: Channels that hold unknown parameters of the law, constant over a window.
     """
 
@@ -95,9 +97,9 @@ class Recipe:
             raise InputError(f"Recipe parameters: expected history 0 and no anomaly beside {', '.join(self.parameters)}; parameters have no past")
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "zonal", "increment", "none"), "Recipe guess")
-        check_one_of(self.gaussian, ("auto", "yes", "patterns", "no"), "Recipe gaussian")
+        check_one_of(self.gaussian, ("auto", "yes", "patterns", "modes", "no"), "Recipe gaussian")
         check_one_of(self.process, ("diffusion", "interpolant", "bridge", "deterministic"), "Recipe process")
-        if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns")):
+        if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns", "modes")):
             raise InputError(f"Recipe: expected history >= 1 and no Gaussian base for process {self.process!r}; it starts from the known frames")
 
     def with_wavelet(self, transform: WaveletTransform) -> Recipe:
@@ -158,9 +160,15 @@ def prepare(
         walk = heun if recipe.process == "interpolant" else BridgeSampler(multistep, max(2, recipe.steps - 1))
         start = "persistence" if kind == "none" else "centre"
         return as_interpolant(prior, source, start=start, sampler=walk), _module(source, checked, batch_size, seed)
-    if recipe.gaussian in ("yes", "patterns") or (recipe.gaussian == "auto" and recipe.history == 0):
-        prior = with_gaussian(prior, source, patterns=recipe.gaussian == "patterns")
-    return prior, _module(source, checked, batch_size, seed)
+    return _on_gaussian(prior, source, recipe, seed=seed), _module(source, checked, batch_size, seed)
+
+
+def _on_gaussian(prior: DiffusionPrior, source: Windows, recipe: Recipe, *, seed: int) -> DiffusionPrior:
+    """The prior on the Gaussian base that the recipe asks for."""
+    if recipe.gaussian == "no" or (recipe.gaussian == "auto" and recipe.history > 0):
+        return prior
+    based = with_gaussian(prior, source, patterns=recipe.gaussian in ("patterns", "modes"))
+    return with_modes(based, seed=seed) if recipe.gaussian == "modes" else based
 
 
 def _sized(

@@ -21,6 +21,7 @@ from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.navier_stokes import NavierStokes
 from physdiff.pdes.pde import PDE
+from physdiff.solvers.etdrk import ETDRK2
 
 LIKE = torch.zeros((), dtype=torch.float64)
 GRID = CartesianGrid((6, 8), extent=(1.0, 2.0))
@@ -51,6 +52,17 @@ def test_a_parameter_comes_from_its_channel_sample_by_sample() -> None:
     x.requires_grad_()
     (gradient,) = torch.autograd.grad(operator(x).sum(), x)
     assert bool(gradient[:, 1].any())
+
+
+def test_a_law_that_served_a_solver_before_is_none_the_worse() -> None:
+    """It has noted that it holds numbers alone; two windows on a grid of two rows would take their viscosities row by row, silently."""
+    law, spec = Burgers(viscosity=1.0), FieldSpec(("u", "nu"), ("1", "1"), CartesianGrid((2,)), 0.1, 5)
+    ETDRK2(law, Spectral(spec.grid)).pde.bound(1)
+    x = Rng(4).normal((2, *spec.shape), like=LIKE)
+    x[:, 1] = torch.tensor([0.01, 0.3], dtype=torch.float64).reshape(2, 1, 1)
+    fresh = PhysicsResidual(Burgers(viscosity=1.0), Spectral(spec.grid), spec, parameters={"viscosity": "nu"})
+    used = PhysicsResidual(law, Spectral(spec.grid), spec, parameters={"viscosity": "nu"})
+    torch.testing.assert_close(used(x), fresh(x), rtol=0, atol=0)
 
 
 def test_further_fields_of_the_windows_serve_as_wind() -> None:
