@@ -240,14 +240,14 @@ def scored(problem: Problem, case: Case, members: Tensor) -> dict[str, float]:
     }
 
 
-def infer(problem: Problem, work: Path, *, count: int, members: int, methods: tuple[str, ...] = ()) -> None:
-    """Draw and score, case after case; what is in the file already is left out."""
+def infer(problem: Problem, work: Path, *, count: int, members: int, methods: tuple[str, ...] = (), first: int = 0) -> None:
+    """Draw and score, case after case from the first on; what is in the file already is left out."""
     prior, done = DiffusionPrior.load(work / "prior"), _rows(work / "cases.jsonl")
     added, sampler = laws(problem, prior), Guided(ExponentialMultistep(2, noise=1.0), 24, max_batch=members, shared=True)
     seen = {(row["case"], row["method"]) for row in done}
     for i, case in enumerate(cases(problem, count)):
         for method in ("no readings", *added):
-            if (i, method) in seen or (methods and method not in methods):
+            if i < first or (i, method) in seen or (methods and method not in methods):
                 continue
             begin = time.process_time()
             if method == "no readings":
@@ -334,6 +334,7 @@ def main() -> None:
     parser.add_argument("problem", choices=PROBLEMS)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="case to begin with, for pieces in folders of their own that run side by side")
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--methods", default="", help="some of: no readings;no law;law, tolerance;law, std 1")
     parser.add_argument("--stages", default="train,infer,table")
@@ -345,7 +346,8 @@ def main() -> None:
     if "train" in stages and not (work / "prior").exists():
         train(problem, work)
     if "infer" in stages:
-        infer(problem, work, count=options.cases, members=options.members, methods=tuple(filter(None, options.methods.split(";"))))
+        methods = tuple(filter(None, options.methods.split(";")))
+        infer(problem, work, count=options.cases, members=options.members, methods=methods, first=options.first)
     if "reference" in stages:
         reference(problem, work, count=options.cases, members=options.members)
     if "table" in stages:

@@ -24,6 +24,7 @@ _NAMES: dict[str, str] = {
     "data.split": "split_samples split_time",
     "data.statistics": "fitted",
     "data.tasks": "task_condition TaskWindows",
+    "data.varied_law": "VariedLaw",
     "data.windows": "condition condition_spec TrajectoryWindows",
     "data.write": "write_dataset",
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",

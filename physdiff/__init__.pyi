@@ -11,6 +11,7 @@ from physdiff.data.open import open_dataset as open_dataset, open_forecast as op
 from physdiff.data.split import split_samples as split_samples, split_time as split_time
 from physdiff.data.statistics import fitted as fitted
 from physdiff.data.tasks import TaskWindows as TaskWindows, task_condition as task_condition
+from physdiff.data.varied_law import VariedLaw as VariedLaw
 from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
 from physdiff.data.write import write_dataset as write_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser

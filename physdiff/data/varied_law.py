@@ -65,7 +65,7 @@ class VariedLaw:
 
 
 def _numbers(law: PDE) -> list[str]:
-    """The law's parameters that are one number for a sample."""
+    """The law's parameters that are, or may be, one number for a sample."""
     wanted = {"float", "Parameter", "Coefficient"}
     kinds = {f.name: f.type if isinstance(f.type, str) else getattr(f.type, "__name__", "") for f in dataclasses.fields(law)}
-    return [name for name, kind in kinds.items() if wanted & {part.strip() for part in kind.split("|")}]
+    return [n for n, kind in kinds.items() if isinstance(getattr(law, n), float | Tensor) or wanted & {part.strip() for part in kind.split("|")}]

@@ -15,10 +15,12 @@ from physdiff.diffusion.covariance import dense_covariance
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.forecast.readings import Readings, read_readings
 from physdiff.forecast.reconstruct import noise_of, reconstruct
+from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.inference.exact import plain_prior
 from physdiff.inference.guided import Guided
+from physdiff.inference.observation import MatrixOperator, Observation
 from tests.forecast.test_rollout import HISTORY, HORIZON, PHI, ar1_prior, data
 
 SPEC = FieldSpec(("t2m", "rain"), ("K", "kg m-2"), LatLonGrid(torch.tensor([50.0, 48.0, 46.0]), torch.arange(4.0)), 3600.0)
@@ -202,8 +204,53 @@ def test_readings_and_prior_that_do_not_fit_are_refused():
         run(window, Readings(inside, one), initial=ds.expand_dims(sample=2))
 
 
-def test_windows_without_a_past_are_refused():
-    spec = FieldSpec(("c",), ("K",), ar1_prior().spec.grid, 3600.0, 2)
-    several = plain_prior(GaussianDenoiser(EDMSchedule(), torch.zeros(spec.shape), dense_covariance(torch.eye(12))), spec)
-    with pytest.raises(InputError, match="expected a prior of single frames or one given known frames, got windows of 2 without history"):
-        reconstruct(several, Readings(torch.tensor([[0.5, 0.5]]), torch.ones(1, 1)), Guided(), std=1.0, members=1, rng=Rng(0))
+def two_frames(dt: float = 0.5, unit: str = "1"):
+    """Windows of two frames of independent unit normals whose frames have correlation 0.8."""
+    spec = FieldSpec(("c",), ("K",), CartesianGrid((6,), periodic=True), dt, 2, time_unit=unit)
+    frames = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    covariance = torch.kron(frames, torch.eye(6, dtype=torch.float64))
+    return plain_prior(GaussianDenoiser(EDMSchedule(), torch.zeros(spec.shape, dtype=torch.float64), dense_covariance(covariance)), spec, steps=40)
+
+
+AT = torch.tensor([[0.5]], dtype=torch.float64)  # the fourth of six points on the unit interval
+
+
+def test_a_window_without_a_past_follows_the_closed_form() -> None:
+    """Of frames (f, s) with correlation 0.8 the second is read with variance 1/4: f ~ N(0.8 y / 1.25, 1 - 0.64 / 1.25)."""
+    read, n = Readings(AT, torch.tensor([[1.0]]), np.array([3.0])), 500
+    drawn = reconstruct(two_frames(), read, Guided(), std=0.5, members=n, rng=Rng(0), initial=2.5)
+    assert drawn["c"].dims == ("member", "time", "x") and drawn["time"].values.tolist() == [2.5, 3.0]
+    first = drawn["c"].isel(time=0, x=3).values
+    # sampling error of the draws; the sampler's steps change a variance by some percent
+    assert abs(first.mean() - 0.64) < 4 * first.std() / n**0.5
+    assert abs(first.var() / (1 - 0.64 / 1.25) - 1) < 0.25
+    assert reconstruct(two_frames(), read, Guided(), std=0.5, members=1, rng=Rng(0))["time"].values.tolist() == [3.0, 3.5]
+
+
+def test_a_law_is_an_observation_of_the_whole_window() -> None:
+    """That the first frame is zero within 0.1 leaves it a variance of 1 / (1 + 100) about where nothing was read."""
+    prior = two_frames()
+    weights = torch.zeros(6, 1, 2, 6)
+    weights[range(6), 0, 0, range(6)] = 1
+    law = Observation(MatrixOperator(weights), torch.zeros(6), std=0.1)
+    drawn = reconstruct(prior, Readings(AT, torch.ones(1, 1), np.zeros(1)), Guided(), std=1e3, members=60, rng=Rng(0), laws=(law,))
+    spread = drawn["c"].isel(time=0).values.std()
+    assert spread == pytest.approx(101**-0.5, rel=0.2)
+
+
+def test_times_of_a_window_are_numbers_or_dates() -> None:
+    hourly = two_frames(3600.0, "s")
+    dates = Readings(AT, torch.ones(1, 1), np.array([NOON]))
+    drawn = reconstruct(hourly, dates, Guided(), std=1.0, members=1, rng=Rng(0))
+    assert drawn["time"].values.tolist() == np.array([NOON, NOON + np.timedelta64(1, "h")]).tolist()
+    words = {"std": 1.0, "members": 1, "rng": Rng(0)}
+    with pytest.raises(DataError, match="expected a column 'time' in the readings, for windows of 2 frames"):
+        reconstruct(two_frames(), Readings(AT, torch.ones(1, 1)), Guided(), **words)
+    with pytest.raises(DataError, match="times of the window, 0 to 0.5 by 0.5 1, got 0.7; drop it or set initial"):
+        reconstruct(two_frames(), Readings(AT, torch.ones(1, 1), np.array([0.7])), Guided(), **words, initial=0.0)
+    with pytest.raises(DataError, match="expected a number, in 1, as this prior's times are, got the date 2019-03-16T12"):
+        reconstruct(two_frames(), dates, Guided(), **words)
+    with pytest.raises(InputError, match="knows no frames but the time of the first one at most, got some"):
+        reconstruct(two_frames(), dates, Guided(), **words, initial=data(6))
+    with pytest.raises(InputError, match="expected no initial data, for this prior knows no frames, got 2.0"):
+        reconstruct(gaussian_frame()[0], dates, Guided(), **words, initial=2.0)

@@ -11,8 +11,12 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.covariance import LowRankCovariance
+from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.inference.exact import plain_prior
 from physdiff.inference.observation import Observation
 from physdiff.inference.physics import PhysicsResidual, calibrated
 from physdiff.operators.finite_difference import FiniteDifference
@@ -189,3 +193,21 @@ def test_residuals_that_go_together_count_once() -> None:
     for windows, dependent, said in (few, nothing, broken):
         with pytest.raises(InputError, match=said):
             calibrated(still, windows, dependent=dependent)
+
+
+def test_the_tolerance_is_that_of_truth_as_a_prior_can_draw_it() -> None:
+    """A prior of one pattern per frame, the mean over places: draws leave of the law what the means of the truth leave, a seventh."""
+    still, spec = PhysicsResidual(Still(), FiniteDifference(GRID), SPEC), SPEC
+    rows = torch.zeros(2 * 5, *spec.shape, dtype=torch.float64)
+    for k in range(10):
+        rows[k, k // 5, k % 5] = 48**-0.5
+    covariance = LowRankCovariance(rows.flatten(1), torch.ones(10, dtype=torch.float64))
+    prior = plain_prior(GaussianDenoiser(EDMSchedule(), torch.zeros(spec.shape, dtype=torch.float64), covariance), spec)
+    truth = shaken(40, together=False)
+    means = truth.mean((3, 4), keepdim=True).expand_as(truth)
+    got, expected = calibrated(still, truth, prior=prior).noise.std, calibrated(still, means).noise.std
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=0)
+    assert float((got / calibrated(still, truth).noise.std).mean()) == pytest.approx(48**-0.5, rel=0.2)
+    every = LowRankCovariance(rows.flatten(1), torch.ones(10, dtype=torch.float64), 0.1)
+    free = plain_prior(GaussianDenoiser(EDMSchedule(), torch.zeros(spec.shape, dtype=torch.float64), every), spec)
+    torch.testing.assert_close(calibrated(still, truth, prior=free).noise.std, calibrated(still, truth).noise.std, rtol=0, atol=0)
