@@ -53,7 +53,7 @@ def test_intervals_of_state_and_diffusivity_hold_what_they_say() -> None:
     scores: dict[str, list[float]] = {"state": [], "number": [], "number with law": [], "with law": [], "without": []}
     for k, truth in enumerate(truths):
         rng = Rng(4).child(k)
-        frame, place = (torch.as_tensor(i) for i in np.unravel_index(rng.child("where").permutation(24 * FRAMES)[:12], (FRAMES, 24)))
+        frame, place = (torch.as_tensor(i) for i in np.unravel_index(rng.child("where").permutation(24 * FRAMES)[:12].numpy(), (FRAMES, 24)))
         values = truth[0, frame, place] + NOISE * rng.child("noise").normal((12,))
         readings = Readings(x[place][:, None], torch.stack([values, torch.full_like(values, torch.nan)]), frame.numpy() * DT)
         true = truth[1, 0, 0].log()
