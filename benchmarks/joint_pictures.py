@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from joint_posterior import PROBLEMS, Problem, _rows, cases, spec_for
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
 from physdiff.data.convert import to_dataset
 from physdiff.plots.colours import TRUTH, line_style
@@ -51,6 +52,11 @@ def viscosities(problem: Problem, work: Path) -> np.ndarray:
         panel.errorbar(true, middle, [middle - low, high - middle], fmt="o", ms=3, lw=0.8, color=line_style(k)["color"])
         panel.plot(ends, ends, color=TRUTH, lw=1)
         panel.set(xscale="log", yscale="log", xlim=(ends[0] * 0.8, ends[1] * 1.25), ylim=(ends[0] * 0.3, ends[1] * 3))
+        ticks = [ends[0], (ends[0] * ends[1]) ** 0.5, ends[1]]
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(FixedLocator(ticks))
+            axis.set_major_formatter(FixedFormatter([f"{t:.2g}" for t in ticks]))
+            axis.set_minor_formatter(NullFormatter())
         tidy(panel, x="true viscosity", y="posterior" if k == 0 else "", title=f"{SHOWN[name]}, {len(mine)} cases")
     return axes
 
@@ -76,7 +82,7 @@ def spec_of(problem: Problem):  # noqa: ANN201 - a FieldSpec of one frame
 
 def _lines(draws: xr.DataArray, truth: xr.DataArray, places: np.ndarray, readings: np.ndarray):  # noqa: ANN202 - Axes
     axes, x = one_axes(None, size=(6.2, 2.9)), draws["x"].values
-    low, high = central_interval(torch.from_numpy(draws.values), level=0.9)
+    low, high = (b.numpy() for b in central_interval(torch.from_numpy(draws.values), level=0.9))
     axes.fill_between(x, low, high, color=line_style(0)["color"], alpha=0.3, lw=0, label="90 % interval")
     axes.plot(x, draws.mean("member"), color=line_style(0)["color"], label="mean")
     axes.plot(x, truth, color=TRUTH, lw=1, ls="--", label="truth")

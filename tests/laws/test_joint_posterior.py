@@ -10,7 +10,8 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import to_tensor
 from physdiff.data.generate import generate
 from physdiff.data.varied_law import VariedLaw
-from physdiff.forecast.reconstruct import Readings, reconstruct
+from physdiff.forecast.readings import Readings
+from physdiff.forecast.reconstruct import reconstruct
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.inference.guided import Guided
 from physdiff.inference.physics import PhysicsResidual, calibrated
