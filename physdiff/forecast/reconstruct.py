@@ -56,12 +56,10 @@ def reconstruct(
         prior: A prior of single frames, one of windows, or one given known frames.
         readings: What was read; those that are exact move the draws when they are made (`constrain`).
         sampler: Posterior sampler.
-        std: Standard deviation of the readings' noise, in the fields' unit: one for each field, or one for all. None where every reading has
-            its own, or its law has no scale.
+        std: Standard deviation of the readings' noise: one for each field, or for all; None where every reading has its own, or its law none.
         members: Number of draws.
         rng: Randomness.
-        initial: Data whose last frames are the known ones, for a prior that needs them; for one of windows without known frames the time of the
-            first, that of the first reading if None.
+        initial: Data whose last frames are the known ones, if the prior needs them; of windows without a past the first time, else that read first.
         laws: What else is known of each window, see `calibrated`.
 
     Returns:
@@ -99,8 +97,13 @@ def reconstruct(
     attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
     when = np.concatenate(stamps)
     spec = prior.spec.with_frames(len(when))
-    ds = to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": "posterior draws given sensor readings", **attrs})
-    first = {d: 0 for d in ("time", *spec.grid.dims)}
+    title = "posterior draws given sensor readings"
+    return _single(to_dataset(torch.cat(draws, dim=2), spec, when, batch="member", attrs={"title": title, **attrs}), prior)
+
+
+def _single(ds: xr.Dataset, prior: DiffusionPrior) -> xr.Dataset:
+    """The draws with one number of each parameter for a member."""
+    first = {d: 0 for d in ("time", *prior.spec.grid.dims)}
     return ds.assign({name: ds[name].isel(first, drop=True) for name in parameters_of(prior)})
 
 
