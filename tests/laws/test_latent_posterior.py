@@ -42,7 +42,7 @@ def principal() -> tuple[Posterior, torch.Tensor, torch.Tensor]:
     z = coder.encode(x).flatten(1)
     spread = torch.cov(z.T)
     denoiser = GaussianDenoiser(EDMSchedule(), z.mean(0).reshape(LATENT, 1, 1), dense_covariance(spread))
-    prior = DiffusionPrior(denoiser, coder, spec, sampler=Heun(), steps=60)
+    prior = DiffusionPrior(denoiser, coder, spec, sampler=Heun(), steps=40)
     pick = torch.eye(POINTS, dtype=torch.float64)[list(SEEN)]
     y = torch.tensor([2.0, -0.5], dtype=torch.float64)
     decoded = coder.decode(torch.cat([torch.zeros(1, LATENT), torch.eye(LATENT)]).double().reshape(-1, LATENT, 1, 1)).flatten(1)
