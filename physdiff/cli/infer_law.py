@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import xarray as xr
@@ -91,7 +91,7 @@ def law_of(model: DiffusionPrior, law: Law) -> Observation:
         InputError: If the law has other fields or parameters than the prior, or true windows do not fit.
     """
     unknown = {n: n for n in parameters_of(model)}
-    known = [f.name for f in fields(law.pde)]
+    known = [f.name for f in law.pde.parameter_fields()]
     if other := [n for n in unknown if n not in known]:
         what = f"{type(law.pde).__name__}, which are {', '.join(known) or 'none'}"
         raise InputError(f"law: expected the prior's parameters to be some of {what}; got {', '.join(other)}; take the law of the training data")

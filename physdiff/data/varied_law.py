@@ -7,7 +7,6 @@ viscosity of which no more than the order of magnitude is known. In the data it 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -61,11 +60,11 @@ class VariedLaw:
 
     def stepper_of(self, values: Mapping[str, Tensor]) -> Stepper:
         """The solver of the law with these parameters."""
-        return self.stepper(dataclasses.replace(self.law, **values))
+        return self.stepper(self.law.with_parameters(**values))
 
 
 def _numbers(law: PDE) -> list[str]:
     """The law's parameters that are, or may be, one number for a sample."""
     wanted = {"float", "Parameter", "Coefficient"}
-    kinds = {f.name: f.type if isinstance(f.type, str) else getattr(f.type, "__name__", "") for f in dataclasses.fields(law)}
+    kinds = {f.name: f.type if isinstance(f.type, str) else getattr(f.type, "__name__", "") for f in law.parameter_fields()}
     return [n for n, kind in kinds.items() if isinstance(getattr(law, n), float | Tensor) or wanted & {part.strip() for part in kind.split("|")}]

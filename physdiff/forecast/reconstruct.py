@@ -217,12 +217,12 @@ def _unconditional(prior: DiffusionPrior, readings: Readings, first: np.generic 
     if spec.frames > 1:
         if not timed:
             raise DataError(f"reconstruct: expected a column 'time' in the readings, for windows of {spec.frames} frames, got none")
-        times = _frame_times(spec, readings.moments()[0] if first is None else first)
+        frames = _frame_times(spec, readings.moments()[0] if first is None else first)
         cond = None
         if prior.cond_spec is not None and prior.cond_transform is not None:
             unknown = torch.full((1, *spec.shape), torch.nan)
-            cond = condition(spec, prior.cond_spec.names, unknown, times=times, fill=prior.cond_transform.fill)
-        yield times, cond, [(part, _placed(part, spec, times, 0)) for part in readings.parts()]
+            cond = condition(spec, prior.cond_spec.names, unknown, times=frames, fill=prior.cond_transform.fill)
+        yield frames, cond, [(part, _placed(part, spec, frames, 0)) for part in readings.parts()]
         return
     for moment in readings.moments():
         times = np.array([moment]) if timed else None

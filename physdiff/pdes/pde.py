@@ -27,7 +27,7 @@ import dataclasses
 import functools
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self, cast, final
 
 import torch
 from torch import Tensor
@@ -185,6 +185,17 @@ class PDE(Saved, ABC):
             law: Self = _bound(self, ndim, like)
             return law
         return self
+
+    @final
+    def with_parameters(self, **values: Parameter) -> Self:
+        """The law with other parameters, checked as at construction."""
+        law: Self = dataclasses.replace(cast(Any, self), **values)
+        return law
+
+    @final
+    def parameter_fields(self) -> tuple[dataclasses.Field[Any], ...]:
+        """The fields of the law's dataclass, one for each parameter."""
+        return dataclasses.fields(cast(Any, self))
 
     @final
     def unchecked(self, **values: Parameter) -> Self:

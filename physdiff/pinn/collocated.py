@@ -9,7 +9,6 @@ zero keeps its sign, $c = c_0 e^\theta$.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,9 +102,7 @@ class Collocated(nn.Module):
 
     def current_law(self) -> PDE:
         """The law with the coefficients found so far."""
-        # laws are dataclasses, their abstract base is not
-        law: PDE = dataclasses.replace(self.law, **self.coefficients()) if self.theta else self.law  # type: ignore[type-var]
-        return law
+        return self.law.with_parameters(**self.coefficients()) if self.theta else self.law
 
     def law_residuals(self, points: Tensor) -> dict[str, Tensor]:
         """What is left of each equation at the points (n, d), each (n,), unscaled.

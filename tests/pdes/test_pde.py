@@ -164,3 +164,10 @@ def test_a_law_is_described_and_built_again():
 def test_space_mean_is_the_weighted_mean():
     f = field(2, 3, 6, 10)
     torch.testing.assert_close(space_mean(f, GRID), f.mean((-2, -1)))
+
+
+def test_a_law_with_other_parameters_is_checked_again():
+    law = Spreading(0.1, 2.0).with_parameters(rate=3.0)
+    assert (law.diffusivity, law.rate) == (0.1, 3.0) and [f.name for f in law.parameter_fields()] == ["diffusivity", "rate"]
+    with pytest.raises(InputError, match="viscosity"):
+        Burgers(0.1).with_parameters(viscosity=-1.0)
