@@ -23,7 +23,7 @@ from physdiff.inference.physics import PhysicsResidual, calibrated
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.stepper_for import stepper_for
 
-__all__ = ["Law", "infer_law"]
+__all__ = ["Law", "infer_law", "law_of"]
 
 _WINDOWS = 64  # true windows that a tolerance is taken from
 

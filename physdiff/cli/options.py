@@ -56,7 +56,7 @@ class Training:
         lr: Peak learning rate.
         ema: Decay of the average of the weights.
         batch_size: Windows per batch.
-        input_noise: Noise on what the network is told, in standard deviations; forgives errors of roll-outs.
+        input_noise: Noise on the condition, in standard deviations.
         roll: Periodic axes along which windows are shifted at random, if the law is the same at all places.
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.

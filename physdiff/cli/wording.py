@@ -69,8 +69,8 @@ def _unknown(message: str, name: str, function: Callable[..., Any], options: Seq
     cls = next((c for c in _classes(function, name) if c.__name__ == _class_path(message)), None)
     own = [] if cls is None else [f"{name}.{p}" for p in inspect.signature(cls).parameters]
     classes = [] if own else [c for c in _classes(function, name) if not inspect.isabstract(c)]
-    if len(classes) == 1:
-        own = [f"{name}.{p}" for p in inspect.signature(classes[0]).parameters]
+    if not own:
+        own = sorted({f"{name}.{p}" for c in classes for p in inspect.signature(c).parameters})
     return f"expected options that there are, got {given}; {_near(given, own or options)}"
 
 

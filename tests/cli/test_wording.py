@@ -32,10 +32,10 @@ CASES = [
     ("generate", f"{BURGERS} --initial RandomField --initial.length -1", "RandomField length: expected a positive finite number, got -1.0"),
     ("generate", f"{BURGERS} --frames.dt soon", "--frames.dt: expected a number, got 'soon'"),
     ("fit", "--data a.nc", "expected --out, got none; --help tells all options"),
-    ("fit", f"{FIT} --network FNO", "--network: expected UNet, got 'FNO'"),
+    ("fit", f"{FIT} --network UNett", "got 'UNett'; did you mean UNet?"),
     ("fit", f"{FIT} --network.width wide", "--network.width: expected a whole number, got 'wide'"),
     ("fit", f"{FIT} --network UNet --network.widht 8", "expected options that there are, got --network.widht; did you mean --network.width?"),
-    ("fit", f"{FIT} --transform Wavelets", "--transform: expected WaveletTransform, got 'Wavelets'; did you mean WaveletTransform?"),
+    ("fit", f"{FIT} --transform Wavelets", "--transform: expected one of Autoencoder, WaveletTransform, got 'Wavelets'; did you mean WaveletTransform?"),
     ("fit", f"{FIT} --transform WaveletTransform --transform.wavelet db99", "got 'db99'; did you mean db9"),
     ("fit", f"{FIT} --recipe 3", "--recipe: expected a YAML file or an option of this group, got '3'; --help tells them"),
     ("fit", f"{FIT} --training.seconds fast", "--training.seconds: expected a number, got 'fast'"),
@@ -43,7 +43,7 @@ CASES = [
     ("forecast", f"{FORECAST} --lead 2.5", "--lead: expected a whole number, got '2.5'"),
     ("forecast", "--lead --prior a", "--lead: expected a value after it, got none"),
     ("inspect", "", "expected path, got none; --help tells all options"),
-    ("infer", "--prior a --sensors b --out OUT", "expected --std, got none; --help tells all options"),
+    ("infer", "--prior a --out OUT", "expected --sensors, got none; --help tells all options"),
 ]
 
 
