@@ -180,13 +180,15 @@ _NAMES: dict[str, str] = {
     "pinn.coordinate_net": "CoordinateNet",
     "pinn.fractional": "caputo graded_times",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
-    "pinn.levenberg_marquardt": "Damped levenberg_marquardt",
+    "pinn.levenberg_marquardt": "Damped levenberg_marquardt LevenbergMarquardt",
     "pinn.soap": "SOAP",
+    "pinn.time_windows": "TimeWindows",
     "pinn.weighting": (
         "AscendingWeights causal_weights CausalWeights gradient_norm_weights learning_rate_weights RelativeLossWeights ResidualAttention "
         "smoothed_weights tangent_kernel_weights time_chunks"
     ),
     "plots.calibration": "coverage_plot rank_histogram_plot spread_skill_plot",
+    "plots.collocation": "looks_plot residual_maps",
     "plots.diagnosis": "diagnosis_plot",
     "plots.maps": "ensemble_maps map_plot",
     "plots.posterior_checks": "posterior_checks_plot rank_ecdf_plot",
@@ -235,7 +237,11 @@ _NAMES: dict[str, str] = {
     "training.diffusion_module": "DiffusionModule",
     "training.fit": "fit",
     "training.fit_autoencoder": "AutoencoderTraining fit_autoencoder",
+    "training.fit_pinn": "fit_pinn",
     "training.operator_module": "OperatorModule",
+    "training.pinn_module": "EndlessSteps PINNModule",
+    "training.pinn_reference": "trained_dataset",
+    "training.pinn_settings": "Descent LossBalance PINNTraining Resampling",
     "training.recipe": "prepare Recipe",
     "training.trajectories": "prepare_trajectories",
     "transforms.anomaly": "Anomaly Increment SubtractGuess",

@@ -260,8 +260,13 @@ from physdiff.pinn.gradients import (
     set_gradient as set_gradient,
     tangent_kernel_trace as tangent_kernel_trace,
 )
-from physdiff.pinn.levenberg_marquardt import Damped as Damped, levenberg_marquardt as levenberg_marquardt
+from physdiff.pinn.levenberg_marquardt import (
+    Damped as Damped,
+    LevenbergMarquardt as LevenbergMarquardt,
+    levenberg_marquardt as levenberg_marquardt,
+)
 from physdiff.pinn.soap import SOAP as SOAP
+from physdiff.pinn.time_windows import TimeWindows as TimeWindows
 from physdiff.pinn.weighting import (
     AscendingWeights as AscendingWeights,
     CausalWeights as CausalWeights,
@@ -279,6 +284,7 @@ from physdiff.plots.calibration import (
     rank_histogram_plot as rank_histogram_plot,
     spread_skill_plot as spread_skill_plot,
 )
+from physdiff.plots.collocation import looks_plot as looks_plot, residual_maps as residual_maps
 from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
 from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
 from physdiff.plots.posterior_checks import posterior_checks_plot as posterior_checks_plot, rank_ecdf_plot as rank_ecdf_plot
@@ -332,7 +338,16 @@ from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataM
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit
 from physdiff.training.fit_autoencoder import AutoencoderTraining as AutoencoderTraining, fit_autoencoder as fit_autoencoder
+from physdiff.training.fit_pinn import fit_pinn as fit_pinn
 from physdiff.training.operator_module import OperatorModule as OperatorModule
+from physdiff.training.pinn_module import EndlessSteps as EndlessSteps, PINNModule as PINNModule
+from physdiff.training.pinn_reference import trained_dataset as trained_dataset
+from physdiff.training.pinn_settings import (
+    Descent as Descent,
+    LossBalance as LossBalance,
+    PINNTraining as PINNTraining,
+    Resampling as Resampling,
+)
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
 from physdiff.training.trajectories import prepare_trajectories as prepare_trajectories
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess

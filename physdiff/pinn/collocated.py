@@ -120,15 +120,23 @@ class Collocated(nn.Module):
                 raise Diverged(f"residual of {name} at {place}", float(place[-1]), "lower the learning rate, or look at the law at this point")
         return left
 
+    def law_terms(self, points: Tensor) -> dict[str, Tensor]:
+        """The law's terms by equation, (n,), scaled so that the sum of their squares is their part of the loss."""
+        share = math.sqrt(self.weight / len(points))
+        return {name: share * r for name, r in self.law_residuals(points).items()}
+
+    def known_terms(self) -> dict[str, Tensor]:
+        """The terms of known values by name ("known 0 u", ...), scaled in the same way."""
+        like, out = next(self.net.parameters()), {}
+        for i, part in enumerate(self.known):
+            values = self.net.fields(part.points.to(like))
+            share = math.sqrt(part.weight / len(part.points)) / part.scale
+            out.update({f"known {i} {name}": share * (values[name] - y.to(like)) for name, y in part.values.items()})
+        return out
+
     def residuals(self, points: Tensor) -> list[Tensor]:
         """All terms, scaled so that the loss is their sum of squares."""
-        share = math.sqrt(self.weight / len(points))
-        out = [share * r for r in self.law_residuals(points).values()]
-        for part in self.known:
-            values = self.net.fields(part.points)
-            share = math.sqrt(part.weight / len(part.points)) / part.scale
-            out += [share * (values[name] - y) for name, y in part.values.items()]
-        return out
+        return [*self.law_terms(points).values(), *self.known_terms().values()]
 
     def forward(self, points: Tensor) -> Tensor:
         """The loss at the points."""
@@ -138,11 +146,15 @@ class Collocated(nn.Module):
 def _check_consistent(known: Sequence[Known]) -> None:
     """Raise InputError if two exact conditions (scale 1; readings have a scale of their own) give a field two values at one point."""
     seen: dict[tuple[str, tuple[float, ...]], float] = {}
-    for part in (p for p in known if p.scale == 1.0):
+    exact = [part for part in known if part.scale == 1.0]
+    sizes: dict[str, float] = {}
+    for part in exact:
         for name, values in part.values.items():
-            slack = 1e-3 * float(values.abs().max())
+            sizes[name] = max(sizes.get(name, 0.0), float(values.abs().max()))
+    for part in exact:
+        for name, values in part.values.items():
             for point, value in zip(map(tuple, part.points.tolist()), values.tolist(), strict=True):
                 before = seen.setdefault((name, point), value)
-                if abs(before - value) > max(slack, 1e-3 * abs(before)):
+                if abs(before - value) > 1e-3 * sizes[name]:
                     place = f"{name} = {before:g} and {value:g} at {list(point)}"
                     raise InputError(f"Collocated: conditions contradict each other, {place}; drop the point from one")

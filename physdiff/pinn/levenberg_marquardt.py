@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import Diverged, InputError
 from physdiff.operators.jet import Jet
 
-__all__ = ["Damped", "jacobian", "levenberg_marquardt"]
+__all__ = ["Damped", "LevenbergMarquardt", "jacobian", "levenberg_marquardt"]
 
 _MOST_ENTRIES = 3 * 10**8
 _TRIES = 12
@@ -71,6 +71,33 @@ def levenberg_marquardt(
     return state
 
 
+class LevenbergMarquardt(torch.optim.Optimizer):
+    """The same steps as an optimiser of torch, whose closure gives the vectors of residuals instead of a loss.
+
+    Args:
+        module: Its trainable parameters are those of linear layers, each used once in a pass, and numbers.
+        damping: Damping at the start.
+    """
+
+    def __init__(self, module: nn.Module, damping: float = 1e-2) -> None:
+        super().__init__([p for p in module.parameters() if p.requires_grad], {"damping": damping})
+        self.module = module
+
+    def step(self, closure: Callable[[], Sequence[Tensor]]) -> float:  # type: ignore[override]
+        """One step; the loss after it. The closure is asked again for each damping that is tried, and gives the same vectors for the same weights.
+
+        Raises:
+            InputError: If a parameter is neither in a linear layer nor a number, or the Jacobian would be too large.
+        """
+        group = self.param_groups[0]
+        kept = self.state[group["params"][0]]
+        at = Damped(kept.get("damping", group["damping"]), kept.get("growth", 2.0))
+        with torch.enable_grad():
+            loss = _one_step(self.module, lambda _: closure(), 0, at)
+        kept.update(damping=at.damping, growth=at.growth)
+        return loss
+
+
 def _one_step(module: nn.Module, residuals: Callable[[int], Sequence[Tensor]], step: int, state: Damped) -> float:
     parameters = [p for p in module.parameters() if p.requires_grad]
     r, J = jacobian(module, lambda: residuals(step))
@@ -101,8 +128,11 @@ def _one_step(module: nn.Module, residuals: Callable[[int], Sequence[Tensor]], s
 def _loss_at(weights: Tensor, parameters: list[nn.Parameter], residuals: Callable[[], Sequence[Tensor]]) -> float:
     """The loss with these weights, which the module keeps."""
     nn.utils.vector_to_parameters(weights, parameters)
-    with torch.no_grad():
-        loss = float(sum(r.square().sum() for r in residuals()))
+    try:
+        with torch.no_grad():
+            loss = float(sum(r.square().sum() for r in residuals()))
+    except Diverged:  # a step too long
+        return float("inf")
     return loss if loss == loss else float("inf")
 
 

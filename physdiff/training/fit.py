@@ -75,6 +75,8 @@ def fit(
         checkpoint = last.path if resume and last.path.is_file() else None
         if checkpoint is not None:
             _check_checkpoint(checkpoint, module)
+    if not module.automatic_optimization:
+        trainer.setdefault("gradient_clip_val", None)  # Lightning clips for itself alone
     if max_epochs is None:
         max_epochs = 50 if max_steps is None else -1
     module.train()

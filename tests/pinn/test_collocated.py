@@ -60,6 +60,10 @@ def test_conditions_that_contradict_each_other_are_refused():
     with pytest.raises(InputError, match=r"contradict each other, u = 1 and 0 at \[0.0, 0.0\]"):
         Collocated(net(), Burgers(0.1), [known(1.0, corner), known(0.0, corner)])
     Collocated(net(), Burgers(0.1), [known(1.0, corner), known(1.0, corner)])
+    # sin(pi) beside a wall at zero: rounding is measured by the field's size, wherever it is met
+    ends = torch.tensor([[0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    start = Known(ends, {"u": torch.tensor([1.0, 1.2e-16], dtype=torch.float64)})
+    Collocated(net(), Burgers(0.1), [start, known(0.0, corner)])
 
 
 def test_a_residual_that_is_not_finite_says_where():

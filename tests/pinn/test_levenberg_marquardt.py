@@ -13,7 +13,7 @@ from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.incompressible import IncompressibleFlow
 from physdiff.pinn.collocated import Collocated, Known
 from physdiff.pinn.coordinate_net import CoordinateNet
-from physdiff.pinn.levenberg_marquardt import Damped, jacobian, levenberg_marquardt
+from physdiff.pinn.levenberg_marquardt import Damped, LevenbergMarquardt, jacobian, levenberg_marquardt
 
 
 def grid(n, m):
@@ -87,6 +87,24 @@ def test_it_stops_when_told_and_refuses_other_parameters():
         levenberg_marquardt(norm, lambda step: [norm(x)[:, 0]])
     with pytest.raises(InputError, match="entry i of the residuals to belong to point i"):
         levenberg_marquardt(layer, lambda step: [layer(x)[:, 0].sum().reshape(1)])
+
+
+def test_the_optimiser_takes_the_same_steps_and_its_state_goes_on():
+    def made():
+        torch.manual_seed(0)
+        net = CoordinateNet(MLP(2, 1, width=6, depth=1), ("u",), lower=(0.0, 0.0), upper=(1.0, 1.0)).double()
+        start = grid(9, 1)
+        return Collocated(net, Burgers(0.05), [Known(start, {"u": torch.sin(2 * math.pi * start[:, 0])}, weight=10.0)])
+
+    one, points = made(), grid(6, 6)
+    wanted = levenberg_marquardt(one, lambda step: one.residuals(points), steps=4).losses
+    two = made()
+    first = LevenbergMarquardt(two)
+    losses = [first.step(lambda: two.residuals(points)) for _ in range(2)]
+    second = LevenbergMarquardt(two)
+    second.load_state_dict(first.state_dict())
+    losses += [second.step(lambda: two.residuals(points)) for _ in range(2)]
+    assert tuple(losses) == wanted
 
 
 @pytest.mark.slow

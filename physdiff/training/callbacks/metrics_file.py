@@ -68,7 +68,7 @@ class MetricsFile(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, val_loss: str) -> None:
         self._step = trainer.global_step
-        lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
+        lr = trainer.optimizers[0].param_groups[0].get("lr", 0.0) if trainer.optimizers else 0.0
         mean = f"{sum(self._losses) / len(self._losses):.6g}" if self._losses else ""
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerow([self._step, trainer.current_epoch, f"{lr:.6g}", mean, val_loss])

@@ -41,7 +41,8 @@ class StepProgress(pl.Callback):
                 bar.write(f"training {left} steps of about {each:.3g} s: {_readable(left * each)}", file=bar.fp)
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None:
-            bar.set_postfix(loss=f"{float(loss):.4g}", refresh=False)
+            looked = {k: f"{float(v):.3g}" for k, v in trainer.callback_metrics.items() if k in ("residual", "error")}
+            bar.set_postfix(loss=f"{float(loss):.4g}", **looked, refresh=False)
         bar.update(trainer.global_step - bar.n)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,0 +1,45 @@
+"""What the looks of a `PINNModule` found, as a table and a picture that grow while it trains."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from physdiff.plots.collocation import looks_plot
+from physdiff.plots.style import figure_of
+
+__all__ = ["Looks"]
+
+
+class Looks(pl.Callback):
+    """Write ``looks.csv`` (step, seconds, residual, loss, error, coefficients) and ``look.png`` after every look.
+
+    Args:
+        folder: Where to; None: nothing is written.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self._written = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:  # noqa: ANN401
+        """Write both anew after a look; a kill leaves the ones before whole."""
+        looks: list[dict[str, Any]] = getattr(pl_module, "looks", [])
+        if self.folder is None or len(looks) == self._written:
+            return
+        self._written = len(looks)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table, picture = self.folder / "looks.csv", self.folder / "look.png"
+        part = table.with_name(".looks.csv.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(looks[-1]))
+            writer.writeheader()
+            writer.writerows(looks)
+        os.replace(part, table)
+        drawn = picture.with_name(".look.part.png")
+        figure_of(looks_plot(looks)).savefig(drawn)
+        os.replace(drawn, picture)
