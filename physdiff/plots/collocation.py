@@ -35,7 +35,8 @@ def looks_plot(looks: Sequence[Mapping[str, float]], axes: Axes | None = None) -
     for name, colour in (("residual", "C0"), ("loss", "C7"), ("error", "C3")):
         if name in looks[-1]:
             values = np.array([look[name] for look in looks], dtype=np.float64)
-            axes.plot(steps, np.where(values > 0, values, np.nan), color=colour, label=f"{name}: {values[-1]:.2g}", marker="." if len(looks) < 3 else "")
+            shown = np.where(values > 0, values, np.nan)  # a loss of zero has no place on the scale
+            axes.plot(steps, shown, color=colour, label=f"{name}: {values[-1]:.2g}", marker="." if len(looks) < 3 else "")
     axes.set_yscale("log")
     axes.legend(fontsize=8, frameon=False)
     found = ", ".join(f"{k} = {v:.5g}" for k, v in looks[-1].items() if k not in _KNOWN)
