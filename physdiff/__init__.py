@@ -256,6 +256,11 @@ _NAMES: dict[str, str] = {
     "transforms.transform": "Transform",
     "transforms.wavelet": "WaveletTransform",
     "transforms.zonal_forecast": "ZonalForecast",
+    "uq.deep_ensemble": "deep_ensemble perturbed",
+    "uq.dropout": "dropout_draws masked_weights train_with_dropout",
+    "uq.laplace": "weight_laplace WeightGaussian",
+    "uq.weight_draws": "deviations WeightDraws",
+    "uq.weights_hmc": "weight_chains",
 }
 _DOOR: dict[str, str] = {name: f"physdiff.{module}" for module, names in _NAMES.items() for name in names.split()}
 

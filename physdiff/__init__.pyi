@@ -362,5 +362,10 @@ from physdiff.transforms.parameters import ParameterChannels as ParameterChannel
 from physdiff.transforms.transform import Transform as Transform
 from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
 from physdiff.transforms.zonal_forecast import ZonalForecast as ZonalForecast
+from physdiff.uq.deep_ensemble import deep_ensemble as deep_ensemble, perturbed as perturbed
+from physdiff.uq.dropout import dropout_draws as dropout_draws, masked_weights as masked_weights, train_with_dropout as train_with_dropout
+from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace as weight_laplace
+from physdiff.uq.weight_draws import WeightDraws as WeightDraws, deviations as deviations
+from physdiff.uq.weights_hmc import weight_chains as weight_chains
 
 __version__: str

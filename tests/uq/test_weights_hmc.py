@@ -1,0 +1,79 @@
+"""Chains on weights: the closed Gaussian of a linear problem, and a posterior on a grid where it is not Gaussian."""
+
+import pytest
+import torch
+from torch import nn
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.networks.mlp import MLP
+from physdiff.pinn.coordinate_net import CoordinateNet
+from physdiff.uq.weights_hmc import weight_chains
+
+STD, PRIOR = 0.3, 1.5
+
+
+def network(width=3):
+    torch.manual_seed(0)
+    return CoordinateNet(MLP(1, 1, width=width, depth=1), ("u",), lower=(0.0,), upper=(1.0,)).double()
+
+
+@pytest.mark.parametrize(("method", "n"), [("nuts", 60), pytest.param("nuts", 600, marks=pytest.mark.slow), pytest.param("hmc", 600, marks=pytest.mark.slow)])
+def test_a_linear_problem_has_its_gaussian(method, n):
+    net, points = network(), torch.linspace(0, 1, 10, dtype=torch.float64)[:, None]
+    net.network.layers[0].requires_grad_(False)
+    y = torch.sin(3 * points[:, 0])
+    terms = lambda m: [(m.fields(points)["u"] - y) / STD]  # noqa: E731
+    draws = weight_chains(net, terms, n, rng=Rng(0), prior_std=PRIOR, method=method, chains=2, warmup=15)
+    with torch.no_grad():
+        phi = torch.cat((torch.tanh(net.network.layers[0](2 * points - 1)), torch.ones(10, 1, dtype=torch.float64)), 1)
+    H = phi.T @ phi / STD**2 + torch.eye(4, dtype=torch.float64) / PRIOR**2
+    C, mean = torch.linalg.inv(H), torch.linalg.solve(H, phi.T @ y / STD**2)
+    ess = min(float(n), float(draws.info["ess_bulk"]))
+    assert ess > 0.1 * n and float(draws.info["rhat"]) < 1.2
+    # four standard errors of the effective number of draws
+    assert bool(((draws.weights.mean(0) - mean).abs() < 4 * (C.diagonal() / ess).sqrt()).all())
+    assert bool(((draws.weights.var(0) / C.diagonal() - 1).abs() < 4 * (2 / ess) ** 0.5).all())
+
+
+@pytest.mark.slow
+def test_a_law_that_is_not_gaussian_has_the_moments_of_its_density_on_a_grid():
+    # u = v tanh(w (2 x - 1)), w and v free: the density on a grid of (w, v) is the truth
+    net = network(width=1)
+    first, last = net.network.layers
+    with torch.no_grad():
+        first.weight.fill_(0.8), first.bias.zero_(), last.weight.fill_(1.0), last.bias.zero_()
+    first.bias.requires_grad_(False)
+    last.bias.requires_grad_(False)
+    points = torch.linspace(0, 1, 4, dtype=torch.float64)[:, None]
+    y = torch.tanh(0.8 * (2 * points[:, 0] - 1))
+    std = 0.5
+    draws = weight_chains(net, lambda m: [(m.fields(points)["u"] - y) / std], 1200, rng=Rng(1), prior_std=1.0, warmup=100)
+    a = torch.linspace(-5, 5, 801, dtype=torch.float64)
+    w, v = torch.meshgrid(a, a, indexing="ij")
+    log = -0.5 * (w**2 + v**2)
+    for x, target in zip(points[:, 0], y, strict=True):
+        log = log - 0.5 * ((v * torch.tanh(w * (2 * x - 1)) - target) / std) ** 2
+    # the chains stay at one of two mirror images (w, v) -> (-w, -v) mostly; products do not see which
+    p = torch.softmax(log.reshape(-1), 0).reshape(w.shape)
+    got, ess = draws.weights.prod(1), float(draws.info["ess_bulk"])
+    mean = float((p * w * v).sum())
+    spread = float((p * (w * v - mean) ** 2).sum()) ** 0.5
+    print(f"product {float(got.mean()):.4f} +- {float(got.std()):.4f}, exact {mean:.4f} +- {spread:.4f}, ess {ess:.0f}")
+    assert abs(float(got.mean()) - mean) < 4 * spread / max(ess, 50) ** 0.5
+    assert float(got.std()) == pytest.approx(spread, rel=0.2)
+
+
+def test_bad_input_is_refused():
+    net, points = network(), torch.zeros(2, 1, dtype=torch.float64)
+
+    def terms(m):
+        return [m.fields(points)["u"]]
+
+    with pytest.raises(InputError, match="method"):
+        weight_chains(net, terms, 4, rng=Rng(0), method="gibbs")
+    with pytest.raises(InputError, match="n >= 1"):
+        weight_chains(net, terms, 0, rng=Rng(0))
+    with pytest.raises(InputError, match="float64"):
+        weight_chains(network().float(), terms, 4, rng=Rng(0))
+    assert isinstance(net, nn.Module)
