@@ -18,7 +18,9 @@ def network(width=3):
     return CoordinateNet(MLP(1, 1, width=width, depth=1), ("u",), lower=(0.0,), upper=(1.0,)).double()
 
 
-@pytest.mark.parametrize(("method", "n"), [("nuts", 60), pytest.param("nuts", 600, marks=pytest.mark.slow), pytest.param("hmc", 600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("method", "n"), [("nuts", 60), pytest.param("nuts", 600, marks=pytest.mark.slow), pytest.param("hmc", 600, marks=pytest.mark.slow)]
+)
 def test_a_linear_problem_has_its_gaussian(method, n):
     net, points = network(), torch.linspace(0, 1, 10, dtype=torch.float64)[:, None]
     net.network.layers[0].requires_grad_(False)
