@@ -109,7 +109,9 @@ def laws_of(case: Case, work: Path, *, seed: int, steps: int | None) -> Laws:
         begin, plan = time.process_time(), Training(max_steps=steps or case.steps, seed=seed, roll=case.roll)
         network, folder = partial(UNet, width=case.width, dropout=case.dropout), work / f"{case.name}.fit"
         prior = train_prior(case.train, Recipe(history=0, horizon=1), training=plan, network=network, folder=folder)
-        prior.save(path, card={"case": case.name, "steps": steps or case.steps, "cpu_seconds": round(time.process_time() - begin)})
+        share = prior.denoiser.share if isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, PreconditionedDenoiser) else 1.0
+        card = {"case": case.name, "steps": steps or case.steps, "share": share, "cpu_seconds": round(time.process_time() - begin)}
+        prior.save(path, card=card)
     return Laws(DiffusionPrior.load(path).eval(), field_covariance(case.train))
 
 

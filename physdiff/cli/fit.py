@@ -14,11 +14,15 @@ from torch import nn
 
 from physdiff import __version__
 from physdiff.base.errors import DataError, InputError
+from physdiff.base.rng import Rng
 from physdiff.base.saved import describe, read, write
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
+from physdiff.data.windows import WindowRange
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.networks.field_network import FieldNetwork
@@ -28,6 +32,8 @@ from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit as fit_module, steps_for
 from physdiff.training.fit_autoencoder import AutoencoderTraining, fit_autoencoder
+from physdiff.training.gaussian_base import with_gaussian
+from physdiff.training.network_share import network_share, with_share
 from physdiff.training.operator_module import OperatorModule
 from physdiff.training.prior_module import PriorModule
 from physdiff.training.recipe import Recipe, prepare
@@ -37,6 +43,7 @@ from physdiff.transforms.wavelet import WaveletTransform
 __all__ = ["fit", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
+_FEWEST, _MOST_KEPT = 40, 256  # windows from which on a fifth of them, and at most how many, are kept to weigh the network
 
 
 def fit(
@@ -92,7 +99,8 @@ def train_prior(
     """Prepare, say what it will cost, train, and return the prior in evaluation mode.
 
     With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from). An autoencoder
-    that is not fitted yet is trained first, as long as the prior, or for a third of a budget of seconds.
+    that is not fitted yet is trained first, as long as the prior, or for a third of a budget of seconds. On a Gaussian base the network does not see
+    the last fifth of the windows (40 windows or more; at most 256 are kept from it): on these its share is weighed, see `network_share`.
     """
     shape = spec_of(ds, gaps=True).grid.shape  # refuses what cannot be trained on, before anything is read for long
     if autoencoder is not None:
@@ -100,6 +108,7 @@ def train_prior(
     elif recipe.wavelet != "none" and 2**recipe.levels > min(shape):
         raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
     prior, data = prepare(ds, recipe, network=network, autoencoder=autoencoder, batch_size=training.batch_size, seed=training.seed)
+    kept = _kept(prior, data)
     module = _module(prior, training)
     if training.compile:
         prior.model.compile()
@@ -120,7 +129,31 @@ def train_prior(
         save_every=training.save_every,
         precision=training.precision,
     )
-    return prior.eval()
+    prior.eval()
+    return prior if kept is None else _weighed(prior, kept, recipe, seed=training.seed)
+
+
+def _kept(prior: WindowPrior, data: TrajectoryDataModule) -> WindowRange | None:
+    """The last windows, taken out of the training data, if the network of the prior adds to a Gaussian."""
+    based = isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, PreconditionedDenoiser) and prior.denoiser.base is not None
+    windows = data.train_windows
+    count = len(windows)  # type: ignore[arg-type]
+    if not based or count < _FEWEST:
+        return None
+    cut = count - min(count // 5, _MOST_KEPT)
+    data.train_windows = WindowRange(windows, 0, cut)
+    return WindowRange(windows, cut, count)
+
+
+def _weighed(prior: WindowPrior, kept: WindowRange, recipe: Recipe, *, seed: int) -> WindowPrior:
+    """The prior with the share of its network that the kept windows ask for, beside the Gaussian of the others."""
+    assert isinstance(prior, DiffusionPrior)
+    others = WindowRange(kept.windows, 0, kept.first)
+    judge = with_gaussian(prior, others, patterns=recipe.gaussian in ("patterns", "modes")).denoiser
+    assert isinstance(judge, PreconditionedDenoiser)
+    share = network_share(prior, kept, base=judge.base, rng=Rng(seed).child("share"))
+    print(f"network  weighed {share:.2f} on the last {len(kept)} windows, which it was not trained on")
+    return with_share(prior, share)
 
 
 def _module(prior: WindowPrior, training: Training) -> PriorModule:

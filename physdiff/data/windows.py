@@ -25,7 +25,7 @@ from physdiff.data.units import check_unit
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 
-__all__ = ["TrajectoryWindows", "condition", "condition_spec"]
+__all__ = ["TrajectoryWindows", "WindowRange", "condition", "condition_spec"]
 
 _IN_MEMORY = 256 * 2**20
 
@@ -242,6 +242,34 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
                 self.spec, self.cond_spec.names, known[None], times=self.window_times(index), statics=self.static_fields, fill=self._fill
             )[0]
         return item
+
+
+class WindowRange(Dataset[dict[str, Any]]):
+    """Consecutive windows of a data set, as if they were all: items are those of `windows`, index included.
+
+    Args:
+        windows: Windows with ``spec`` and ``cond_spec``.
+        first: The first.
+        stop: The one after the last.
+
+    Raises:
+        InputError: If there are no such windows.
+    """
+
+    def __init__(self, windows: Dataset[dict[str, Any]], first: int, stop: int) -> None:
+        size = len(windows)  # type: ignore[arg-type]
+        if not 0 <= first < stop <= size:
+            raise InputError(f"WindowRange: expected 0 <= first < stop <= {size}, got {first} and {stop}")
+        self.windows, self.first, self.stop = windows, first, stop
+        self.spec, self.cond_spec = windows.spec, windows.cond_spec  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        return self.windows[self.first + index % len(self)]
 
 
 def _periodic(spec: FieldSpec | None) -> tuple[bool, ...] | None:

@@ -37,9 +37,10 @@ class PreconditionedDenoiser(Denoiser):
         sigma_data: Standard deviation of the clean samples.
         base: A Gaussian denoiser of the same samples and schedule, to which the network adds; `sigma_data`
             then is not used.
+        share: What c_out F is multiplied by, in [0, 1]; see `network_share`.
 
     Raises:
-        InputError: If the base has another schedule.
+        InputError: If the base has another schedule, or the share makes no sense.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class PreconditionedDenoiser(Denoiser):
         sigma_data: float = 1.0,
         *,
         base: GaussianDenoiser | None = None,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         check_positive(sigma_data, "PreconditionedDenoiser.sigma_data")
@@ -57,6 +59,9 @@ class PreconditionedDenoiser(Denoiser):
                 "PreconditionedDenoiser: expected a base with the same schedule, "
                 f"got {describe(base.schedule)} beside {describe(schedule)}; give both the same"
             )
+        if not 0 <= share <= 1:
+            raise InputError(f"PreconditionedDenoiser: expected a share of the network within 0 and 1, got {share}")
+        self.share = share
         self.network = network
         self.schedule = schedule
         self.sigma_data = sigma_data
@@ -73,7 +78,7 @@ class PreconditionedDenoiser(Denoiser):
             linear = self.base(x_t, t, cond)
         else:
             linear = per_sample(alpha * self.sigma_data**2 / total, x_t) * x_t
-        return linear + per_sample(self._out_variance(t).sqrt(), x_t) * out
+        return linear + per_sample(self.share * self._out_variance(t).sqrt(), x_t) * out
 
     def weight(self, t: Tensor) -> Tensor:
         """Weight 1/c_out^2 of the squared error: every noise level counts the same; float64, shape of t."""

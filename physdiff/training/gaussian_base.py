@@ -1,9 +1,9 @@
 r"""The linear part of a prior, exact: a Gaussian with the training covariance under the network.
 
-The covariance is estimated where places have distances, on the normalised pixels (tapered and shrunk as held-out windows ask for, see
-`tapered_covariance` and `choose_taper`), and carried to the coefficients by the wavelet transform W, which is linear: $C_z = W C W^\top$. The
-network then learns only what is not Gaussian, and guidance by sensors (`Guided`) finds in it how far a reading reaches. On a few hundred frames this
-matters more than any network.
+The covariance is estimated where places have distances, on the normalised pixels (tapered, shrunk and inflated as held-out windows ask for, see
+`tapered_covariance`, `choose_taper` and `choose_inflation`), and carried to the coefficients by the wavelet transform W, which is linear:
+$C_z = W C W^\top$. The network then learns only what is not Gaussian (`network_share` weighs it), and guidance by sensors (`Guided`) finds in it how far
+a reading reaches. On a few hundred frames this matters more than any network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 from physdiff.base.errors import InputError
 from physdiff.data.first_guess import GuessedWindows
-from physdiff.data.windows import TrajectoryWindows
+from physdiff.data.windows import TrajectoryWindows, WindowRange
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import Covariance, LowRankCovariance, dense_covariance, low_rank_covariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -24,7 +24,7 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
 from physdiff.diffusion.samplers.exact_linear import ExactLinear
 from physdiff.diffusion.schedule import EDMSchedule
-from physdiff.diffusion.taper_choice import choose_taper
+from physdiff.diffusion.taper_choice import choose_inflation, choose_taper
 from physdiff.grids.grid import Grid
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.parameters import ParameterChannels
@@ -41,7 +41,7 @@ _LEFT_OVER = 1e-4  # with unit variance at each entry: a hundredth of it, below 
 _BATCH = 64
 
 
-def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows, *, patterns: bool = False) -> DiffusionPrior:
+def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWindows | WindowRange, *, patterns: bool = False) -> DiffusionPrior:
     """The same prior with the Gaussian denoiser of the training windows under its network.
 
     Args:
@@ -77,7 +77,7 @@ def with_gaussian(prior: DiffusionPrior, source: TrajectoryWindows | GuessedWind
     )
 
 
-def _pixels(prior: DiffusionPrior, head: Transform, source: TrajectoryWindows | GuessedWindows) -> Tensor:
+def _pixels(prior: DiffusionPrior, head: Transform, source: TrajectoryWindows | GuessedWindows | WindowRange) -> Tensor:
     """Normalised windows before the wavelet, (n, C, T, *S); with a first guess those of the folds, as the network gets them."""
     rows = []
     for start in range(0, len(source), _BATCH):
@@ -105,9 +105,10 @@ def _moments(pixels: Tensor, tail: Transform, grid: Grid) -> tuple[Tensor, Covar
         return low_rank_covariance(samples, min(len(samples) // 2, samples[0].numel() - 1, _MOST_PATTERNS))
     distance = pairwise_distance(grid)
     taper = choose_taper(pixels, distance)
-    log.info("Gaussian base: taper of length %.3g, shrunk by %g", taper.length, taper.shrink)
+    inflation = choose_inflation(pixels, distance, taper)
+    log.info("Gaussian base: taper of length %.3g, shrunk by %g, inflated by %.2f", taper.length, taper.shrink, inflation)
     local = tapered_covariance(pixels, distance, taper.shrink, length=taper.length)
-    roots = local.eigenvectors * local.eigenvalues.sqrt()[:, None]
+    roots = local.eigenvectors * (inflation * local.eigenvalues).sqrt()[:, None]
     rows = roots.reshape(-1, *pixels.shape[1:])
     # the wavelet chain is affine: without its offset it is W
     carried = (tail.encode(rows) - tail.encode(torch.zeros_like(rows[:1]))).flatten(1).double()

@@ -15,7 +15,7 @@ from physdiff.base.errors import DataError, GridMismatch, InputError
 from physdiff.data.convert import spec_of, to_tensor
 from physdiff.data.open import open_dataset
 from physdiff.data.split import split_time
-from physdiff.data.windows import TrajectoryWindows, condition, condition_spec
+from physdiff.data.windows import TrajectoryWindows, WindowRange, condition, condition_spec
 from tests.data.files import HOUR, box, earth, save
 
 
@@ -186,3 +186,15 @@ def test_the_condition_says_how_many_frames_are_known():
     assert windows.cond_spec.history == 3
     known = windows[0]["cond"][1]
     assert bool((known[:3] == 1).all()) and bool((known[3:] == 0).all())
+
+
+def test_a_range_is_those_windows_and_nothing_else():
+    windows = TrajectoryWindows(box(frames=9), history=1, horizon=1)
+    part = WindowRange(windows, 10, 20)
+    assert len(part) == 10 and part.spec == windows.spec and part.cond_spec == windows.cond_spec
+    assert torch.equal(part[3]["x"], windows[13]["x"]) and part[-1]["index"] == 19
+    with pytest.raises(IndexError):
+        part[10]
+    for first, stop in ((5, 5), (-1, 3), (0, len(windows) + 1)):
+        with pytest.raises(InputError, match="first < stop"):
+            WindowRange(windows, first, stop)

@@ -12,7 +12,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.diffusion import taper_choice
 from physdiff.diffusion.sample_covariance import pairwise_distance, tapered
-from physdiff.diffusion.taper_choice import Taper, choose_taper
+from physdiff.diffusion.taper_choice import Taper, choose_inflation, choose_taper
 from physdiff.grids.cartesian import CartesianGrid
 
 GRID = CartesianGrid(60, extent=60.0, periodic=False)
@@ -100,3 +100,49 @@ def test_what_does_not_fit_is_refused() -> None:
         choose_taper(torch.zeros(5, 1, 1, 3), torch.zeros(4, 4))
     with pytest.raises(InputError, match="fill missing values first"):
         choose_taper(torch.full((5, 1, 1, 60), torch.nan), DISTANCE)
+
+
+def test_the_inflation_is_the_most_likely_factor() -> None:
+    """Against torch's own normal law, on all points at once."""
+    x = field(20, 4.0)[0][..., ::6] * torch.linspace(1, 3, 10)
+    x[15:] *= 1.7  # a fold that differs
+    flat, distance, taper = x.flatten(1), DISTANCE[::6, ::6], Taper(8.0, 0.1)
+    found = choose_inflation(x, distance, taper)
+    noise = 0.01 * torch.diag(flat.var(0))
+
+    def likelihood(factor: float) -> float:
+        total = 0.0
+        for k in range(5):
+            kept = torch.cat([flat[: 4 * k], flat[4 * k + 4 :]])
+            c = tapered(torch.cov(kept.T), distance, 0.1, length=8.0, decay=8.0)
+            law = torch.distributions.MultivariateNormal(kept.mean(0), factor * c + noise)
+            total += float(law.log_prob(flat[4 * k : 4 * k + 4]).sum())
+        return total
+
+    step = 4 ** (1 / 56)
+    best = max((step**k for k in range(57)), key=likelihood)
+    assert 1.1 < best < 3 and found == pytest.approx(best, rel=1e-9)
+    assert choose_inflation(1e3 * x, distance, taper) == pytest.approx(found, rel=1e-9)  # units do not matter
+
+
+def test_days_that_look_alike_ask_for_more_than_their_covariance() -> None:
+    """Five stretches with a mean of their own, of the variance within them: four hold 1 + 3/4, the fifth is 1 + 1 + 1/4 from their mean."""
+    rng, like = Rng(4), torch.zeros((), dtype=torch.float64)
+    means, within = rng.child("means").normal((5, 1, 400), like=like), rng.child("within").normal((5, 200, 400), like=like)
+    spread, even = (means + within).flatten(0, 1)[:, None, None], within.flatten(0, 1)[:, None, None]
+    far = 1.0 - torch.eye(400, dtype=torch.float64)
+    taper = Taper(0.1, 0.01)  # independent points
+    # 4 sets of 64 points in 5 folds: some 1000 means of variance 1, known to 4 %, and 5/9 of the sum; the noise of a hundredth has no say
+    assert choose_inflation(spread, far, taper) == pytest.approx(2.25 / 1.75, rel=0.08)
+    assert choose_inflation(even, far, taper) == pytest.approx(1.0, abs=0.03)  # a step of the grid
+
+
+def test_nothing_to_ask_is_no_inflation() -> None:
+    x, taper = field(30, 4.0)[0], Taper(8.0, 0.1)
+    assert choose_inflation(x[:2], DISTANCE, taper) == 1.0
+    assert choose_inflation(0 * x, DISTANCE, taper) == 1.0
+    steady = x.clone()
+    steady[20:] *= 0.1  # milder days to come are no reason for narrower draws
+    assert choose_inflation(steady, DISTANCE, taper) >= 1.0
+    with pytest.raises(InputError, match="missing"):
+        choose_inflation(torch.full((4, 1, 1, 60), torch.nan), DISTANCE, taper)

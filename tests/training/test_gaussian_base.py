@@ -12,7 +12,7 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.sample_covariance import pairwise_distance, tapered_covariance
-from physdiff.diffusion.taper_choice import choose_taper
+from physdiff.diffusion.taper_choice import choose_inflation, choose_taper
 from physdiff.training import gaussian_base
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.training.recipe import Recipe, prepare
@@ -33,12 +33,12 @@ def test_the_covariance_is_that_of_the_pixels_in_every_representation(wavelet) -
     head, tail = Compose(tuple(prior.transform.parts[:cut])), Compose(tuple(prior.transform.parts[cut:]))
     pixels = head.encode(batch["x"])
     distance = pairwise_distance(prior.spec.grid)
-    length, shrink = choose_taper(pixels, distance)
-    local = tapered_covariance(pixels, distance, shrink, length=length)
+    taper = choose_taper(pixels, distance)
+    local = tapered_covariance(pixels, distance, taper.shrink, length=taper.length)
     unit = torch.eye(24).reshape(24, 1, 1, 4, 6)
     columns = (tail.encode(unit) - tail.encode(0 * unit)).flatten(1).double()
     matrix = local(unit.double()).flatten(1)
-    expected = columns.T @ matrix @ columns
+    expected = choose_inflation(pixels, distance, taper) * columns.T @ matrix @ columns
     size = expected.shape[0]
     got = base.covariance(torch.eye(size, dtype=torch.float64).reshape(size, *prior.latent_shape)).flatten(1)
     # kept in float32
