@@ -12,7 +12,12 @@ from physdiff.data.split import split_samples as split_samples, split_time as sp
 from physdiff.data.statistics import fitted as fitted
 from physdiff.data.tasks import TaskWindows as TaskWindows, task_condition as task_condition
 from physdiff.data.varied_law import VariedLaw as VariedLaw
-from physdiff.data.windows import TrajectoryWindows as TrajectoryWindows, condition as condition, condition_spec as condition_spec
+from physdiff.data.windows import (
+    TrajectoryWindows as TrajectoryWindows,
+    WindowRange as WindowRange,
+    condition as condition,
+    condition_spec as condition_spec,
+)
 from physdiff.data.write import write_dataset as write_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser as GaussianDenoiser, MixtureDenoiser as MixtureDenoiser
 from physdiff.diffusion.bridge import (
@@ -66,7 +71,7 @@ from physdiff.diffusion.special_schedules import (
     ShiftedSchedule as ShiftedSchedule,
     SubVPSchedule as SubVPSchedule,
 )
-from physdiff.diffusion.taper_choice import Taper as Taper, choose_taper as choose_taper
+from physdiff.diffusion.taper_choice import Taper as Taper, choose_inflation as choose_inflation, choose_taper as choose_taper
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
 from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm
@@ -339,6 +344,7 @@ from physdiff.training.diffusion_module import DiffusionModule as DiffusionModul
 from physdiff.training.fit import fit as fit
 from physdiff.training.fit_autoencoder import AutoencoderTraining as AutoencoderTraining, fit_autoencoder as fit_autoencoder
 from physdiff.training.fit_pinn import fit_pinn as fit_pinn
+from physdiff.training.network_share import network_share as network_share, with_share as with_share
 from physdiff.training.operator_module import OperatorModule as OperatorModule
 from physdiff.training.pinn_module import EndlessSteps as EndlessSteps, PINNModule as PINNModule
 from physdiff.training.pinn_reference import trained_dataset as trained_dataset

@@ -2,8 +2,8 @@ r"""The linear part of a prior, exact: a Gaussian with the training covariance u
 
 The covariance is estimated where places have distances, on the normalised pixels (tapered, shrunk and inflated as held-out windows ask for, see
 `tapered_covariance`, `choose_taper` and `choose_inflation`), and carried to the coefficients by the wavelet transform W, which is linear:
-$C_z = W C W^\top$. The network then learns only what is not Gaussian (`network_share` weighs it), and guidance by sensors (`Guided`) finds in it how far
-a reading reaches. On a few hundred frames this matters more than any network.
+$C_z = W C W^\top$. The network then learns only what is not Gaussian (`network_share` weighs it), and guidance by sensors (`Guided`) finds in it how
+far a reading reaches. On a few hundred frames this matters more than any network.
 """
 
 from __future__ import annotations
