@@ -103,7 +103,7 @@ def with_share(prior: DiffusionPrior, share: float) -> DiffusionPrior:
     if not isinstance(old, PreconditionedDenoiser):
         raise InputError(f"with_share: expected a prior with a network, got {type(old).__name__}")
     denoiser = PreconditionedDenoiser(old.network, old.schedule, old.sigma_data, base=old.base, share=share)
-    parts = {"cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec}
-    made = DiffusionPrior(denoiser, prior.transform, prior.spec, sampler=prior.sampler, steps=prior.steps, **parts)
+    own, cond = {"sampler": prior.sampler, "steps": prior.steps}, {"cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec}
+    made = DiffusionPrior(denoiser, prior.transform, prior.spec, **own, **cond)  # type: ignore[arg-type]
     made.train(prior.training)
     return made
