@@ -23,10 +23,15 @@ from physdiff.data.windows import WindowRange
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.diffusion.refiner import Refiner
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.networks.field_network import FieldNetwork
-from physdiff.networks.transformer import DiT  # noqa: F401 - the parser knows the classes that are loaded
+from physdiff.networks.deeponet import DeepONet  # noqa: F401 - the parser knows the classes that are loaded
+from physdiff.networks.fno import FFNO, FNO  # noqa: F401
+from physdiff.networks.transformer import DiT  # noqa: F401
+from physdiff.networks.ufno import UFNO  # noqa: F401
+from physdiff.networks.wno import WNO  # noqa: F401
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
@@ -159,7 +164,7 @@ def _weighed(prior: WindowPrior, kept: WindowRange, recipe: Recipe, *, seed: int
 def _module(prior: WindowPrior, training: Training) -> PriorModule:
     """What trains the prior."""
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
-    if not isinstance(prior, Forecaster):
+    if not isinstance(prior, Forecaster | Refiner):
         return DiffusionModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed).with_term(term)
     if term.due(0):
         raise InputError("training: expected no fokker_planck and symmetry for a deterministic forecast, got one; it has no denoiser")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
 from physdiff.networks.point_chain import Acts, PointMLP
 from physdiff.networks.spectral_conv import AxisConv, SpectralConv
 
-__all__ = ["FFNO", "FNO", "GridOperator"]
+__all__ = ["FFNO", "FNO", "GridOperator", "modes_at"]
 
 
 class GridOperator(nn.Module):
@@ -103,6 +104,8 @@ class FNO(FieldNetwork):
         InputError: If an argument makes no sense.
     """
 
+    takes_noise: ClassVar[bool] = False
+
     def __init__(
         self,
         in_channels: int,
@@ -117,12 +120,20 @@ class FNO(FieldNetwork):
     ) -> None:
         super().__init__()
         check_positive(layers, "FNO layers")
+        self.options: dict[str, Any] = {"width": width, "layers": layers, "coordinates": coordinates}
         circular = per_axis(periodic, ndim, "periodic")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
         given = not all(circular) if coordinates is None else coordinates
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
         self.layers = nn.ModuleList(_Layer(width, self.modes, last=i == layers - 1) for i in range(layers))
+
+    def at(self, shape: tuple[int, ...]) -> FNO:
+        """A fresh operator without the wavenumbers that no field on `shape` points can hold; itself if there are none."""
+        modes = modes_at(self.modes, shape, self.ends.periodic)
+        if modes == self.modes:
+            return self
+        return FNO(self.in_channels, self.out_channels, ndim=self.ndim, periodic=self.ends.periodic, modes=modes, **self.options)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator.
@@ -180,6 +191,8 @@ class FFNO(FieldNetwork):
         InputError: If an argument makes no sense.
     """
 
+    takes_noise: ClassVar[bool] = False
+
     def __init__(
         self,
         in_channels: int,
@@ -194,6 +207,7 @@ class FFNO(FieldNetwork):
     ) -> None:
         super().__init__()
         check_positive(layers, "FFNO layers")
+        self.options: dict[str, Any] = {"width": width, "layers": layers, "coordinates": coordinates}
         circular = per_axis(periodic, ndim, "periodic")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
@@ -201,6 +215,13 @@ class FFNO(FieldNetwork):
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
         self.convs = nn.ModuleList(nn.ModuleList(AxisConv(width, width, m) for m in self.modes) for _ in range(layers))
         self.mlps = nn.ModuleList(PointMLP(width, 4 * width, width) for _ in range(layers))
+
+    def at(self, shape: tuple[int, ...]) -> FFNO:
+        """A fresh operator without the wavenumbers that no field on `shape` points can hold; itself if there are none."""
+        modes = modes_at(self.modes, shape, self.ends.periodic)
+        if modes == self.modes:
+            return self
+        return FFNO(self.in_channels, self.out_channels, ndim=self.ndim, periodic=self.ends.periodic, modes=modes, **self.options)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator; arguments and result as `FNO.forward`."""
@@ -210,3 +231,9 @@ class FFNO(FieldNetwork):
             parts = [convs[axis](v, basis, axis) for axis, basis in enumerate(bases)]  # type: ignore[index]
             v = v + mlp(sum(parts[1:], parts[0]))
         return self.ends.leave(v, x.shape[2:])
+
+
+def modes_at(modes: tuple[int, ...], shape: tuple[int, ...], periodic: tuple[bool, ...]) -> tuple[int, ...]:
+    """The wavenumbers of `modes` that fields on `shape` points, prolonged where an axis has ends, can hold: at least 1 for each axis."""
+    longer = [n if closed else n + -(-n // 8) for n, closed in zip(shape, periodic, strict=True)]
+    return tuple(min(m, max(1, n // 2)) for m, n in zip(modes, longer, strict=True))

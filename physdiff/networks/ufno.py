@@ -9,12 +9,14 @@ Reference: Wen et al. (2022), arXiv 2109.03697.
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from physdiff.base.checks import check_positive, per_axis
 from physdiff.networks.field_network import FieldNetwork
-from physdiff.networks.fno import GridOperator
+from physdiff.networks.fno import GridOperator, modes_at
 from physdiff.networks.fourier_basis import fourier_basis
 from physdiff.networks.spectral_conv import SpectralConv
 from physdiff.networks.unet import UNet
@@ -41,6 +43,8 @@ class UFNO(FieldNetwork):
         InputError: If an argument makes no sense.
     """
 
+    takes_noise: ClassVar[bool] = False
+
     def __init__(
         self,
         in_channels: int,
@@ -55,6 +59,7 @@ class UFNO(FieldNetwork):
     ) -> None:
         super().__init__()
         check_positive(layers, "UFNO layers")
+        self.options: dict[str, Any] = {"width": width, "layers": layers, "multipliers": multipliers}
         circular = per_axis(periodic, ndim, "periodic")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
@@ -63,6 +68,13 @@ class UFNO(FieldNetwork):
         self.skips = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         shared = {"ndim": ndim, "periodic": circular, "width": width, "multipliers": multipliers}
         self.unets = nn.ModuleList(UNet(width, width, attention=False, dropout=0.0, **shared) for _ in range((layers + 1) // 2))  # type: ignore[arg-type]
+
+    def at(self, shape: tuple[int, ...]) -> UFNO:
+        """As `FNO.at`."""
+        modes = modes_at(self.modes, shape, self.ends.periodic)
+        if modes == self.modes:
+            return self
+        return UFNO(self.in_channels, self.out_channels, ndim=self.ndim, periodic=self.ends.periodic, modes=modes, **self.options)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Apply the operator; arguments, result and errors as `FNO.forward`."""

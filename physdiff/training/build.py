@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from physdiff.base.errors import InputError
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.diffusion.refiner import RefinedMap, Refiner
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.networks.field_network import FieldNetwork
+from physdiff.networks.noise_channels import NoiseChannels
 from physdiff.networks.unet import UNet
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.autoencoder import Autoencoder
@@ -25,7 +31,9 @@ from physdiff.transforms.normalizer import Normalizer
 from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["build_prior", "condition_like"]
+__all__ = ["build_forecaster", "build_prior", "build_refiner", "condition_like"]
+
+_TOLD = 16  # channels by which an operator is told a noise level
 
 
 def build_prior(
@@ -46,7 +54,8 @@ def build_prior(
         transform: Fitted transform.
         cond_spec: What the condition windows are; None for an unconditional prior.
         cond_transform: Fitted condition transform; derived from `transform` if not given (`condition_like`).
-        network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=..., width=...)``.
+        network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=..., width=...)``. Operators that know no noise
+            levels are told them as channels (`NoiseChannels`), those that belong to a grid get that of the coefficients (`FieldNetwork.at`).
         width: Channels of the network at its finest level.
         sampler: DPMSolver2M if None.
         steps: Sampler steps.
@@ -54,6 +63,69 @@ def build_prior(
     Raises:
         InputError: If the transform is not fitted, or the condition does not land on the grid of the coefficients.
     """
+    sizes = _sizes(transform, spec, cond_spec, cond_transform)
+    net = sizes.network(network, sizes.channels + sizes.extra, sizes.channels, told=True, width=width)
+    denoiser = PreconditionedDenoiser(net, EDMSchedule(0.02, 80.0))
+    parts: dict[str, Any] = {"cond_transform": sizes.cond_transform, "cond_spec": cond_spec}
+    return DiffusionPrior(denoiser, transform, spec, sampler=sampler or DPMSolver2M(), steps=steps, **parts)
+
+
+def build_forecaster(
+    spec: FieldSpec,
+    transform: Transform,
+    *,
+    cond_spec: FieldSpec,
+    cond_transform: ConditionTransform | None = None,
+    network: Callable[..., nn.Module] = UNet,
+    width: int = 128,
+) -> Forecaster:
+    """Choose sizes from the data and build an untrained deterministic forecast, a network of the condition alone; arguments as in `build_prior`."""
+    sizes = _sizes(transform, spec, cond_spec, cond_transform)
+    net = sizes.network(network, sizes.extra, sizes.channels, told=False, width=width)
+    assert sizes.cond_transform is not None
+    return Forecaster(net, transform, spec, cond_transform=sizes.cond_transform, cond_spec=cond_spec)
+
+
+def build_refiner(
+    spec: FieldSpec,
+    transform: Transform,
+    *,
+    cond_spec: FieldSpec,
+    cond_transform: ConditionTransform | None = None,
+    network: Callable[..., nn.Module] = UNet,
+    width: int = 128,
+    refinements: int = 3,
+) -> Refiner:
+    """As `build_forecaster`, with refinements: the network sees noised coefficients beside the condition."""
+    sizes = _sizes(transform, spec, cond_spec, cond_transform)
+    net = RefinedMap(sizes.network(network, sizes.channels + sizes.extra, sizes.channels, told=True, width=width), refinements)
+    assert sizes.cond_transform is not None
+    return Refiner(net, transform, spec, cond_transform=sizes.cond_transform, cond_spec=cond_spec)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Channels of the coefficients and of the encoded condition, and the axes of their grid."""
+
+    channels: int
+    extra: int
+    axes: tuple[int, ...]
+    periodic: tuple[bool, ...]
+    cond_transform: ConditionTransform | None
+
+    def network(self, factory: Callable[..., nn.Module], inputs: int, outputs: int, *, told: bool, width: int) -> nn.Module:
+        """The network for these axes, told noise levels if wanted."""
+        options = {"ndim": len(self.axes), "periodic": self.periodic, "width": width}
+        net = factory(inputs, outputs, **options)
+        wrap = told and isinstance(net, FieldNetwork) and not net.takes_noise
+        if wrap:
+            net = factory(inputs + _TOLD, outputs, **options)
+        if isinstance(net, FieldNetwork):
+            net = net.at(self.axes)
+        return NoiseChannels(net, _TOLD) if wrap else net
+
+
+def _sizes(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec | None, cond_transform: ConditionTransform | None) -> _Sizes:
     for part in _parts(transform):
         unfitted = isinstance(part, Normalizer) and part.mean is None or isinstance(part, Anomaly) and part.climatology is None
         if unfitted or isinstance(part, Autoencoder) and part.channels is None:
@@ -67,12 +139,9 @@ def build_prior(
         if cond_shape[1:] != (frames, *space):
             raise InputError(f"build_prior: expected the condition on the coefficient grid {(frames, *space)}, got {cond_shape[1:]}")
         extra = cond_shape[0]
-    periodic = spec.grid.periodic if frames == 1 else (False, *spec.grid.periodic)
-    net = network(channels + extra, channels, ndim=len(periodic), periodic=periodic, width=width)
-    denoiser = PreconditionedDenoiser(net, EDMSchedule(0.02, 80.0))
-    return DiffusionPrior(
-        denoiser, transform, spec, sampler=sampler or DPMSolver2M(), steps=steps, cond_transform=cond_transform, cond_spec=cond_spec
-    )
+    if frames == 1:
+        return _Sizes(channels, extra, tuple(space), spec.grid.periodic, cond_transform)
+    return _Sizes(channels, extra, (frames, *space), (False, *spec.grid.periodic), cond_transform)
 
 
 def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) -> ConditionTransform:

@@ -5,7 +5,7 @@ Loss of a window, with z its coefficients and $\hat z$ what the network makes of
 $$ \text{relative: } \|\hat z - z\| / \|z\|, \qquad \text{mse: } \overline{(\hat z - z)^2}, $$
 
 over the known coefficients. The first weighs every window alike, whatever its size (Li et al., 2020, arXiv 2010.08895); the second leads to the
-conditional mean. Everything else, resuming exactly included, is that of `DiffusionModule`.
+conditional mean. A `Refiner` is asked one of its levels, drawn anew for each window. Everything else, resuming exactly included, is that of `DiffusionModule`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from torch import Tensor
 from physdiff.base.checks import check_one_of
 from physdiff.base.rng import Rng
 from physdiff.diffusion.forecaster import Forecaster
+from physdiff.diffusion.refiner import Refiner
 from physdiff.training.prior_module import PriorModule
 
 __all__ = ["OperatorModule", "operator_loss"]
 
 
 class OperatorModule(PriorModule):
-    """Fit the network of a `Forecaster`.
+    """Fit the network of a `Forecaster` or of a `Refiner`.
 
     Args:
         prior: The forecaster; trained in place (with `ema`, it holds the averaged weights at the end).
@@ -37,7 +38,7 @@ class OperatorModule(PriorModule):
 
     def __init__(
         self,
-        prior: Forecaster,
+        prior: Forecaster | Refiner,
         lr: float = 1e-3,
         ema: float = 0.999,
         *,
@@ -54,7 +55,12 @@ class OperatorModule(PriorModule):
     def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool, step: int = 0) -> Tensor:
         """Loss of each window of a batch, (B,)."""
         z, c, weights = self._coefficients(self._shifted(batch, rng, train=train), rng, train=train)
-        return operator_loss(self.prior.model(z, z.new_zeros(()), c), z, loss=self.loss, weights=weights)
+        if not isinstance(self.prior, Refiner):
+            return operator_loss(self.prior.model(z, z.new_zeros(()), c), z, loss=self.loss, weights=weights)
+        index, model = batch["index"].tolist(), self.prior.model
+        level = torch.stack([rng.child("level", i).integers(0, 1 + model.refinements) for i in index]).to(z)
+        given, wanted = model.asked(z, level, rng.child("noise").normal_each(index, tuple(z.shape[1:]), like=z))
+        return operator_loss(model(given, level, c), wanted, loss=self.loss, weights=weights)
 
 
 def operator_loss(predicted: Tensor, z: Tensor, *, loss: str, weights: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 import xarray as xr
@@ -24,7 +25,6 @@ from physdiff.data.timeline import as_times, time_axis
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.bridge import BridgeSampler
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.interpolant import Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior
 from physdiff.diffusion.interpolant_sampler import DriftSampler, InterpolantSampler
@@ -33,7 +33,7 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.networks.unet import UNet
-from physdiff.training.build import build_prior
+from physdiff.training.build import build_forecaster, build_prior, build_refiner
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian
@@ -50,7 +50,7 @@ from physdiff.transforms.parameters import ParameterChannels
 from physdiff.transforms.transform import Sample, Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["Recipe", "as_forecaster", "as_interpolant", "head_of", "prepare", "windows_of"]
+__all__ = ["Recipe", "as_interpolant", "head_of", "prepare", "windows_of"]
 
 Windows = TrajectoryWindows | GuessedWindows
 
@@ -61,7 +61,7 @@ class Recipe:
 
     The sampler is a multistep method with fresh noise, which mends errors of the network and keeps the spread. "interpolant" and "bridge" start from
     persistence where there is no first guess, are trained alike, and are walked by Heun's method or by diffusion's sampler; `steps` are then the
-    evaluations. "deterministic" forecasts the mean. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for
+    evaluations. "deterministic" forecasts the mean, "refiner" mends its small errors in three steps. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for
     many simulations. `parameters` need a prior without history.
 
     Args:
@@ -73,7 +73,7 @@ class Recipe:
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the sampler.
-        process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"`` or ``"deterministic"``.
+        process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"``, ``"deterministic"``, ``"refiner"``.
         gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns; ``"modes"``:
             and a small network between them.
         parameters: Channels that hold unknown parameters of the law, constant over a window.
@@ -98,7 +98,7 @@ class Recipe:
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
         check_one_of(self.guess, ("auto", "linear", "zonal", "increment", "none"), "Recipe guess")
         check_one_of(self.gaussian, ("auto", "yes", "patterns", "modes", "no"), "Recipe gaussian")
-        check_one_of(self.process, ("diffusion", "interpolant", "bridge", "deterministic"), "Recipe process")
+        check_one_of(self.process, ("diffusion", "interpolant", "bridge", "deterministic", "refiner"), "Recipe process")
         if self.process != "diffusion" and (self.history < 1 or self.gaussian in ("yes", "patterns", "modes")):
             raise InputError(f"Recipe: expected history >= 1 and no Gaussian base for process {self.process!r}; it starts from the known frames")
 
@@ -141,19 +141,13 @@ def prepare(
     source = windows if fit is None else GuessedWindows(windows, anomaly, fit)
     transform, condition = _fit_transforms(recipe, source, anomaly=anomaly, kind=kind, fit=fit, autoencoder=autoencoder)
 
+    parts: dict[str, Any] = {"cond_spec": windows.cond_spec, "cond_transform": condition, "network": partial(_sized, network, recipe.process)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        prior = build_prior(
-            windows.spec,
-            transform,
-            cond_spec=windows.cond_spec,
-            cond_transform=condition,
-            network=partial(_sized, network, recipe.process),
-            sampler=ExponentialMultistep(2, noise=1.0),
-            steps=recipe.steps,
-        )
-    if recipe.process == "deterministic":
-        return as_forecaster(prior), _module(source, checked, batch_size, seed)
+        if recipe.process in ("deterministic", "refiner"):
+            build = build_forecaster if recipe.process == "deterministic" else build_refiner
+            return build(windows.spec, transform, **parts), _module(source, checked, batch_size, seed)
+        prior = build_prior(windows.spec, transform, sampler=ExponentialMultistep(2, noise=1.0), steps=recipe.steps, **parts)
     if recipe.process != "diffusion":
         # the noise that suits a known base best, see InterpolantSampler; one evaluation of the bridge is at the known end
         heun, multistep = InterpolantSampler(max(1, recipe.steps // 2), 0.5, shape="decreasing"), ExponentialMultistep(2, noise=1.0)
@@ -175,8 +169,7 @@ def _sized(
     network: Callable[..., nn.Module], process: str, i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int
 ) -> nn.Module:
     """The network of a process, called as `build_prior` calls it; its width is its own affair."""
-    inputs = i - o if process == "deterministic" else i  # the condition alone
-    return network(inputs, 2 * o if process in ("interpolant", "bridge") else o, ndim=ndim, periodic=periodic)
+    return network(i, 2 * o if process in ("interpolant", "bridge") else o, ndim=ndim, periodic=periodic)
 
 
 def windows_of(
@@ -242,14 +235,6 @@ def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str, sample
         count += 1
     v_0, v_1, c = (float(m) for m in sums / count)
     return made((v_0, v_1, c))
-
-
-def as_forecaster(prior: DiffusionPrior) -> Forecaster:
-    """The deterministic forecast with the network (of the condition alone), transform and condition of a prior."""
-    denoiser = prior.denoiser
-    if not isinstance(denoiser, PreconditionedDenoiser) or prior.cond_transform is None or prior.cond_spec is None:
-        raise InputError(f"as_forecaster: expected a conditional prior with a network, got {type(denoiser).__name__}; train it with history")
-    return Forecaster(denoiser.network, prior.transform, prior.spec, cond_transform=prior.cond_transform, cond_spec=prior.cond_spec)
 
 
 def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:

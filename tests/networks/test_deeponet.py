@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from physdiff.base.errors import InputError, ShapeError
+from physdiff.base.errors import InputError, NotFitted, ShapeError
 from physdiff.base.saved import build, describe
 from physdiff.networks.deeponet import DeepONet
 
@@ -31,7 +31,7 @@ def test_the_sum_over_basis_functions_by_hand():
 def test_given_points_are_those_of_the_grid_and_others():
     net, x = made(periodic=(True, False)), torch.randn(1, 2, 4, 6, dtype=torch.float64)
     points = torch.tensor([[0.5, 1 / 3], [1.5, 1 / 3]], dtype=torch.float64)
-    y = net(x, points)
+    y = net(x, points=points)
     torch.testing.assert_close(y[..., 0], net(x)[..., 2, 2])
     torch.testing.assert_close(y[..., 1], y[..., 0])  # once around the circle
 
@@ -48,6 +48,11 @@ def test_gradients_storage_and_bad_shapes():
         with pytest.raises(ShapeError, match="grid it reads"):
             net(wrong.double())
     with pytest.raises(ShapeError, match="points"):
-        net(x, torch.zeros(3, 1))
+        net(x, points=torch.zeros(3, 1))
+    with pytest.raises(InputError, match="knows no levels"):
+        net(x, torch.tensor(0.0))
+    with pytest.raises(NotFitted, match="at\\(shape\\)"):
+        DeepONet(2, 3, ndim=2, rank=5)(x)
+    assert DeepONet(2, 3, ndim=2, width=8, depth=1, rank=5).at((4, 6))(torch.zeros(1, 2, 4, 6)).shape == (1, 3, 4, 6)
     with pytest.raises(InputError, match="rank"):
         DeepONet(1, 1, (4,), rank=0)
