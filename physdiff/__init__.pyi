@@ -41,6 +41,7 @@ from physdiff.diffusion.interpolant_sampler import InterpolantSampler as Interpo
 from physdiff.diffusion.network_drift import ConservingDrift as ConservingDrift, NetworkDrift as NetworkDrift
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
 from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
+from physdiff.diffusion.refiner import RefinedMap as RefinedMap, Refiner as Refiner
 from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
 from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle
@@ -191,6 +192,7 @@ from physdiff.inference.weighted_cells import (
     line_integrals as line_integrals,
 )
 from physdiff.inference.weights import LogWeights as LogWeights
+from physdiff.networks.cno import CNO as CNO
 from physdiff.networks.deeponet import DeepONet as DeepONet
 from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
 from physdiff.networks.field_network import FieldNetwork as FieldNetwork
@@ -198,10 +200,12 @@ from physdiff.networks.fno import FFNO as FFNO, FNO as FNO
 from physdiff.networks.mlp import MLP as MLP, FourierMLP as FourierMLP
 from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
+from physdiff.networks.mwt import MWT as MWT
 from physdiff.networks.noise_channels import NoiseChannels as NoiseChannels
 from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
 from physdiff.networks.siren import SIREN as SIREN
-from physdiff.networks.transformer import DiT as DiT
+from physdiff.networks.transformer import AxialViT as AxialViT, DiT as DiT
+from physdiff.networks.transolver import Transolver as Transolver
 from physdiff.networks.ufno import UFNO as UFNO
 from physdiff.networks.unet import UNet as UNet
 from physdiff.networks.wno import WNO as WNO

@@ -27,9 +27,12 @@ from physdiff.diffusion.refiner import Refiner
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
 from physdiff.networks.field_network import FieldNetwork
-from physdiff.networks.deeponet import DeepONet  # noqa: F401 - the parser knows the classes that are loaded
+from physdiff.networks.cno import CNO  # noqa: F401 - the parser knows the classes that are loaded
+from physdiff.networks.deeponet import DeepONet  # noqa: F401
 from physdiff.networks.fno import FFNO, FNO  # noqa: F401
-from physdiff.networks.transformer import DiT  # noqa: F401
+from physdiff.networks.mwt import MWT  # noqa: F401
+from physdiff.networks.transformer import AxialViT, DiT  # noqa: F401
+from physdiff.networks.transolver import Transolver  # noqa: F401
 from physdiff.networks.ufno import UFNO  # noqa: F401
 from physdiff.networks.wno import WNO  # noqa: F401
 from physdiff.networks.unet import UNet
@@ -69,7 +72,7 @@ def fit(
         out: File of the prior; checkpoints and the loss lie in the folder of the same name with ``.fit`` added.
         transform: As in ``--transform Autoencoder --transform.factor 4``; the recipe's wavelet if not given.
         network: As in ``--network DiT --network.width 64``.
-        max_epochs: Passes over the data (50 without another budget).
+        max_epochs: Passes (50 without another budget).
         recipe: What is modelled and how.
         training: How long and how.
         select: Which fields and times; leave test data out here.

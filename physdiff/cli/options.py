@@ -50,14 +50,14 @@ class Training:
     """How long and how training goes.
 
     Args:
-        seconds: Budget of wall-clock time, from a few timed steps (at least `floor`).
+        seconds: Budget of wall-clock time (at least `floor` steps).
         floor: Least number of steps under a budget of seconds.
         max_steps: Number of optimiser steps.
         lr: Peak learning rate.
         ema: Decay of the average of the weights.
         batch_size: Windows per batch.
         input_noise: Noise on the condition, in standard deviations.
-        roll: Periodic axes along which windows are shifted at random, if the law is the same at all places.
+        roll: Periodic axes along which windows are shifted at random.
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.

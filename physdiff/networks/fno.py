@@ -29,10 +29,11 @@ from physdiff.base.checks import check_positive, per_axis
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
+from physdiff.networks.padding import pad_end
 from physdiff.networks.point_chain import Acts, PointMLP
 from physdiff.networks.spectral_conv import AxisConv, SpectralConv
 
-__all__ = ["FFNO", "FNO", "GridOperator", "modes_at"]
+__all__ = ["FFNO", "FNO", "GridOperator", "lengths_of", "modes_at"]
 
 
 class GridOperator(nn.Module):
@@ -56,8 +57,8 @@ class GridOperator(nn.Module):
         self.lift = PointMLP(in_channels + len(periodic) * coordinates, 2 * width, width)
         self.project = PointMLP(width, 2 * width, out_channels)
 
-    def enter(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(B, C, *axes) -> (B, *longer axes, width).
+    def enter(self, x: Tensor, noise: Tensor | None = None, *, cell: int = 1) -> Tensor:
+        """(B, C, *axes) -> (B, *longer axes, width), lengths that are multiples of `cell`.
 
         Raises:
             ShapeError: If a shape does not fit.
@@ -74,7 +75,11 @@ class GridOperator(nn.Module):
             places = [torch.arange(n, device=x.device).to(x) / n for n in axes]
             v = torch.cat([v, *(g[..., None].expand(*v.shape[:-1], 1) for g in torch.meshgrid(*places, indexing="ij"))], -1)
         v = self.lift(v)
-        longer = [0 if closed else -(-n // 8) for n, closed in zip(axes, self.periodic, strict=True)]
+        longer = [m - n for m, n in zip(lengths_of(axes, self.periodic, cell), axes, strict=True)]
+        if cell > 1:  # circles go on with their own beginning
+            ahead = tuple(more if closed else 0 for more, closed in zip(longer, self.periodic, strict=True))
+            v = pad_end(v.movedim(-1, 1), ahead, self.periodic).movedim(1, -1)
+            longer = [0 if closed else more for more, closed in zip(longer, self.periodic, strict=True)]
         return functional.pad(v, (0, 0, *(p for more in reversed(longer) for p in (0, more)))) if any(longer) else v
 
     def leave(self, v: Tensor, axes: Sequence[int]) -> Tensor:
@@ -235,5 +240,9 @@ class FFNO(FieldNetwork):
 
 def modes_at(modes: tuple[int, ...], shape: tuple[int, ...], periodic: tuple[bool, ...]) -> tuple[int, ...]:
     """The wavenumbers of `modes` that fields on `shape` points, prolonged where an axis has ends, can hold: at least 1 for each axis."""
-    longer = [n if closed else n + -(-n // 8) for n, closed in zip(shape, periodic, strict=True)]
-    return tuple(min(m, max(1, n // 2)) for m, n in zip(modes, longer, strict=True))
+    return tuple(min(m, max(1, n // 2)) for m, n in zip(modes, lengths_of(shape, periodic), strict=True))
+
+
+def lengths_of(shape: Sequence[int], periodic: tuple[bool, ...], cell: int = 1) -> tuple[int, ...]:
+    """Lengths inside an operator: axes with ends an eighth longer, all up to the next multiple of `cell`."""
+    return tuple(-(-(n if closed else n + -(-n // 8)) // cell) * cell for n, closed in zip(shape, periodic, strict=True))

@@ -5,7 +5,7 @@ $$ v' = \phi\big(D^{-1} R D v + W v\big), $$
 D a wavelet transform of several levels, R a matrix between channels for every coefficient of the coarsest level, approximation and details
 alike; finer details are set to zero and reach the output through W alone, a matrix alike at every point. There are four layers. Weights have
 places, so that fronts and boundaries can be treated apart, and for the same reason the operator belongs to one grid: another is refused. Axes are
-periodized; those with ends are first prolonged by an eighth, and all to a multiple of the coarsest cell (a circle by its own beginning).
+periodized; those with ends are first prolonged by an eighth (of zeros, as in `FNO`), and all to a multiple of the coarsest cell (a circle by its own beginning).
 
 Reference: Tripura and Chakraborty (2023), arXiv 2205.02191.
 """
@@ -22,8 +22,7 @@ from torch.nn import functional
 from physdiff.base.checks import check_positive, per_axis
 from physdiff.base.errors import NotFitted, ShapeError
 from physdiff.networks.field_network import FieldNetwork, axes_of
-from physdiff.networks.fno import GridOperator
-from physdiff.networks.padding import pad_end
+from physdiff.networks.fno import GridOperator, lengths_of
 from physdiff.wavelets.dwt import Decomposition, band_names, wavedec, waverec
 
 __all__ = ["WNO"]
@@ -68,14 +67,10 @@ class WNO(FieldNetwork):
         self.ndim, self.shape = axes_of(shape, ndim, "WNO"), None if shape is None else tuple(shape)
         self.in_channels, self.out_channels, self.width = in_channels, out_channels, width
         self.wavelet, self.levels, self.periodic = wavelet, levels, per_axis(periodic, self.ndim, "periodic")
-        # the margins are its own: they must fit the coarsest cell
-        self.ends = GridOperator(in_channels, out_channels, width, periodic=(True,) * self.ndim, coordinates=not all(self.periodic))
+        self.ends = GridOperator(in_channels, out_channels, width, periodic=self.periodic, coordinates=not all(self.periodic))
         if self.shape is None:
             return
-        cell = 2**levels
-        self.margins = tuple((n if closed else n + -(-n // 8)) for n, closed in zip(self.shape, self.periodic, strict=True))
-        self.margins = tuple(-(-m // cell) * cell - n for m, n in zip(self.margins, self.shape, strict=True))
-        coarse, bands = [(n + m) // cell for n, m in zip(self.shape, self.margins, strict=True)], 2**self.ndim
+        coarse, bands = [n // 2**levels for n in lengths_of(self.shape, self.periodic, 2**levels)], 2**self.ndim
         # one matrix for each band and place, inputs first
         sizes = (bands, *coarse, width, width)
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(sizes) / math.sqrt(width)) for _ in range(_LAYERS))
@@ -107,9 +102,7 @@ class WNO(FieldNetwork):
             raise NotFitted("WNO: expected the shape of the fields it is for, got none; give shape, or use at(shape)")
         if x.shape[2:] != self.shape:
             raise ShapeError(f"WNO: expected fields on {self.shape} points, whose places its weights know, got {tuple(x.shape[2:])}; train it there")
-        v = self.ends.enter(x, noise)
-        if any(self.margins):
-            v = pad_end(v.movedim(-1, 1), self.margins, self.periodic).movedim(1, -1)
+        v = self.ends.enter(x, noise, cell=2**self.levels)
         for number, (weight, skip) in enumerate(zip(self.weights, self.skips, strict=True)):
             v = self._mixed(v, weight) + skip(v)
             v = v if number == len(self.skips) - 1 else functional.gelu(v)

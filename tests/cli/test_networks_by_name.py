@@ -13,8 +13,9 @@ from physdiff.training.recipe import Recipe, prepare
 from tests.cli.command import works
 from tests.training.problems import line
 
-NAMES = ("FNO", "FFNO", "UFNO", "WNO", "DeepONet", "DiT", "UNet")
-SMALL = {"DiT": "--network.depth 1", "DeepONet": "--network.rank 4", "UNet": "--network.multipliers [1,1]"}
+NAMES = ("AxialViT", "CNO", "DeepONet", "DiT", "FFNO", "FNO", "MWT", "Transolver", "UFNO", "UNet", "WNO")
+TOLD = ("AxialViT", "DiT", "Transolver", "UNet")  # have noise levels of their own
+SMALL = {"AxialViT": "--network.depth 1", "Transolver": "--network.depth 1", "DiT": "--network.depth 1", "DeepONet": "--network.rank 4", "UNet": "--network.multipliers [1,1]"}
 
 
 def by_name(name: str):
@@ -31,10 +32,10 @@ def test_it_is_built_for_every_process_and_told_levels_where_there_are_some(name
         cond = torch.stack([data.train_windows[i]["cond"] for i in range(2)])
         assert bool(prior.sample(2, cond=cond, rng=Rng(0)).isfinite().all())
         inside = prior.model.network
-        assert isinstance(inside, NoiseChannels) == (process == "diffusion" and name not in ("DiT", "UNet"))
+        assert isinstance(inside, NoiseChannels) == (process == "diffusion" and name not in TOLD)
         inside = inside.network if isinstance(inside, NoiseChannels) else inside
         assert type(inside).__name__ == name and inside.ndim == 1
-        if name in ("DeepONet", "WNO"):
+        if name in ("CNO", "DeepONet", "WNO"):
             assert inside.shape == (8,)  # 16 points, folded by one haar level
         if name in ("FNO", "FFNO", "UFNO"):
             assert inside.modes == (4,)  # of the twelve by default, what 8 points can hold

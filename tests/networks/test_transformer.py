@@ -9,7 +9,7 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.base.saved import build, describe, read, write
-from physdiff.networks.transformer import DiT, _rotation, _shares, _turned
+from physdiff.networks.transformer import AxialViT, DiT, _in_line, _rotation, _shares, _turned
 
 
 def trained(*args, seed=0, size=0.5, **options):
@@ -124,3 +124,41 @@ def test_a_fresh_one_gives_zero_and_gets_gradients(tmp_path):
 def test_what_makes_no_sense_is_refused(options):
     with pytest.raises(InputError):
         DiT(1, 1, **{"ndim": 1, **options})
+
+
+def _stirred_axial(**options) -> AxialViT:
+    torch.manual_seed(0)
+    net = AxialViT(2, 2, width=16, depth=2, patch=1, **options).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(torch.randn_like(p), alpha=0.1)
+    return net
+
+
+def test_on_one_axis_axial_attention_is_all_attention():
+    net = _stirred_axial(ndim=1)
+    whole = DiT(2, 2, width=16, depth=2, patch=1, ndim=1).double()
+    whole.load_state_dict(net.state_dict())
+    x, level = torch.randn(2, 2, 9, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+    torch.testing.assert_close(net(x, level), whole(x, level), rtol=1e-10, atol=1e-10)
+
+
+def test_axial_attention_by_brute_force():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 1, 12, 4, dtype=torch.float64)
+    found = _in_line(q, k, v, torch.Size((3, 4))).reshape(2, 1, 3, 4, 4)
+    q, k, v = (p.reshape(2, 1, 3, 4, 4) for p in (q, k, v))
+    for i in range(3):
+        for j in range(4):
+            expected = 0
+            for keys, values in ((k[:, 0, :, j], v[:, 0, :, j]), (k[:, 0, i], v[:, 0, i])):
+                share = torch.softmax((keys * q[:, 0, i, j, None]).sum(-1) / 2, -1)
+                expected = expected + (share[..., None] * values).sum(1)
+            torch.testing.assert_close(found[:, 0, i, j], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_axial_shifts_commute_and_every_weight_gets_a_gradient():
+    net, x = _stirred_axial(ndim=3, periodic=(False, True, True)), torch.randn(1, 2, 3, 6, 4, dtype=torch.float64)
+    torch.testing.assert_close(net(x.roll((2, 1), (3, 4))), net(x).roll((2, 1), (3, 4)), rtol=1e-9, atol=1e-9)
+    net(x, torch.tensor(0.2, dtype=torch.float64)).square().sum().backward()
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in net.parameters())
