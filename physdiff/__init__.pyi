@@ -40,8 +40,8 @@ from physdiff.diffusion.interpolant_prior import InterpolantPrior as Interpolant
 from physdiff.diffusion.interpolant_sampler import InterpolantSampler as InterpolantSampler
 from physdiff.diffusion.network_drift import ConservingDrift as ConservingDrift, NetworkDrift as NetworkDrift
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser as PreconditionedDenoiser
+from physdiff.diffusion.refiner import Refiner as Refiner
 from physdiff.diffusion.sample_covariance import pairwise_distance as pairwise_distance, tapered_covariance as tapered_covariance
-from physdiff.diffusion.refiner import RefinedMap as RefinedMap, Refiner as Refiner
 from physdiff.diffusion.samplers.ddim import DDIM as DDIM, DDPM as DDPM
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M as DPMSolver2M
 from physdiff.diffusion.samplers.dpm_single import DPMSolverSingle as DPMSolverSingle

@@ -26,16 +26,16 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.refiner import Refiner
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
-from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.cno import CNO  # noqa: F401 - the parser knows the classes that are loaded
 from physdiff.networks.deeponet import DeepONet  # noqa: F401
+from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fno import FFNO, FNO  # noqa: F401
 from physdiff.networks.mwt import MWT  # noqa: F401
 from physdiff.networks.transformer import AxialViT, DiT  # noqa: F401
 from physdiff.networks.transolver import Transolver  # noqa: F401
 from physdiff.networks.ufno import UFNO  # noqa: F401
-from physdiff.networks.wno import WNO  # noqa: F401
 from physdiff.networks.unet import UNet
+from physdiff.networks.wno import WNO  # noqa: F401
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit as fit_module, steps_for

@@ -57,7 +57,7 @@ class Training:
         ema: Decay of the average of the weights.
         batch_size: Windows per batch.
         input_noise: Noise on the condition, in standard deviations.
-        roll: Periodic axes along which windows are shifted at random.
+        roll: Periodic axes to shift windows along at random.
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.

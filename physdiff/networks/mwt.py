@@ -117,7 +117,7 @@ class _Kernel(nn.Module):
             v, d = both[..., :channels], both[..., channels:]
             details.append(_sum(self.a, d) + _sum(self.b, v))
             same.append(_sum(self.c, v))
-        v = self.coarsest(v.unflatten(-1, (-1, self.terms**self.ndim))).flatten(-2)
+        v = self.coarsest(torch.unflatten(v, -1, (-1, self.terms**self.ndim))).flatten(-2)
         for d, s in zip(reversed(details), reversed(same), strict=True):
             v = refine(torch.cat([v + s, d], -1), filters, self.ndim)
         return v
@@ -125,9 +125,12 @@ class _Kernel(nn.Module):
 
 def _sum(convs: nn.ModuleList, v: Tensor) -> Tensor:
     """Sum of the convolutions along each axis."""
-    bases = [fourier_basis((n,), (conv.weight.shape[0] - 1,), like=v) for n, conv in zip(v.shape[1:-1], convs, strict=True)]  # type: ignore[operator]
-    parts = [conv(v, basis, axis) for axis, (conv, basis) in enumerate(zip(convs, bases, strict=True))]
-    return sum(parts[1:], parts[0])
+    out = torch.zeros(())
+    for axis, conv in enumerate(convs):
+        assert isinstance(conv, AxisConv)
+        part: Tensor = conv(v, fourier_basis((v.shape[1 + axis],), (len(conv.weight) - 1,), like=v), axis)
+        out = part if axis == 0 else out + part
+    return out
 
 
 def coarsen(v: Tensor, filters: Tensor, ndim: int) -> Tensor:
@@ -139,11 +142,11 @@ def coarsen(v: Tensor, filters: Tensor, ndim: int) -> Tensor:
         ndim: Number d of axes.
     """
     k = filters.shape[0] // 2
-    v = v.unflatten(-1, (-1, *[k] * ndim))
+    v = torch.unflatten(v, -1, (-1, *[k] * ndim))
     for axis in range(ndim):
         own = axis - ndim  # the polynomials of this axis
-        v = v.unflatten(1 + axis, (-1, 2)).movedim(2 + axis, -1).movedim(own - 1, -1)
-        v = (v.flatten(-2) @ filters.T).unflatten(-1, (2, k))
+        v = torch.unflatten(v, 1 + axis, (-1, 2)).movedim(2 + axis, -1).movedim(own - 1, -1)
+        v = torch.unflatten(v.flatten(-2) @ filters.T, -1, (2, k))
         v = v.movedim(-2, ndim + 1 + axis).movedim(-1, own)
     return v.flatten(ndim + 1)
 
@@ -151,11 +154,11 @@ def coarsen(v: Tensor, filters: Tensor, ndim: int) -> Tensor:
 def refine(v: Tensor, filters: Tensor, ndim: int) -> Tensor:
     """Invert `coarsen`: (B, *axes, 2^d c k^d) -> (B, *2 axes, c k^d)."""
     k = filters.shape[0] // 2
-    v = v.unflatten(-1, (*[2] * ndim, -1, *[k] * ndim))
+    v = torch.unflatten(v, -1, (*[2] * ndim, -1, *[k] * ndim))
     for axis in reversed(range(ndim)):
         own = axis - ndim
         v = v.movedim(ndim + 1 + axis, -1).movedim(own - 1, -1)
-        v = (v.flatten(-2) @ filters).unflatten(-1, (2, k))
+        v = torch.unflatten(v.flatten(-2) @ filters, -1, (2, k))
         v = v.movedim(-2, 2 + axis).movedim(-1, own).flatten(1 + axis, 2 + axis)
     return v.flatten(ndim + 1)
 

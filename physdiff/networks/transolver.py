@@ -1,6 +1,6 @@
 r"""Transolver: attention between few slices of a field in place of all its cells.
 
-Cell i belongs to slice m by $w_{im} = \mathrm{softmax}_m(a_m\cdot x_i/\tau)$; slices are means, attention is between slices, and cells take them back:
+Cell i belongs to slice m by $w_{im} = \mathrm{softmax}_m(a_m\cdot x_i/\tau)$; slices are means, attention is between them, and cells take them back:
 
 $$ z_m = \frac{\sum_i w_{im} f_i}{\sum_i w_{im}}, \qquad z' = \mathrm{attention}(z), \qquad x_i' = \sum_m w_{im} z'_m, $$
 
@@ -142,7 +142,7 @@ class _Block(nn.Module):
     def forward(self, v: Tensor, told: Tensor) -> Tensor:
         s_1, b_1, g_1, s_2, b_2, g_2 = _spread(self.modulate(told), v).chunk(6, -1)
         x, f = self.conv((_norm(v) * (1 + s_1) + b_1).movedim(-1, 1)).flatten(2).transpose(1, 2).chunk(2, 2)
-        v = v + g_1 * self.attention(x, f).unflatten(1, v.shape[1:-1])
+        v = v + g_1 * self.attention(x, f).reshape(v.shape)
         out: Tensor = v + g_2 * self.outer(functional.gelu(self.inner(_norm(v) * (1 + s_2) + b_2)))
         return out
 

@@ -5,7 +5,8 @@ $$ v' = \phi\big(D^{-1} R D v + W v\big), $$
 D a wavelet transform of several levels, R a matrix between channels for every coefficient of the coarsest level, approximation and details
 alike; finer details are set to zero and reach the output through W alone, a matrix alike at every point. There are four layers. Weights have
 places, so that fronts and boundaries can be treated apart, and for the same reason the operator belongs to one grid: another is refused. Axes are
-periodized; those with ends are first prolonged by an eighth (of zeros, as in `FNO`), and all to a multiple of the coarsest cell (a circle by its own beginning).
+periodized; those with ends are first prolonged by an eighth (of zeros, as in `FNO`), and all to a multiple of the coarsest cell (a circle by its
+own beginning).
 
 Reference: Tripura and Chakraborty (2023), arXiv 2205.02191.
 """

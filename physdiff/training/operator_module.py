@@ -5,7 +5,8 @@ Loss of a window, with z its coefficients and $\hat z$ what the network makes of
 $$ \text{relative: } \|\hat z - z\| / \|z\|, \qquad \text{mse: } \overline{(\hat z - z)^2}, $$
 
 over the known coefficients. The first weighs every window alike, whatever its size (Li et al., 2020, arXiv 2010.08895); the second leads to the
-conditional mean. A `Refiner` is asked one of its levels, drawn anew for each window. Everything else, resuming exactly included, is that of `DiffusionModule`.
+conditional mean. A `Refiner` is asked one of its levels, drawn anew for each window. Everything else, resuming exactly included, is that of
+`DiffusionModule`.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class Recipe:
 
     The sampler is a multistep method with fresh noise, which mends errors of the network and keeps the spread. "interpolant" and "bridge" start from
     persistence where there is no first guess, are trained alike, and are walked by Heun's method or by diffusion's sampler; `steps` are then the
-    evaluations. "deterministic" forecasts the mean, "refiner" mends its small errors in three steps. The Gaussian denoiser has the training covariance; "patterns" are neither tapered nor shrunk, for
-    many simulations. `parameters` need a prior without history.
+    evaluations. "deterministic" forecasts the mean, "refiner" mends its small errors in three steps. The Gaussian denoiser has the training
+    covariance; "patterns" are neither tapered nor shrunk, for many simulations. `parameters` need a prior without history.
 
     Args:
         history: Known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
@@ -76,7 +76,7 @@ class Recipe:
         process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"``, ``"deterministic"``, ``"refiner"``.
         gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns; ``"modes"``:
             and a small network between them.
-        parameters: Channels that hold unknown parameters of the law, constant over a window.
+        parameters: Channels of unknown parameters of the law.
     """
 
     history: int = 2
