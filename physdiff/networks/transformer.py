@@ -208,7 +208,8 @@ def _in_line(q: Tensor, k: Tensor, v: Tensor, lengths: torch.Size) -> Tensor:
     for axis in range(2, 2 + len(lengths)):
         lines = [torch.unflatten(p, 2, lengths).movedim(axis, -2) for p in (q, k, v)]
         shape = lines[0].shape
-        looked = functional.scaled_dot_product_attention(*(p.reshape(-1, 1, *shape[-2:]) for p in lines)).reshape(shape)
+        a, b, c = (p.reshape(-1, 1, *shape[-2:]) for p in lines)
+        looked = functional.scaled_dot_product_attention(a, b, c).reshape(shape)
         total = total + looked.movedim(-2, axis).flatten(2, 1 + len(lengths))
     return total
 

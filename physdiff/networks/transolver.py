@@ -119,7 +119,7 @@ class PhysicsAttention(nn.Module):
 
     def forward(self, x: Tensor, f: Tensor) -> Tensor:
         """Return what the slices tell the cells."""
-        x, f = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in (x, f))
+        x, f = (torch.unflatten(p, 2, (self.heads, -1)).transpose(1, 2) for p in (x, f))
         share = torch.softmax(self.slices(x) * torch.exp(-self.temperature), -1)
         tokens = share.transpose(2, 3) @ f / (share.sum(2)[..., None] + _FLOOR)
         looked = functional.scaled_dot_product_attention(self.queries(tokens), self.keys(tokens), self.values(tokens))
