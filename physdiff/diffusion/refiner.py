@@ -5,8 +5,9 @@ With c the encoded condition, z the coefficients and levels $\sigma_k = \sigma_{
 $$ F(0, c; \sigma_0) \approx z, \qquad F(z + \sigma_k\epsilon, c; \sigma_k) \approx \epsilon \quad (k \ge 1), $$
 
 and a forecast is $\hat z_0 = F(0, c; \sigma_0)$, then $\tilde z = \hat z_{k-1} + \sigma_k\epsilon_k$,
-$\hat z_k = \tilde z - \sigma_k F(\tilde z, c; \sigma_k)$ for k = 1 ... K. Squared error sees only what is large;
-each level makes the network look at what is as small as its noise, which keeps long roll-outs alive. K = 0 is a `Forecaster`. Draws differ, but a single one is what is meant: their spread is no uncertainty of the forecast.
+$\hat z_k = \tilde z - \sigma_k F(\tilde z, c; \sigma_k)$ for k = 1 ... K. Squared error sees only what is large; each level makes the network look
+at what is as small as its noise, which keeps long roll-outs alive. K = 0 is a `Forecaster`. Draws differ, but a single one is what is meant: their
+spread is no uncertainty of the forecast.
 
 Reference: Lippe et al., PDE-Refiner: achieving accurate long rollouts with neural PDE solvers, NeurIPS 2023 (arXiv 2308.05732).
 """
