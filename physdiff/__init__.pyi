@@ -117,6 +117,7 @@ from physdiff.grids.field_spec import Fields as Fields, FieldSpec as FieldSpec
 from physdiff.grids.grid import Grid as Grid
 from physdiff.grids.interpolate import interpolation as interpolation
 from physdiff.grids.latlon import LatLonGrid as LatLonGrid
+from physdiff.grids.points import PointGrid as PointGrid
 from physdiff.inference.chains import Chains as Chains, run_chains as run_chains
 from physdiff.inference.constraints import (
     ConstrainedDenoiser as ConstrainedDenoiser,
@@ -202,6 +203,7 @@ from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
 from physdiff.networks.mwt import MWT as MWT
 from physdiff.networks.noise_channels import NoiseChannels as NoiseChannels
+from physdiff.networks.point_operator import PointOperator as PointOperator
 from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
 from physdiff.networks.siren import SIREN as SIREN
 from physdiff.networks.transformer import AxialViT as AxialViT, DiT as DiT
@@ -367,6 +369,7 @@ from physdiff.transforms.condition import ConditionTransform as ConditionTransfo
 from physdiff.transforms.frames import DropHistory as DropHistory, FramesToChannels as FramesToChannels
 from physdiff.transforms.latent_increment import LatentIncrement as LatentIncrement
 from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
+from physdiff.transforms.mesh_autoencoder import MeshAutoencoder as MeshAutoencoder
 from physdiff.transforms.normalizer import Normalizer as Normalizer
 from physdiff.transforms.parameters import ParameterChannels as ParameterChannels
 from physdiff.transforms.transform import Transform as Transform

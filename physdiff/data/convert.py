@@ -23,6 +23,7 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import Fields, FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import EARTH_RADIUS, LatLonGrid
+from physdiff.grids.points import PointGrid
 
 __all__ = ["ROWS", "field_names", "grid_of", "one_grid", "spec_of", "to_dataset", "to_tensor", "value_mask"]
 
@@ -40,13 +41,15 @@ def grid_of(ds: xr.Dataset, *, periodic: bool | tuple[bool, ...] | None = None) 
     """The grid of a data set, from its coordinates.
 
     Args:
-        ds: With dimensions latitude and longitude, or x, or y and x, or z, y and x.
+        ds: With dimensions latitude and longitude, or x, or y and x, or z, y and x; or point, with coordinates x, y, z along it.
         periodic: Whether the Cartesian axes close; if None, what the coordinates' attribute `periodic` says (as `to_dataset` writes it),
             or the data set's; else False. Longitude closes by itself.
 
     Raises:
         DataError: If the dimensions are none of these or have no coordinates.
     """
+    if "point" in ds.dims:
+        return _points(ds)
     dims = [d for d in (*PLANE, *SPHERE) if d in ds.dims]
     missing = [d for d in dims if d not in ds.coords]
     if missing:
@@ -59,6 +62,15 @@ def grid_of(ds: xr.Dataset, *, periodic: bool | tuple[bool, ...] | None = None) 
         found = ", ".join(map(str, ds.dims))
         raise DataError(f"expected dimensions latitude and longitude, or x, or y and x, or z, y and x, got {found}; open files with open_dataset")
     return _cartesian(ds, dims, periodic)
+
+
+def _points(ds: xr.Dataset) -> PointGrid:
+    names = [d for d in PLANE[::-1] if d in ds.coords and ds[d].dims == ("point",)]
+    if not names:
+        raise DataError("expected coordinates x, y, z of each point, got none along point; add them to the data set")
+    area = torch.from_numpy(np.array(ds["area"].values, dtype=np.float64)) if "area" in ds.coords and ds["area"].dims == ("point",) else None
+    points = torch.from_numpy(np.stack([np.asarray(ds[d].values, dtype=np.float64) for d in names], 1))
+    return PointGrid(points, area, normal_unit(str(ds[names[0]].attrs.get("units", "1"))))
 
 
 def _cartesian(ds: xr.Dataset, dims: Sequence[str], periodic: bool | tuple[bool, ...] | None) -> CartesianGrid:
@@ -172,10 +184,10 @@ def one_grid(ds: xr.Dataset, names: Sequence[str]) -> tuple[str, ...]:
                 f"expected all variables on one grid, got two grids: {first} on {tuple(ds[first].dims)} and {name} on {tuple(ds[name].dims)}; "
                 "choose variables of one grid or regrid"
             )
-    unknown = {str(d) for d in ds[first].dims} - {"time", *ROWS, *PLANE, *SPHERE}
+    unknown = {str(d) for d in ds[first].dims} - {"time", *ROWS, *PLANE, *SPHERE, "point"}
     if unknown:
         raise DataError(f"{first}: expected dimensions sample, member, time and space, got also {', '.join(sorted(unknown))}; select one entry of it")
-    return tuple(d for d in (*PLANE, *SPHERE) if d in ds[first].dims)
+    return tuple(d for d in (*PLANE, *SPHERE, "point") if d in ds[first].dims)
 
 
 def _check_any_value(field: xr.DataArray) -> None:
@@ -295,6 +307,9 @@ def to_dataset(
 
 def _space_coords(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, Any]]]:
     found: dict[str, tuple[str, np.ndarray, dict[str, Any]]] = {}
+    if isinstance(grid, PointGrid):
+        every = {d: ("point", c.numpy(), {"units": grid.length_unit, "axis": d.upper()}) for d, c in zip(PLANE[::-1], grid.coordinates(), strict=False)}
+        return {**every, **({} if grid.area is None else {"area": ("point", grid.area.numpy(), {})})}
     for k, (dim, axis) in enumerate(zip(grid.dims, grid.axes(), strict=True)):
         attrs: dict[str, Any] = {"units": grid.length_unit, "periodic": "true" if grid.periodic[k] else "false"}
         if isinstance(grid, LatLonGrid):

@@ -187,6 +187,7 @@ def forecast_dataset(
         coords["sample"] = ("sample", np.asarray(samples), {"long_name": "trajectory"})
     data = {name: xr.Variable(dims, fields[name], like[name].attrs) for name in spec.names}
     space = {d: like[d].variable for d in spec.grid.dims}
+    space |= {str(n): c.variable for n, c in like.coords.items() if c.dims == ("point",)}  # where each point is
     return xr.Dataset(data, coords={**coords, **space}, attrs={"Conventions": "CF-1.8", **dict(attrs or {})})
 
 

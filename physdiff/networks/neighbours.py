@@ -47,6 +47,17 @@ class Neighbours:
         """Number of points near each place, (M,)."""
         return torch.bincount(self.places, minlength=len(self.queries))
 
+    def to(self, like: Tensor) -> Neighbours:
+        """The same on the device of `like`."""
+        if self.points.device == like.device:
+            return self
+        return Neighbours(*(t.to(like.device) for t in (self.points, self.places, self.offsets, self.queries)))
+
+    def mean(self, f: Tensor) -> Tensor:
+        """Plain mean over the neighbours: (B, N, W) -> (B, M, W)."""
+        share = (1 / self.counts[self.places, None]).to(f)
+        return f.new_zeros(f.shape[0], len(self.queries), f.shape[2]).index_add(1, self.places, share * f[:, self.points])
+
 
 def neighbours(points: Tensor, queries: Tensor, *, radius: float, least: int = 1, periodic: tuple[bool, ...] | None = None) -> Neighbours:
     """The points near each place.
@@ -81,7 +92,7 @@ def neighbours(points: Tensor, queries: Tensor, *, radius: float, least: int = 1
 
 
 def _offsets(y: Tensor, x: Tensor, circle: Tensor) -> Tensor:
-    """y - x, the shorter way round circles of length 1."""
+    """Y - x, the shorter way round circles of length 1."""
     off = y - x
     return torch.where(circle, off - off.round(), off)
 

@@ -31,6 +31,7 @@ from physdiff.inference.observation import Operator
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.warm_cosine import warm_cosine
 from physdiff.transforms.autoencoder import Autoencoder
+from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.transform import Transform
 
 __all__ = ["AutoencoderLosses", "AutoencoderModule"]
@@ -83,7 +84,7 @@ class AutoencoderModule(pl.LightningModule):
 
     def __init__(
         self,
-        autoencoder: Autoencoder,
+        autoencoder: FrameCoder,
         head: Transform,
         spec: FieldSpec,
         *,
@@ -147,7 +148,7 @@ class AutoencoderModule(pl.LightningModule):
         out = self.autoencoder._decode(z, None)
         off = out - u
         found = {"squares": off.square().mean()}
-        if w.slopes:
+        if w.slopes and isinstance(self.autoencoder, Autoencoder):  # points have no neighbours along axes
             found["slopes"] = w.slopes * _slopes(off, self.autoencoder.periodic) / _slopes(u, self.autoencoder.periodic).clamp_min(_FLOOR)
         if w.means:
             space = tuple(range(3, off.ndim))

@@ -22,9 +22,9 @@ from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.noise_channels import NoiseChannels
 from physdiff.networks.unet import UNet
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
-from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.frames import DropHistory, FramesToChannels
 from physdiff.transforms.latent_increment import LatentIncrement
 from physdiff.transforms.normalizer import Normalizer
@@ -128,7 +128,7 @@ class _Sizes:
 def _sizes(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec | None, cond_transform: ConditionTransform | None) -> _Sizes:
     for part in _parts(transform):
         unfitted = isinstance(part, Normalizer) and part.mean is None or isinstance(part, Anomaly) and part.climatology is None
-        if unfitted or isinstance(part, Autoencoder) and part.channels is None:
+        if unfitted or isinstance(part, FrameCoder) and part.channels is None:
             raise InputError(f"build_prior: expected a fitted transform, got {type(part).__name__} that is not; use fitted(transform, data)")
     if cond_spec is not None and cond_transform is None:
         cond_transform = condition_like(transform, spec, cond_spec)
@@ -139,9 +139,11 @@ def _sizes(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec | None, c
         if cond_shape[1:] != (frames, *space):
             raise InputError(f"build_prior: expected the condition on the coefficient grid {(frames, *space)}, got {cond_shape[1:]}")
         extra = cond_shape[0]
+    coder = next((p for p in transform.modules() if isinstance(p, FrameCoder)), None)
+    periodic = spec.grid.periodic if coder is None or coder.periodic is None else coder.periodic
     if frames == 1:
-        return _Sizes(channels, extra, tuple(space), spec.grid.periodic, cond_transform)
-    return _Sizes(channels, extra, (frames, *space), (False, *spec.grid.periodic), cond_transform)
+        return _Sizes(channels, extra, tuple(space), periodic, cond_transform)
+    return _Sizes(channels, extra, (frames, *space), (False, *periodic), cond_transform)
 
 
 def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) -> ConditionTransform:
@@ -158,7 +160,7 @@ def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) 
             "give cond_transform=ConditionTransform(...).fitted_from(batches)"
         )
     anomaly = next((p for p in parts if isinstance(p, Anomaly)), None)
-    wavelet = next((p for p in parts if isinstance(p, WaveletTransform | Autoencoder)), None)
+    wavelet = next((p for p in parts if isinstance(p, WaveletTransform | FrameCoder)), None)
     normalizer = next((p for p in parts if isinstance(p, Normalizer)), None)
     fold = any(isinstance(p, FramesToChannels) for p in parts)
     history = next((p.history for p in parts if isinstance(p, DropHistory)), spec.frames) if fold else None

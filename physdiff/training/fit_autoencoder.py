@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 import xarray as xr
@@ -16,10 +17,12 @@ from physdiff.training.autoencoder_module import AutoencoderLosses, AutoencoderM
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.fit import fit, steps_for
 from physdiff.training.recipe import Recipe, head_of, windows_of
-from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
+from physdiff.transforms.frame_coder import FrameCoder
 
 __all__ = ["AutoencoderTraining", "fit_autoencoder"]
+
+Coder = TypeVar("Coder", bound=FrameCoder)
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,13 @@ class AutoencoderTraining:
 def fit_autoencoder(
     train: xr.Dataset,
     recipe: Recipe,
-    autoencoder: Autoencoder,
+    autoencoder: Coder,
     *,
     val: xr.Dataset | None = None,
     losses: AutoencoderLosses = AutoencoderLosses(),  # noqa: B008 - frozen values
     training: AutoencoderTraining = AutoencoderTraining(),  # noqa: B008
     out: str | os.PathLike[str] | None = None,
-) -> Autoencoder:
+) -> Coder:
     """Size it for the data, set its linear part, train its networks.
 
     Args:
@@ -83,7 +86,7 @@ def fit_autoencoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         made = Compose((head, autoencoder)).fitted_from(partial(stream, windows), windows.spec, windows.cond_spec)
-    fitted = next(p for p in made if isinstance(p, Autoencoder))
+    fitted = next(p for p in made if isinstance(p, type(autoencoder)))
     if fitted.width == 0:
         return fitted
     checked = None if val is None else windows_of(val, recipe, like=(windows, anomaly))[0]

@@ -39,9 +39,9 @@ from physdiff.training.encoded import base_of, encode_batch
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.training.mode_base import with_modes
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
-from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.frames import DropHistory, FramesToChannels
 from physdiff.transforms.latent_increment import LatentIncrement
 from physdiff.transforms.linear_forecast import LinearFit
@@ -115,7 +115,7 @@ def prepare(
     *,
     val: xr.Dataset | None = None,
     network: Callable[..., nn.Module] = UNet,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: FrameCoder | None = None,
     batch_size: int = 16,
     seed: int = 0,
 ) -> tuple[WindowPrior, TrajectoryDataModule]:
@@ -266,7 +266,7 @@ def _fit_transforms(
     anomaly: Anomaly | None,
     kind: str,
     fit: LinearFit | None,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: FrameCoder | None = None,
 ) -> tuple[Transform, ConditionTransform | None]:
     spec, cond_spec, n = source.spec, source.cond_spec, len(source.spec.names)
     guess = None if fit is None else fit.full
@@ -290,12 +290,12 @@ def _fit_transforms(
     fitted = chain.fitted_from(full, spec, cond_spec)
     if cond_spec is None:
         return fitted, None
-    wavelet = next((p for p in fitted.modules() if isinstance(p, WaveletTransform | Autoencoder)), None)
+    wavelet = next((p for p in fitted.modules() if isinstance(p, WaveletTransform | FrameCoder)), None)
     condition = ConditionTransform(n, anomaly, wavelet, guess=guess, history=recipe.history).fitted_from(full)
     return fitted, condition if coder is None else _with_statistics(condition, coder)
 
 
-def _coder(source: Windows, anomaly: Anomaly | None, autoencoder: Autoencoder) -> Compose:
+def _coder(source: Windows, anomaly: Anomaly | None, autoencoder: FrameCoder) -> Compose:
     """Anomaly, normaliser and autoencoder of single frames."""
     windows = source if isinstance(source, TrajectoryWindows) else source.windows
     head = head_of(windows, anomaly)

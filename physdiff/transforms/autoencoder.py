@@ -29,7 +29,8 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.encoder import ConvDecoder, ConvEncoder, halvings
 from physdiff.networks.padding import pad_end
 from physdiff.networks.patches import patchify, unpatchify
-from physdiff.transforms.transform import Batches, Shape, Transform
+from physdiff.transforms.frame_coder import FrameCoder
+from physdiff.transforms.transform import Batches, Shape
 from physdiff.transforms.wavelet import cross_fade
 
 __all__ = ["Autoencoder", "factor_for"]
@@ -39,7 +40,7 @@ _COARSEST = 4  # cells that an axis keeps at least, if the factor is chosen here
 _SMALLEST = 1e-6  # share of the largest variance below which a pattern is not divided by its own
 
 
-class Autoencoder(Transform):
+class Autoencoder(FrameCoder):
     """Windows (B, C, T, *S) to (B, latent, T, *S/factor) and back, frame by frame.
 
     Axes that are no multiple of the factor are prolonged by a straight line from their last value to their first, and cropped after decoding.

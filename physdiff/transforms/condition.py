@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from physdiff.base.errors import InputError, NotFitted
 from physdiff.base.saved import Saved
 from physdiff.transforms.anomaly import Anomaly
-from physdiff.transforms.autoencoder import Autoencoder
+from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.linear_forecast import Guess
 from physdiff.transforms.normalizer import Moments, guarded
 from physdiff.transforms.transform import Batches, Shape
@@ -45,7 +45,7 @@ class ConditionTransform(Saved, nn.Module):
         self,
         fields: int,
         anomaly: Anomaly | None = None,
-        wavelet: WaveletTransform | Autoencoder | None = None,
+        wavelet: WaveletTransform | FrameCoder | None = None,
         *,
         guess: Guess | None = None,
         history: int | None = None,
@@ -120,22 +120,22 @@ class ConditionTransform(Saved, nn.Module):
 
     def _coded(self, x: Tensor) -> Tensor:
         """Groups of fields on the coefficient grid."""
-        if isinstance(self.wavelet, Autoencoder):
+        if isinstance(self.wavelet, FrameCoder):
             groups = range(0, x.shape[1], self.fields)
             return torch.cat([self.wavelet.encode(x[:, k : k + self.fields]) for k in groups], dim=1)
         return x if self.wavelet is None else self.wavelet.encode(x)
 
     def _frames(self, x: Tensor) -> Tensor:
         """The fields of several frames on the coefficient grid, as channels of one."""
-        return _flat(self._coded(x)) if isinstance(self.wavelet, Autoencoder) else self._coded(_flat(x))
+        return _flat(self._coded(x)) if isinstance(self.wavelet, FrameCoder) else self._coded(_flat(x))
 
     def _means(self, x: Tensor) -> Tensor:
         """Plain maps by box means."""
-        return self.wavelet.shares(x) if isinstance(self.wavelet, Autoencoder) else pack_known(self.wavelet, x)[:, : x.shape[1]]
+        return self.wavelet.shares(x) if isinstance(self.wavelet, FrameCoder) else pack_known(self.wavelet, x)[:, : x.shape[1]]
 
     def _shares(self, known: Tensor) -> Tensor:
         """Known share of the cells of each level; bands of one level share their cells, so one copy of each will do."""
-        if self.wavelet is None or isinstance(self.wavelet, Autoencoder):
+        if self.wavelet is None or isinstance(self.wavelet, FrameCoder):
             return self._means(known)
         packed, m = pack_known(self.wavelet, known), known.shape[1]
         if self.wavelet.wavelet == POLYPHASE:

@@ -23,6 +23,7 @@ PAGES = (
     "README.md",
     "docs/how_to_add.md",
     "docs/choose_a_solver.md",
+    "docs/choose_a_network.md",
     "docs/choose_a_sampler.md",
     "docs/concepts.md",
     "docs/data_formats.md",
