@@ -308,8 +308,9 @@ def to_dataset(
 def _space_coords(grid: Grid) -> dict[str, tuple[str, np.ndarray, dict[str, Any]]]:
     found: dict[str, tuple[str, np.ndarray, dict[str, Any]]] = {}
     if isinstance(grid, PointGrid):
-        every = {d: ("point", c.numpy(), {"units": grid.length_unit, "axis": d.upper()}) for d, c in zip(PLANE[::-1], grid.coordinates(), strict=False)}
-        return {**every, **({} if grid.area is None else {"area": ("point", grid.area.numpy(), {})})}
+        for dim, values in zip(PLANE[::-1], grid.coordinates(), strict=False):
+            found[dim] = ("point", values.numpy(), {"units": grid.length_unit, "axis": dim.upper()})
+        return found if grid.area is None else {**found, "area": ("point", grid.area.numpy(), {})}
     for k, (dim, axis) in enumerate(zip(grid.dims, grid.axes(), strict=True)):
         attrs: dict[str, Any] = {"units": grid.length_unit, "periodic": "true" if grid.periodic[k] else "false"}
         if isinstance(grid, LatLonGrid):

@@ -77,7 +77,7 @@ def test_an_exact_operator_is_learned():
     net, x, new = CNO(1, 1, ndim=1, periodic=True), smooth(64, (32,), seed=1), smooth(32, (32,), seed=2)
     y, wanted = heat(x), heat(new)
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(200):
+    for _ in range(120):
         optimizer.zero_grad()
         (net(x) - y).square().mean().backward()
         optimizer.step()
