@@ -185,8 +185,10 @@ _NAMES: dict[str, str] = {
     "pinn.collocation": "add_by_residual add_largest CausalGate in_time_order redraw_by_residual retain_resample UniformPoints",
     "pinn.coordinate_net": "CoordinateNet",
     "pinn.fractional": "caputo graded_times",
+    "pinn.gaussian_solver": "GaussianSolution kernel_solve",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
     "pinn.levenberg_marquardt": "Damped levenberg_marquardt LevenbergMarquardt",
+    "pinn.mixture_kernel": "KernelOperators MixtureKernel",
     "pinn.soap": "SOAP",
     "pinn.time_windows": "TimeWindows",
     "pinn.weighting": (
@@ -266,6 +268,7 @@ _NAMES: dict[str, str] = {
     "transforms.zonal_forecast": "ZonalForecast",
     "uq.deep_ensemble": "deep_ensemble perturbed",
     "uq.dropout": "dropout_draws masked_weights train_with_dropout",
+    "uq.ipinner": "ipinner niche_selection pareto_fronts reference_directions",
     "uq.laplace": "weight_laplace WeightGaussian",
     "uq.weight_draws": "deviations WeightDraws",
     "uq.weights_hmc": "weight_chains",

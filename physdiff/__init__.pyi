@@ -264,6 +264,7 @@ from physdiff.pinn.collocation import (
 )
 from physdiff.pinn.coordinate_net import CoordinateNet as CoordinateNet
 from physdiff.pinn.fractional import caputo as caputo, graded_times as graded_times
+from physdiff.pinn.gaussian_solver import GaussianSolution as GaussianSolution, kernel_solve as kernel_solve
 from physdiff.pinn.gradients import (
     conflict_free_gradient as conflict_free_gradient,
     gradients_of as gradients_of,
@@ -276,6 +277,7 @@ from physdiff.pinn.levenberg_marquardt import (
     LevenbergMarquardt as LevenbergMarquardt,
     levenberg_marquardt as levenberg_marquardt,
 )
+from physdiff.pinn.mixture_kernel import KernelOperators as KernelOperators, MixtureKernel as MixtureKernel
 from physdiff.pinn.soap import SOAP as SOAP
 from physdiff.pinn.time_windows import TimeWindows as TimeWindows
 from physdiff.pinn.weighting import (
@@ -377,6 +379,12 @@ from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
 from physdiff.transforms.zonal_forecast import ZonalForecast as ZonalForecast
 from physdiff.uq.deep_ensemble import deep_ensemble as deep_ensemble, perturbed as perturbed
 from physdiff.uq.dropout import dropout_draws as dropout_draws, masked_weights as masked_weights, train_with_dropout as train_with_dropout
+from physdiff.uq.ipinner import (
+    ipinner as ipinner,
+    niche_selection as niche_selection,
+    pareto_fronts as pareto_fronts,
+    reference_directions as reference_directions,
+)
 from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace as weight_laplace
 from physdiff.uq.weight_draws import WeightDraws as WeightDraws, deviations as deviations
 from physdiff.uq.weights_hmc import weight_chains as weight_chains

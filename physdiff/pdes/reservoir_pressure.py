@@ -20,6 +20,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.grids.field_spec import Fields
 from physdiff.grids.grid import Grid
 from physdiff.operators.operators import Operators
+from physdiff.operators.taylor import Taylor
 from physdiff.pdes.pde import PDE, Coefficient, Parameter, check_parameter, space_mean, value_of
 
 __all__ = ["ReservoirPressure"]
@@ -65,7 +66,7 @@ class ReservoirPressure(PDE):
         if D.ndim != 1:
             raise ShapeError(f"ReservoirPressure: expected operators in one direction for the radial law, got {D.ndim}")
         (r,) = D.coordinates_as(p)
-        if bool((r.detach() <= 0).any()):
+        if bool((Taylor.value(r).detach() <= 0).any()):
             raise InputError("ReservoirPressure: expected distances from the well above zero, got another; start the grid at the well's radius")
         return {"pressure": (D.div((r * k * D.grad(p)[0],)) / r + source) / self.storage}
 

@@ -69,9 +69,7 @@ class Collocated(nn.Module):
         InputError: If a field or a diagnostic has no output, a coefficient is no number of the law, or known values contradict each other.
     """
 
-    def __init__(
-        self, net: CoordinateNet, law: PDE, known: Sequence[Known] = (), *, unknown: tuple[str, ...] = (), weight: float = 1.0
-    ) -> None:
+    def __init__(self, net: CoordinateNet, law: PDE, known: Sequence[Known] = (), *, unknown: tuple[str, ...] = (), weight: float = 1.0) -> None:
         super().__init__()
         names = (*law.fields, *law.diagnostics)
         missing = [name for name in names if name not in net.names]

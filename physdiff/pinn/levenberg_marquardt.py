@@ -164,9 +164,7 @@ def jacobian(module: nn.Module, residuals: Callable[[], Sequence[Tensor]]) -> tu
     return torch.cat(blocks).detach(), torch.cat([_block(r, passes, offsets=offsets, total=total, numbers=numbers) for r in blocks])
 
 
-def _block(
-    r: Tensor, passes: list[tuple[nn.Linear, Tensor, Tensor]], *, offsets: dict[int, int], total: int, numbers: list[nn.Parameter]
-) -> Tensor:
+def _block(r: Tensor, passes: list[tuple[nn.Linear, Tensor, Tensor]], *, offsets: dict[int, int], total: int, numbers: list[nn.Parameter]) -> Tensor:
     """The rows of the Jacobian of one vector of residuals."""
     J = r.new_zeros(len(r), total)
     grads = torch.autograd.grad(r.sum(), [z for _, _, z in passes], retain_graph=True, allow_unused=True)

@@ -9,6 +9,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.operators.autograd import Autograd
 from physdiff.operators.finite_difference import FiniteDifference
+from physdiff.operators.taylor import Taylor
 from physdiff.pdes.exact_wells import line_source
 from physdiff.pdes.reservoir_pressure import ReservoirPressure
 from physdiff.solvers.runge_kutta import RungeKutta
@@ -57,6 +58,17 @@ def test_the_drawdown_around_a_well_is_computed():
     middle = slice(20, 40)
     change = line_source(r, 1.1, diffusivity=ETA) - start
     assert float((end - start - change)[:, middle].abs().max()) < 2e-3 * float(change[:, middle].abs().max())
+
+
+def test_the_radial_law_takes_jets():
+    r, t = points(9, 0.3, 2.0), points(9, 0.5, 3.0).detach().requires_grad_()
+    law = ReservoirPressure(ETA, 1.3, radial=True)
+    by_jets = Taylor((r.detach(),), t.detach(), orders=((2, 0), (0, 1)))
+    x, s = by_jets.coordinates[0], by_jets.time
+    jets = law.residual({"pressure": torch.sin(x * s)}, by_jets, s)["pressure"]
+    graph = Autograd((r,), t)
+    wanted = law.residual({"pressure": torch.sin(r * t)}, graph, t)["pressure"]
+    assert torch.allclose(Taylor.value(jets), wanted.detach(), rtol=1e-10)
 
 
 def test_volume_and_refusals():

@@ -1,0 +1,176 @@
+"""Networks of the coordinates on the laws of the literature's tables, by Gauss-Newton steps on small networks, float64, one thread.
+
+    python benchmarks/pinn_table.py [--cases kdv ks cavity_100 torus] [--steps 60] [--windows 5] [--data FOLDER]
+
+kdv: u_t + u u_x + 0.0025 u_xxx = 0 from cos(pi x), t to 1. ks: Kuramoto-Sivashinsky from -sin(pi x / 10), its first tenth, t to 5. cavity_RE: the
+flow under a moving lid, judged by Ghia, Ghia and Shin's profiles (1982). torus: vorticity of a decaying flow on the periodic square, t to 1, of
+viscosity 0.01, judged by a spectral solver. Every window has a network of its own that starts from the one before it (`fit_pinn`). One line of JSON
+per case: relative L2 error (cavity: largest and rms deviation of the profiles), CPU seconds, weights, steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from physdiff import (
+    ETDRK4,
+    MLP,
+    CartesianGrid,
+    Collocated,
+    CoordinateNet,
+    Descent,
+    IncompressibleFlow,
+    Known,
+    KortewegDeVries,
+    KuramotoSivashinsky,
+    NavierStokes,
+    PINNTraining,
+    Resampling,
+    Rng,
+    Spectral,
+    UniformPoints,
+    fit_pinn,
+    solve,
+)
+
+DOUBLE = torch.float64
+
+
+class Steady(nn.Module):
+    """A network that does not see the time, the last column."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d + 1) to the inner network's (n, fields)."""
+        out: Tensor = self.inner(torch.stack([x[..., k] for k in range(x.shape[-1] - 1)], dim=-1))
+        return out
+
+
+def _training(options: argparse.Namespace, n: int, *, windows: int, rule: str = "rad") -> PINNTraining:
+    phases = (Descent("levenberg_marquardt", options.steps),)
+    return PINNTraining(phases, Resampling(n, rule), windows=windows, seed=options.seed)
+
+
+def on_a_line(case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """KdV or KS against the reference file."""
+    if case == "kdv":
+        law, name, end, start = KortewegDeVries(nonlinearity=1.0, dispersion=0.0025), "kdv_cos_L2.nc", 1.0, lambda x: torch.cos(math.pi * x)
+    else:
+        law, name, end, start = KuramotoSivashinsky(), "ks_L20.nc", 5.0, lambda x: -torch.sin(math.pi * x / 10)
+    ds = xr.open_dataset(Path(options.data) / "pde" / name)
+    low, high = float(ds["x"][0]), -float(ds["x"][0])
+    grid = CartesianGrid(256, extent=high - low, origin=low)
+    box = UniformPoints(grid, t=(0.0, end), dtype=DOUBLE)
+    net = CoordinateNet(MLP(3, 1, width=options.width, depth=3), law.fields, lower=(low, 0.0), upper=(high, end), periodic=(True, False)).double()
+    begin = box.initial(256, Rng(0))
+    problem = Collocated(net, law, [Known(begin, {law.fields[0]: start(begin[:, 0])}, weight=100.0)])
+    trained = fit_pinn(problem, box, training=_training(options, 1500, windows=options.windows), progress=False)
+    part = ds["u"].sel(t=slice(0, end + 1e-9))
+    t, x = np.meshgrid(part["t"].values, part["x"].values, indexing="ij")
+    points = torch.stack([torch.from_numpy(np.ascontiguousarray(a)).reshape(-1) for a in (x, t)], dim=1)
+    with torch.no_grad():
+        got = torch.cat([trained.fields(p)[law.fields[0]] for p in points.split(16384)])
+    truth = torch.from_numpy(part.values.reshape(-1))
+    last = part.sizes["x"]
+    return {
+        "error": float((got - truth).norm() / truth.norm()),
+        "error_at_the_end": float((got[-last:] - truth[-last:]).norm() / truth[-last:].norm()),
+        "windows": options.windows,
+        "weights": sum(p.numel() for p in net.parameters()),
+    }
+
+
+def cavity(reynolds: float, options: argparse.Namespace) -> dict[str, Any]:
+    """The lid-driven cavity against Ghia's profiles."""
+    grid = CartesianGrid((64, 64), extent=(1.0, 1.0), periodic=False)
+    box = UniformPoints(grid, t=(0.0, 1.0), dtype=DOUBLE)
+    names = ("velocity_x", "velocity_y", "pressure")
+    net = CoordinateNet(Steady(MLP(2, 3, width=options.width, depth=3)), names, lower=(0.0,) * 3, upper=(1.0,) * 3).double()
+    s = 0.5 - 0.5 * torch.cos(math.pi * torch.linspace(0, 1, 102, dtype=DOUBLE)[1:-1])  # closer together near the corners
+    zero, one, half = torch.zeros_like(s), torch.ones_like(s), torch.full_like(s, 0.5)
+    still = torch.cat([torch.stack(p, 1) for p in ((zero, s, half), (one, s, half), (s, zero, half))])
+    rest = torch.zeros(len(still), dtype=DOUBLE)
+    lid = torch.stack((s, one, half), 1)
+    corner = torch.full((1, 3), 0.5, dtype=DOUBLE)
+    known = [
+        Known(still, {"velocity_x": rest, "velocity_y": rest}, weight=100.0),
+        Known(lid, {"velocity_x": one, "velocity_y": zero}, weight=30.0),
+        Known(corner, {"pressure": torch.zeros(1, dtype=DOUBLE)}),
+    ]
+    problem = Collocated(net, IncompressibleFlow(viscosity=1 / reynolds), known)
+    trained = fit_pinn(problem, box, training=_training(options, 1500, windows=1, rule="even"), progress=False)
+    table = np.genfromtxt(Path(options.data) / "cfd" / "ghia1982_lid_driven_cavity_Re100_1000.csv", delimiter=",", names=True)
+    left = []
+    for axis, field in (("y", "u"), ("x", "v")):
+        along = torch.from_numpy(table[axis].copy())
+        mid = torch.full_like(along, 0.5)
+        points = torch.stack((mid, along, mid) if axis == "y" else (along, mid, mid), dim=1)
+        with torch.no_grad():
+            got = trained.fields(points)["velocity_x" if field == "u" else "velocity_y"]
+        left.append(got - torch.from_numpy(table[f"{field}_Re{reynolds:g}"].copy()))
+    deviation = torch.cat(left)
+    return {
+        "largest_deviation": float(deviation.abs().max()),
+        "rms_deviation": float(deviation.square().mean().sqrt()),
+        "weights": sum(p.numel() for p in net.parameters()),
+    }
+
+
+def torus(options: argparse.Namespace) -> dict[str, Any]:
+    """A decaying flow of four vortices and a tilt on the periodic square, against a spectral solver."""
+    law, grid = NavierStokes(viscosity=0.01), CartesianGrid((64, 64), extent=(2 * math.pi, 2 * math.pi))
+    box = UniformPoints(grid, t=(0.0, 1.0), dtype=DOUBLE)
+
+    def vorticity(x: Tensor, y: Tensor) -> Tensor:
+        return 2 * torch.cos(x) * torch.cos(y) + torch.sin(2 * x + y) + 0.5 * torch.cos(x - 2 * y)
+
+    x, y = grid.coordinates()
+    times = torch.linspace(0, 1, 11, dtype=DOUBLE)
+    truth = solve(ETDRK4(law, Spectral(grid)), {"vorticity": vorticity(x.double(), y.double())[None]}, times, substeps=20)["vorticity"][0]
+    names = (*law.fields, *law.diagnostics)
+    upper = (2 * math.pi, 2 * math.pi, 1.0)
+    net = CoordinateNet(MLP(5, len(names), width=options.width, depth=3), names, lower=(0.0,) * 3, upper=upper, periodic=(True, True, False)).double()
+    begin = box.initial(400, Rng(0))
+    problem = Collocated(net, law, [Known(begin, {"vorticity": vorticity(begin[:, 0], begin[:, 1])}, weight=100.0)])
+    trained = fit_pinn(problem, box, training=_training(options, 1500, windows=min(2, options.windows)), progress=False)
+    got = trained.on_grid(grid, times)[0, names.index("vorticity")]
+    return {"error": float((got - truth).norm() / truth.norm()), "weights": sum(p.numel() for p in net.parameters())}
+
+
+def main() -> None:
+    """Print one line for each case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=["kdv", "ks", "cavity_100", "torus"])
+    parser.add_argument("--steps", type=int, default=60, help="Gauss-Newton steps of each window")
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--width", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default="../shared/data")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for case in options.cases:
+        torch.manual_seed(options.seed)
+        begun = time.process_time()
+        if case.startswith("cavity"):
+            found = cavity(float(case.split("_")[1]), options)
+        else:
+            found = torus(options) if case == "torus" else on_a_line(case, options)
+        line = {"case": case, "seed": options.seed, "steps": options.steps, **found, "cpu_s": time.process_time() - begun}
+        print(json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in line.items()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
