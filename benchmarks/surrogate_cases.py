@@ -29,6 +29,7 @@ class Case:
         held_out: Share of the training part's end that only tells when to stop; 0: train to the budget.
         roll: Periodic axes along which training windows are shifted.
         lr: Peak learning rate.
+        batch: Windows in a training step.
         zonal: Whether spectra are taken along circles of latitude.
     """
 
@@ -41,6 +42,7 @@ class Case:
     held_out: float = 0.0
     roll: tuple[str, ...] = ()
     lr: float = 1e-3
+    batch: int = 16
     zonal: bool = False
 
     @property
@@ -54,7 +56,7 @@ def _pressure(data: Path) -> Case:
     ds = open_dataset(data / "reanalysis" / "era5_msl_global_2p5deg_6h_2025-12_2026-01.nc", variables=["msl"]).load()
     recipe = Recipe(history=2, horizon=12, guess="zonal", steps=10)
     parts = ds.sel(time=slice(None, "2025-12-31")), ds.sel(time=slice("2026-01-01", None))
-    return Case("msl", "Pa", *parts, (1, 4, 12), recipe, roll=("longitude",), zonal=True)
+    return Case("msl", "Pa", *parts, (1, 4, 12), recipe, roll=("longitude",), batch=8, zonal=True)
 
 
 def _temperature(data: Path) -> Case:

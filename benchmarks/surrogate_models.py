@@ -12,10 +12,11 @@ from typing import Any
 
 import xarray as xr
 from surrogate_cases import Case
-from torch import Tensor, nn
+from torch import nn
 
 from physdiff.base.rng import Rng
 from physdiff.data.split import split_time
+from physdiff.diffusion.centred import around_mean, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
@@ -27,10 +28,14 @@ from physdiff.forecast.rollout import Rollout
 from physdiff.networks.fno import FNO
 from physdiff.networks.unet import UNet
 from physdiff.training.callbacks.best_weights import BestWeights
+from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit, steps_for
 from physdiff.training.operator_module import OperatorModule
+from physdiff.training.prior_module import PriorModule
 from physdiff.training.recipe import Recipe, prepare
+from physdiff.transforms.autoencoder import Autoencoder
+from physdiff.transforms.normalizer import Normalizer
 
 __all__ = ["BASELINES", "MODELS", "Budget", "Row"]
 
@@ -72,47 +77,86 @@ BASELINES: dict[str, Row] = {
 }
 
 
-def _diffusion(name: str, change: Callable[[Recipe], Recipe], case: Case, budget: Budget) -> tuple[xr.Dataset, Facts]:
-    """A diffusion prior on the coefficients that `change` chooses."""
+def _diffusion(
+    name: str, change: Callable[[Recipe], Recipe], case: Case, budget: Budget, *, coder: Autoencoder | None = None
+) -> tuple[xr.Dataset, Facts]:
+    """A diffusion prior on the coefficients that `change` chooses, or in the latents of an autoencoder."""
     stem = budget.work / f"{case.name}_{name}_{budget.seed}"
     path, note = stem.with_suffix(".prior"), stem.with_suffix(".json")
     if not path.is_file():
-        prior, facts = _trained(change(case.recipe), case, budget, stem.with_suffix(".fit"))
+        prior, facts = _trained(change(case.recipe), case, budget, stem.with_suffix(".fit"), coder=coder)
         prior.save(path)
         note.write_text(json.dumps(facts), encoding="utf-8")
+    return _drawn(stem, case, budget)
+
+
+def _drawn(stem: Path, case: Case, budget: Budget) -> tuple[xr.Dataset, Facts]:
+    """Forecasts of a trained prior."""
     # at ten steps a flow of order 2 loses less than fresh noise does: CRPS 60, 211, 393 Pa at 6, 24, 72 h against 66, 239, 432 of one start
-    prior = DiffusionPrior.load(path).eval().with_sampler(DPMSolver2M(), case.recipe.steps)
-    facts = json.loads(note.read_text(encoding="utf-8"))
+    prior = DiffusionPrior.load(stem.with_suffix(".prior")).eval().with_sampler(DPMSolver2M(), case.recipe.steps)
+    facts = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
     begin = time.process_time()
     made = Rollout(prior, case.leads[-1], budget.members, rng=Rng(budget.seed)).run(case.test, case.starts, out=stem.with_suffix(".nc"))
     return made, {**facts, "sampling_cpu_seconds": round(time.process_time() - begin)}
 
 
-class StillUNet(UNet):
-    """The U-Net without a noise level."""
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Apply the network to (B, C, *axes)."""
-        return super().forward(x, x.new_zeros(()))
-
-
-def _deterministic(name: str, network: Callable[..., nn.Module], case: Case, budget: Budget) -> tuple[xr.Dataset, Facts]:
-    """One forecast of the mean by a network on pixels, the residual of the same first guess."""
+def _deterministic(name: str, network: Callable[..., nn.Module], case: Case, budget: Budget, *, fold: bool = False) -> tuple[xr.Dataset, Facts]:
+    """One forecast of the mean by a network on pixels (2 x 2 of them folded into channels if wished), the residual of the same first guess."""
     folder = budget.work / f"{case.name}_{name}_{budget.seed}.fit"
-    recipe = replace(case.recipe, process="deterministic", wavelet="none")
+    recipe = replace(case.recipe, process="deterministic", wavelet="pixels" if fold else "none")
     prior, facts = _trained(recipe, case, budget, folder, network=network)
     begin = time.process_time()
     made = Rollout(prior.eval(), case.leads[-1], 1, rng=Rng(budget.seed)).run(case.test, case.starts)
     return made, {**facts, "sampling_cpu_seconds": round(time.process_time() - begin)}
 
 
+def _residual(name: str, wavelet: str, case: Case, budget: Budget) -> tuple[xr.Dataset, Facts]:
+    """Diffusion of the residual of a U-Net (a third of the budget), whose errors on the last fifth of the training part tell their size."""
+    stem = budget.work / f"{case.name}_{name}_{budget.seed}"
+    path, note = stem.with_suffix(".prior"), stem.with_suffix(".json")
+    if not path.is_file():
+        begin = time.process_time()
+        early, late = split_time(case.train, at=0.8)
+        recipe = replace(case.recipe, process="deterministic", wavelet=wavelet)
+        mean, data = prepare(early, recipe, val=late, network=_NETWORK, batch_size=case.batch, seed=budget.seed)
+        assert isinstance(mean, Forecaster)
+        _one_scale(mean)
+        unseen, data = data.val_windows, TrajectoryDataModule(data.train_windows, batch_size=case.batch, seed=budget.seed)
+        assert unseen is not None
+        given = {"input_noise": 0.05, "roll": case.roll, "seed": budget.seed}
+        steps = [_fitted(OperatorModule(mean, case.lr, 0.99, **given), data, begin + budget.seconds / 3)]  # type: ignore[arg-type]
+        prior = around_mean(mean, unseen, network=_NETWORK, spectral=True, steps=case.recipe.steps, seed=budget.seed)
+        module = DiffusionModule(prior, case.lr, 0.99, noise=residual_noise(prior), **given)  # type: ignore[arg-type]
+        steps += [_fitted(module, data, begin + budget.seconds)]
+        prior.save(path)
+        facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}
+        note.write_text(json.dumps(facts), encoding="utf-8")
+    return _drawn(stem, case, budget)
+
+
+def _one_scale(prior: WindowPrior) -> None:
+    """Bands as they come out of the wavelet: errors of all of them count as those of points do."""
+    *_, last = (part for part in prior.transform.modules() if isinstance(part, Normalizer))
+    assert last.std is not None
+    last.std.fill_(1.0)
+
+
+def _fitted(module: PriorModule, data: TrajectoryDataModule, until: float) -> int:
+    """Train to a time of the process's clock; the number of steps."""
+    steps, _ = steps_for(module, data, seconds=max(1.0, until - time.process_time()), floor=30, clock=time.process_time)
+    fit(module, data, max_steps=steps, progress=False)
+    return steps
+
+
 _NETWORK = partial(UNet, width=32, dropout=0.2)
 
 
-def _trained(recipe: Recipe, case: Case, budget: Budget, folder: Path, *, network: Callable[..., nn.Module] = _NETWORK) -> tuple[WindowPrior, Facts]:
+def _trained(
+    recipe: Recipe, case: Case, budget: Budget, folder: Path, *, network: Callable[..., nn.Module] = _NETWORK, coder: Autoencoder | None = None
+) -> tuple[WindowPrior, Facts]:
     begin = time.process_time()
     train, val = split_time(case.train, at=1 - case.held_out) if case.held_out else (case.train, None)
-    prior, data = prepare(train, recipe, val=val, network=network, seed=budget.seed)
+    prior, data = prepare(train, recipe, val=val, network=network, autoencoder=coder, batch_size=case.batch, seed=budget.seed)
     given = {"input_noise": 0.05, "roll": case.roll, "seed": budget.seed}
     module = OperatorModule(prior, case.lr, 0.99, **given) if isinstance(prior, Forecaster) else DiffusionModule(prior, case.lr, 0.99, **given)
     ready = time.process_time() - begin
@@ -123,7 +167,7 @@ def _trained(recipe: Recipe, case: Case, budget: Budget, folder: Path, *, networ
         plan.write_text(json.dumps({"steps": steps, "each": each}), encoding="utf-8")
     steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
     stop = [BestWeights(patience=8)] if val is not None else []
-    every = {"check_val_every_n_epoch": max(1, steps // 20 * 16 // max(1, len(data.train_windows)))} if val is not None else {}  # type: ignore[arg-type]
+    every = {"check_val_every_n_epoch": max(1, steps // 20 * case.batch // max(1, len(data.train_windows)))} if val is not None else {}  # type: ignore[arg-type]
     print(f"{folder.stem}: {steps} steps", flush=True)
     fit(module, data, max_steps=steps, out=folder, callbacks=stop, progress=False, **every)
     facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}
@@ -133,8 +177,10 @@ def _trained(recipe: Recipe, case: Case, budget: Budget, folder: Path, *, networ
 
 MODELS: dict[str, Row] = {
     "wavelet": partial(_diffusion, "wavelet", lambda recipe: recipe),
-    "pixel": partial(_diffusion, "pixel", lambda recipe: replace(recipe, wavelet="none")),
+    "pixel": partial(_diffusion, "pixel", lambda recipe: replace(recipe, wavelet="pixels")),
+    "latent": partial(_diffusion, "latent", lambda recipe: recipe, coder=Autoencoder(4.0, 4, 0)),
+    "residual": partial(_residual, "residual", "haar"),
     "fno": partial(_deterministic, "fno", partial(FNO, width=24, modes=12)),
-    "unet": partial(_deterministic, "unet", partial(StillUNet, width=32, dropout=0.2)),
+    "unet": partial(_deterministic, "unet", _NETWORK, fold=True),
     "wavelet, raw increments": partial(_diffusion, "wavelet-raw", lambda recipe: replace(recipe, guess="increment")),
 }

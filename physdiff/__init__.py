@@ -29,6 +29,7 @@ _NAMES: dict[str, str] = {
     "data.write": "write_dataset",
     "diffusion.analytic": "GaussianDenoiser MixtureDenoiser",
     "diffusion.bridge": "BridgeSampler BridgeSchedule BrownianBridge DriftDenoiser MeanRevertingSchedule walk_bridge walk_to_mean",
+    "diffusion.centred": "around_mean CentredDenoiser residual_noise",
     "diffusion.clamped": "clamped",
     "diffusion.coupled_flow": "CoupledFlow CoupledPrior",
     "diffusion.covariance": "low_rank_covariance spectral_covariance",

@@ -45,8 +45,13 @@ def refined(x: Tensor, factor: int) -> Tensor:
 
 
 def task_spec(spec: FieldSpec, *, coarse: bool = False) -> FieldSpec:
-    """What the channels of a task's condition are: fields, ``known_<name>`` of each, ``coarse_<name>`` of each if there is a coarse window."""
-    extra = {f"coarse_{name}": unit for name, unit in zip(spec.names, spec.units, strict=True)} if coarse else {}
+    """What the channels of a task's condition are: fields, ``known_<name>`` of each, and ``coarse_<name>`` of each if there is a coarse window,
+    ``place_<axis>`` of time and every axis in space if there is none (what adds resolution shall act alike everywhere).
+    """
+    if coarse:
+        extra = {f"coarse_{name}": unit for name, unit in zip(spec.names, spec.units, strict=True)}
+    else:
+        extra = {f"place_{axis}": "1" for axis in ("time", *spec.grid.dims)}
     return condition_spec(spec, statics=extra, each=True)
 
 
@@ -59,19 +64,41 @@ def task_condition(spec: FieldSpec, known: Tensor, coarse: Tensor | None = None)
         coarse: The same fields on a grid coarser by a whole factor, (B, C, T, *S / factor), all known; None: none.
 
     Returns:
-        (B, C'', T, *S), channels as in `task_spec`.
+        (B, C'', T, *S), channels as in `task_spec`: unknown values lie on the line in time between the known ones, or hold the nearest; places run
+        from -1 to 1.
 
     Raises:
         ShapeError: If `known` is no window of `spec` or `coarse` has no shape that divides it.
     """
-    cond = condition(spec, task_spec(spec).names, known)
+    n = len(spec.names)
+    cond = condition(spec, task_spec(spec).names[: 2 * n], known)
+    cond[:, :n] = _between(known, cond[:, :n])
     if coarse is None:
-        return cond
+        return torch.cat([cond, _places(known[:, :1])], 1)
     factor = known.shape[-1] // max(1, coarse.shape[-1])
     up = refined(coarse, factor)
     if up.shape != known.shape:
         raise ShapeError(f"coarse: expected a window that a whole factor in space takes to {tuple(known.shape)}, got {tuple(coarse.shape)}")
     return torch.cat([cond, up.to(cond)], 1)
+
+
+def _places(like: Tensor) -> Tensor:
+    """Coordinates of a window (B, 1, T, *S) from -1 to 1 along each of its axes, (B, 1 + n, T, *S): without them no frame knows its time."""
+    lines = [torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device) if n > 1 else like.new_zeros(1) for n in like.shape[2:]]
+    return torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(len(like), -1, *like.shape[2:])
+
+
+def _between(known: Tensor, filled: Tensor) -> Tensor:
+    """`filled` (B, C, T, *S), linear in time between the frames where `known` is finite; before the first the first, after the last as it is."""
+    frames = known.shape[2]
+    there = known.isfinite()
+    at = torch.arange(frames, device=known.device).reshape(1, 1, frames, *[1] * (known.ndim - 3)).expand_as(known)
+    last = torch.where(there, at, -1).cummax(2).values
+    following = torch.where(there, at, frames).flip(2).cummin(2).values.flip(2)
+    ahead = known.gather(2, following.clamp_max(frames - 1))
+    share = ((at - last) / (following - last).clamp_min(1)).to(filled)
+    inner = torch.where(last >= 0, filled + share * (ahead - filled), ahead)
+    return torch.where((following < frames) & ~there, inner, filled)
 
 
 class TaskWindows(Dataset[dict[str, Any]]):

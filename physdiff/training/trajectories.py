@@ -70,7 +70,8 @@ def prepare_trajectories(
 
     folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer(("channel",), centre=False)] if levels else []
     chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
-    condition = _condition(chain, len(spec.names), copies=2 if coarse > 1 else 1)
+    copies, places = (2, 0) if coarse > 1 else (1, 1 + spec.grid.ndim)
+    condition = _condition(chain, len(spec.names), copies=copies, places=places)
 
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
         return network(i, o, ndim=ndim, periodic=periodic)
@@ -89,13 +90,15 @@ def prepare_trajectories(
     return prior, windows
 
 
-def _condition(chain: Compose, fields: int, *, copies: int) -> ConditionTransform:
-    """Masks of each field, and the statistics of the chain's first normaliser, for a coarse window too."""
+def _condition(chain: Compose, fields: int, *, copies: int, places: int) -> ConditionTransform:
+    """Masks of each field, and the statistics of the chain's first normaliser, for a coarse window too; coordinates as they are."""
     parts = list(chain)
     first = parts[0]
     assert isinstance(first, Normalizer)
     assert first.mean is not None
     assert first.std is not None
     mean, std = (torch.cat([v.float()] * copies) for v in (first.mean, first.std))
+    if places:
+        mean, std = torch.cat([mean, mean.new_zeros(places, *mean.shape[1:])]), torch.cat([std, std.new_ones(places, *std.shape[1:])])
     packed = next((p for p in parts if isinstance(p, WaveletTransform)), None)
     return ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)

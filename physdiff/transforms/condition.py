@@ -38,7 +38,8 @@ class ConditionTransform(Saved, nn.Module):
             to come of the guess are encoded, all as channels. None: the time axis stays.
         mean: Statistics per channel of the completed window (mask excluded, see `fitted_from`).
         std: Likewise.
-        each: Every field has a mask of its own, and extras are packed whole (they may vary in time and place).
+        each: Every field has a mask of its own, what stands in for unknown values is told too (else it is zero), and extras are packed whole (they
+            may vary in time and place).
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class ConditionTransform(Saved, nn.Module):
         values, known, extras, guess = self._groups(completed)
         scaled = (torch.cat([values, extras, guess], dim=1) - self.mean.to(completed)) / self.std.to(completed)
         n, m = values.shape[1], extras.shape[1]
-        values, extras, guess = scaled[:, :n] * known, scaled[:, n : n + m], scaled[:, n + m :]
+        # what fills a gap stays where every field has its mask: a first frame under a wavelet in time says little in its own cell alone
+        values = scaled[:, :n] if self.each else scaled[:, :n] * known
+        extras, guess = scaled[:, n : n + m], scaled[:, n + m :]
         if self.history is None:
             parts = [self._coded(torch.cat([values, guess], dim=1)), self._shares(known)]
             if m:

@@ -29,7 +29,7 @@ def windows() -> TrajectoryWindows:
 def test_each_task_shows_what_it_knows_and_nothing_else() -> None:
     found = TaskWindows(windows(), [{"u": (0,), "force": "all"}, {"u": (0, -1)}])
     assert len(found) == 6
-    assert found.cond_spec.names == ("u", "force", "known_u", "known_force")
+    assert found.cond_spec.names == ("u", "force", "known_u", "known_force", "place_time", "place_x")
     for i, masks in ((2, ([1, 0, 0, 0], [1, 1, 1, 1])), (3, ([1, 0, 0, 1], [0, 0, 0, 0]))):
         item = found[i]
         assert torch.equal(item["x"], found[2]["x"])  # both are of the second trajectory
@@ -39,6 +39,19 @@ def test_each_task_shows_what_it_knows_and_nothing_else() -> None:
             assert torch.equal(item["cond"][c][known > 0], item["x"][c][known > 0])
     hidden = found[3]["cond"][1]
     assert torch.equal(hidden, torch.zeros(4, 8))  # nothing of an unknown field leaks into its filling
+
+
+def test_the_unknown_lies_between_what_is_known_and_places_are_told() -> None:
+    known = torch.full((1, 2, 4, 8), torch.nan)
+    first, last = torch.randn(8), torch.randn(8)
+    known[0, 0, 0], known[0, 0, 3], known[0, 1, 2] = first, last, last
+    found = task_condition(SPEC, known)[0]
+    for t in range(4):
+        torch.testing.assert_close(found[0, t], first + t / 3 * (last - first))
+        torch.testing.assert_close(found[1, t], last)  # before the first known frame and after it
+        torch.testing.assert_close(found[4, t], torch.full((8,), -1 + 2 * t / 3))
+    torch.testing.assert_close(found[5, 1], torch.linspace(-1, 1, 8))
+    assert torch.equal(found[2:4].sum((1, 2)), torch.tensor([16.0, 8.0]))
 
 
 def test_coarse_windows_are_block_means() -> None:

@@ -1,0 +1,151 @@
+r"""Diffusion of what a deterministic forecast leaves open: the mean by regression, the spread by a denoiser of its residual.
+
+With m(c) any map of the condition and r = x_0 - m(c),
+
+$$ E[x_0 \mid x_t, c] = m(c) + E[r \mid x_t - \alpha\, m(c), c], $$
+
+which is exact whatever m is. Where a condition leaves little open (a solver's answer to a first frame), a denoiser without it learns the answer from the few
+training levels whose noise hides it, and then once more for all the others to subtract it; the regression learns it from every step. Under
+the network of the residual lies a Gaussian with the residual's variance (at each coefficient, or of each Fourier mode), so that an untrained network
+already gives the forecast dressed with errors of the right size.
+
+Reference: Mardani et al., Residual corrective diffusion modeling for km-scale atmospheric downscaling, 2025 (arXiv 2309.15214).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from physdiff.base.errors import InputError
+from physdiff.diffusion.analytic import GaussianDenoiser
+from physdiff.diffusion.covariance import Covariance, DiagonalCovariance, spectral_covariance
+from physdiff.diffusion.denoiser import Denoiser
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.forecaster import Forecaster, NetworkMap
+from physdiff.diffusion.objective import LogNormalNoise
+from physdiff.diffusion.preconditioned import PreconditionedDenoiser
+from physdiff.diffusion.samplers.exponential import ExponentialMultistep
+from physdiff.diffusion.schedule import EDMSchedule, per_sample
+from physdiff.networks.unet import UNet
+
+__all__ = ["CentredDenoiser", "around_mean", "residual_noise"]
+
+_FLOOR = 1e-4  # share of the mean variance below which nothing is taken to vary
+
+
+class CentredDenoiser(Denoiser):
+    """The denoiser of a residual, and the mean it is a residual of.
+
+    Args:
+        mean: The map m of the encoded condition; its weights stay as they are.
+        inner: Denoiser of the residual; its condition is the encoded one followed by the mean.
+    """
+
+    def __init__(self, mean: NetworkMap, inner: Denoiser) -> None:
+        super().__init__()
+        self.mean, self.inner, self.schedule = mean.requires_grad_(False), inner, inner.schedule
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the residual's network; the mean is never one of dropout."""
+        super().train(mode)
+        self.mean.eval()
+        return self
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Estimate E[x_0 given x_t and the condition], (B, C, T, *S).
+
+        Raises:
+            InputError: If there is no condition.
+        """
+        if cond is None:
+            raise InputError("CentredDenoiser: expected the condition that its mean depends on, got None; pass cond=")
+        mean = self.mean(x_t, t, cond).to(x_t.dtype)
+        off = x_t - per_sample(self.schedule(t)[0], x_t) * mean
+        out: Tensor = self.inner(off, t, torch.cat([cond.to(mean.dtype), mean], 1))
+        return mean + out
+
+    def weight(self, t: Tensor) -> Tensor:
+        """Weight of the squared error, that of the residual's denoiser."""
+        return self.inner.weight(t)
+
+
+def around_mean(
+    mean: Forecaster,
+    windows: Dataset[dict[str, Any]],
+    *,
+    network: Callable[..., nn.Module] = UNet,
+    spectral: bool = False,
+    steps: int = 24,
+    seed: int = 0,
+) -> DiffusionPrior:
+    """The prior of a trained forecast's residuals, its network untrained; train it with ``DiffusionModule(prior, noise=residual_noise(prior))``.
+
+    Args:
+        mean: Trained; it shares its transform and condition with the prior.
+        windows: Windows as it was trained on, but which it has not seen where it could have learnt them by heart: they tell the size of its errors.
+        network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``.
+        spectral: Take residuals for homogeneous along the axes in space, with the variance of every wavenumber, instead of independent.
+        steps: Steps of the sampler.
+        seed: Seed of the weights.
+
+    Raises:
+        InputError: If there are fewer than two windows, or the forecast has no error on them.
+    """
+    if len(windows) < 2:  # type: ignore[arg-type]
+        raise InputError(f"around_mean: expected two windows or more to tell the size of errors, got {len(windows)}")  # type: ignore[arg-type]
+    covariance, scale, inputs = _residuals(mean, windows, spectral=spectral)
+    channels, frames, *space = mean.latent_shape
+    periodic = mean.spec.grid.periodic if frames == 1 else (False, *mean.spec.grid.periodic)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = network(2 * channels + inputs, channels, ndim=len(periodic), periodic=periodic)
+    schedule = EDMSchedule(0.02 * scale, (400.0 if spectral else 80.0) * scale)  # smooth fields have much of their variance in few modes
+    base = GaussianDenoiser(schedule, torch.zeros(mean.latent_shape), covariance)
+    denoiser = CentredDenoiser(mean.map, PreconditionedDenoiser(net, schedule, base=base))
+    parts = {"cond_transform": mean.cond_transform, "cond_spec": mean.cond_spec, "sampler": ExponentialMultistep(2, noise=1.0), "steps": steps}
+    return DiffusionPrior(denoiser, mean.transform, mean.spec, **parts)  # type: ignore[arg-type]
+
+
+def residual_noise(prior: DiffusionPrior) -> LogNormalNoise:
+    """The usual law of training noise, around the size of the residuals of a prior made by `around_mean`.
+
+    Raises:
+        InputError: If the prior is another.
+    """
+    denoiser = prior.denoiser
+    if not isinstance(denoiser, CentredDenoiser) or not isinstance(denoiser.inner, PreconditionedDenoiser) or denoiser.inner.base is None:
+        raise InputError(f"residual_noise: expected a prior made by around_mean, got one with {type(denoiser).__name__}")
+    variance = float(denoiser.inner.base.covariance.mean_function(lambda c: c))
+    return LogNormalNoise(-0.5 + 0.5 * math.log(variance))
+
+
+def _residuals(mean: Forecaster, windows: Dataset[dict[str, Any]], *, spectral: bool) -> tuple[Covariance, float, int]:
+    """Covariance of the forecast's residuals about zero, their standard deviation, and the channels of the encoded condition."""
+    found, inputs, size = [], 0, len(windows)  # type: ignore[arg-type]
+    mean.eval()
+    with torch.no_grad():
+        for start in range(0, size, 32):
+            batch = default_collate([windows[i] for i in range(start, min(start + 32, size))])
+            completed = mean.complete(batch["cond"], batch.get("guess"))
+            z, c = mean.encode(batch["x"], completed), mean.encode_cond(completed)
+            assert c is not None
+            inputs = c.shape[1]
+            found.append(z - mean.map(z, z.new_zeros(()), c))
+    residuals = torch.cat(found)
+    if spectral:
+        # both signs, so that the mean is zero and a bias counts as an error
+        covariance: Covariance = spectral_covariance(torch.cat([residuals, -residuals]), residuals.ndim - 3)[1]
+        variance = float(covariance.mean_function(lambda c: c))
+    else:
+        squares = residuals.double().square().mean(0)
+        variance = float(squares.mean())
+        covariance = DiagonalCovariance(squares.clamp_min(_FLOOR * variance).to(residuals.dtype))
+    if not math.isfinite(variance) or variance <= 0:
+        raise InputError(f"around_mean: expected a forecast with errors on complete windows, got a mean square of {variance:.3g}; it needs no spread")
+    return covariance, math.sqrt(variance), inputs
