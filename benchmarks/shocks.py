@@ -6,8 +6,8 @@
 256 points and averaged to 64. ``gas``: shock tubes of a gas without viscosity, 256 cells averaged to 64, 32 frames up to 0.08; density
 log-uniform 1 to 10, pressure 10 to 100, speed -0.5 to 0.5 times that of sound. Models: ``haar``, ``db2`` or any wavelet, and ``pixels``, the same
 channels without one: diffusion around the mean of a U-Net, which gets two thirds of the steps; ``unet`` and ``fno``: such means alone, on folded
-points and on points; ``plain``: haar without a mean; ``clamped``: that with the paper's clamping; ``up``: adds resolution, trained 32 -> 64, run 64 -> 128
-and 128 -> 256; ``control``: haar trained on both tasks, steered to final states of the test set. All have the same number of steps. One
+points and on points; ``plain``: haar without a mean; ``clamped``: that with the paper's clamping; ``up``: adds resolution, trained 32 -> 64, run
+64 -> 128 and 128 -> 256; ``control``: haar trained on both tasks, steered to final states of the test set. All have the same number of steps. One
 JSON line per model goes to ``<out>/shocks.jsonl``; trained priors and data stay in ``--work``.
 """
 
@@ -146,6 +146,13 @@ def trained(case: str, model: str, train: xr.Dataset, *, steps: int, width: int,
     return prior, known
 
 
+def mean_of(prior: DiffusionPrior) -> Forecaster:
+    """The deterministic forecast that a prior is built around."""
+    assert isinstance(prior.denoiser, CentredDenoiser)
+    parts = {"cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec}
+    return Forecaster(prior.denoiser.mean.network, prior.transform, prior.spec, **parts)  # type: ignore[arg-type]
+
+
 def _fitted(prior: WindowPrior, windows: TaskWindows, steps: int, seed: int) -> None:
     module: PriorModule
     if isinstance(prior, Forecaster):
@@ -228,9 +235,9 @@ def finer(case: str, prior: Forecaster, test: xr.Dataset) -> dict[str, dict[str,
     result = {}
     for n in (128, FINE):
         ds = averaged(test, n)
-        grids = (spec_of(ds, frames=FRAMES, periodic=(False,)), replace(prior.cond_spec, grid=spec_of(ds, periodic=(False,)).grid))  # type: ignore[type-var]
-        parts = {"cond_transform": prior.cond_transform, "cond_spec": grids[1]}
-        result[f"model_{n}"] = simulated(case, Forecaster(prior.map.network, prior.transform, grids[0], **parts), ds, 1)  # type: ignore[arg-type]
+        spec = spec_of(ds, frames=FRAMES, periodic=(False,))
+        parts = {"cond_transform": prior.cond_transform, "cond_spec": replace(prior.cond_spec, grid=spec.grid)}  # type: ignore[type-var]
+        result[f"model_{n}"] = simulated(case, Forecaster(prior.map.network, prior.transform, spec, **parts), ds, 1)  # type: ignore[arg-type]
     return result
 
 
@@ -321,6 +328,8 @@ def main() -> None:
                 row |= cascade(args.case, prior, test_fine, args.members)
             else:
                 row |= simulated(args.case, prior, test, 1 if isinstance(prior, Forecaster) else args.members)
+            if isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser):
+                row["mean_alone"] = simulated(args.case, mean_of(prior), test, 1)
             if model == "fno":
                 assert isinstance(prior, Forecaster)
                 row |= finer(args.case, prior, test_fine)

@@ -167,7 +167,8 @@ def _trained(
         plan.write_text(json.dumps({"steps": steps, "each": each}), encoding="utf-8")
     steps = json.loads(plan.read_text(encoding="utf-8"))["steps"]
     stop = [BestWeights(patience=8)] if val is not None else []
-    every = {"check_val_every_n_epoch": max(1, steps // 20 * case.batch // max(1, len(data.train_windows)))} if val is not None else {}  # type: ignore[arg-type]
+    epochs = steps * case.batch // 20 // max(1, len(data.train_windows))  # type: ignore[arg-type]
+    every = {"check_val_every_n_epoch": max(1, epochs)} if val is not None else {}
     print(f"{folder.stem}: {steps} steps", flush=True)
     fit(module, data, max_steps=steps, out=folder, callbacks=stop, progress=False, **every)
     facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}

@@ -4,10 +4,10 @@ With m(c) any map of the condition and r = x_0 - m(c),
 
 $$ E[x_0 \mid x_t, c] = m(c) + E[r \mid x_t - \alpha\, m(c), c], $$
 
-which is exact whatever m is. Where a condition leaves little open (a solver's answer to a first frame), a denoiser without it learns the answer from the few
-training levels whose noise hides it, and then once more for all the others to subtract it; the regression learns it from every step. Under
-the network of the residual lies a Gaussian with the residual's variance (at each coefficient, or of each Fourier mode), so that an untrained network
-already gives the forecast dressed with errors of the right size.
+which is exact whatever m is. Where a condition leaves little open (a solver's answer to a first frame), a denoiser without it learns that answer from
+the few training levels whose noise hides it; the regression learns it from every step. Under the network of the residual lies a Gaussian with the
+residual's variance (at each coefficient, or of each Fourier mode), so that an untrained network already gives the forecast dressed with errors of the
+right size.
 
 Reference: Mardani et al., Residual corrective diffusion modeling for km-scale atmospheric downscaling, 2025 (arXiv 2309.15214).
 """

@@ -112,8 +112,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(max(logging.WARNING, logger.level))
     try:
         with warnings.catch_warnings():
-            # data are in memory, and the number of workers is the user's choice; the last is Lightning's own business with torch
-            for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*isinstance.treespec.*"):
+            # data are in memory, and the number of workers is the user's choice; what is frozen is meant to be; the last is Lightning's own business
+            for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*in eval mode at the.*", ".*isinstance.treespec.*"):
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -1,7 +1,9 @@
 r"""Diffusion of whole trajectories on wavelet coefficients in time and space: the wavelet diffusion neural operator in the house's parts.
 
 All frames of a trajectory are drawn at once, so that errors do not grow from step to step. The chain is normalise, one or more wavelet levels
-along time AND space, normalise each band; what is known of each field (first frame, force, final state) goes in as channels.
+along time AND space, one scale for all bands (the error of a coefficient counts as that of the points it is made of); what is known of each field
+(first frame, force, final state) goes in as channels, with coordinates and lines between known frames. Where a condition leaves little open, train
+the mean first (`around_mean`).
 ``wavelet="pixels"`` gives the same channels without a wavelet, ``coarse=2`` a model that adds resolution to a coarse trajectory (`upscale`).
 
 Reference: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833).
@@ -68,7 +70,8 @@ def prepare_trajectories(
     def batches() -> object:
         return stream(windows, most=1024)
 
-    folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer(("channel",), centre=False)] if levels else []
+    # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
+    folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer((), centre=False)] if levels else []
     chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
     copies, places = (2, 0) if coarse > 1 else (1, 1 + spec.grid.ndim)
     condition = _condition(chain, len(spec.names), copies=copies, places=places)
