@@ -29,9 +29,7 @@ from physdiff.diffusion.bridge import (
     walk_bridge as walk_bridge,
     walk_to_mean as walk_to_mean,
 )
-from physdiff.diffusion.centred import CentredDenoiser as CentredDenoiser
-from physdiff.diffusion.centred import around_mean as around_mean
-from physdiff.diffusion.centred import residual_noise as residual_noise
+from physdiff.diffusion.centred import CentredDenoiser as CentredDenoiser, around_mean as around_mean, residual_noise as residual_noise
 from physdiff.diffusion.clamped import clamped as clamped
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance

@@ -45,8 +45,9 @@ def refined(x: Tensor, factor: int) -> Tensor:
 
 
 def task_spec(spec: FieldSpec, *, coarse: bool = False) -> FieldSpec:
-    """What the channels of a task's condition are: fields, ``known_<name>`` of each, and ``coarse_<name>`` of each if there is a coarse window,
-    ``place_<axis>`` of time and every axis in space if there is none (what adds resolution shall act alike everywhere).
+    """What the channels of a task's condition are: fields, ``known_<name>`` of each, then ``coarse_<name>`` of each or ``place_<axis>``.
+
+    Places are told where there is no coarse window: what adds resolution shall act alike everywhere.
     """
     if coarse:
         extra = {f"coarse_{name}": unit for name, unit in zip(spec.names, spec.units, strict=True)}
