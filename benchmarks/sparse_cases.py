@@ -73,11 +73,14 @@ def msl(data: Path, work: Path) -> Case:
 
 
 def wind(data: Path, work: Path) -> Case:
-    """Hourly 10 m wind over north-west Europe, two fields of 41 x 41 points: 16 hours of one day, then its other 8."""
-    folder = data / "reanalysis" / "era5_pl_nweurope_2020-01-01"
-    both = [open_dataset(folder / f"ERA5_2020-01-01_{n}.nc", variables=[n]).load() for n in ("u10", "v10")]
-    ds = xr.merge(both, compat="override")
-    return Case("wind", ds.isel(time=slice(0, 16)), ds.isel(time=slice(16, None)), 1.0, "m s**-1", 60, width=16)
+    """Six-hourly wind at 500 hPa over North America in a winter storm, two fields of 33 x 19 points: 8 days of January 1996, then 11 times of 3.
+
+    The hourly wind of the other file is of one day only, whose hours all tell of the same weather.
+    """
+    names = ["u_500", "v_500"]
+    ds = open_dataset(data / "reanalysis" / "northamerica_storm_6h_1996-01-05_15_missing.nc", variables=names).load()
+    ds = ds.sel(longitude=slice(-120, -75))  # where no value is missing, but all of one test time
+    return Case("wind", ds.isel(time=slice(0, 32)), ds.isel(time=[*range(32, 36), *range(37, 44)]), 1.0, "m s-1", 60, width=16)
 
 
 def turbulence(data: Path, work: Path) -> Case:

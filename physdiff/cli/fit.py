@@ -51,7 +51,7 @@ from physdiff.transforms.wavelet import WaveletTransform
 __all__ = ["fit", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
-_FEWEST, _MOST_KEPT = 40, 256  # windows from which on a fifth of them, and at most how many, are kept to weigh the network
+_FEWEST, _MOST_KEPT = 25, 256  # windows from which on a fifth of them, and at most how many, are kept to weigh the network
 
 
 def fit(
@@ -108,7 +108,7 @@ def train_prior(
 
     With a folder, an interrupted run goes on there, if it is the same one: model, settings and `source` (where the data come from). An autoencoder
     that is not fitted yet is trained first, as long as the prior, or for a third of a budget of seconds. On a Gaussian base the network does not see
-    the last fifth of the windows (40 windows or more; at most 256 are kept from it): on these its share is weighed, see `network_share`.
+    the last fifth of the windows (25 windows or more; at most 256 are kept from it): on these its share is weighed, see `network_share`.
     """
     shape = spec_of(ds, gaps=True).grid.shape  # refuses what cannot be trained on, before anything is read for long
     if autoencoder is not None:

@@ -125,7 +125,7 @@ def test_training_leaves_the_last_fifth_out(frames, capsys, monkeypatch) -> None
     monkeypatch.setattr(fit_module, "fit_module", lambda module, data, **_: seen.append(len(data.train_windows)))
     ds = calendar(frames)
     prior = train_prior(ds, Recipe(history=0, horizon=1, anomaly="all"), training=Training(max_steps=1), network=tiny)
-    kept = frames // 5 if frames >= 40 else 0
+    kept = frames // 5 if frames >= 25 else 0
     assert seen == [frames - kept]
     assert (f"on the last {kept} windows" in capsys.readouterr().out) == bool(kept)
     assert 0 <= prior.denoiser.share <= 1 and not prior.training
