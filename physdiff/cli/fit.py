@@ -19,7 +19,8 @@ from physdiff.base.saved import describe, read, write
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
-from physdiff.data.windows import WindowRange
+from physdiff.data.first_guess import GuessedWindows
+from physdiff.data.windows import TrajectoryWindows, WindowRange
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
@@ -141,23 +142,27 @@ def train_prior(
     return prior if kept is None else _weighed(prior, kept, recipe, seed=training.seed)
 
 
-def _kept(prior: WindowPrior, data: TrajectoryDataModule) -> WindowRange | None:
-    """The last windows, taken out of the training data, if the network of the prior adds to a Gaussian."""
+def _kept(prior: WindowPrior, data: TrajectoryDataModule) -> tuple[WindowRange, WindowRange] | None:
+    """What is left to train on and the last windows, which have no frame in common with it, if the network of the prior adds to a Gaussian."""
     based = isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, PreconditionedDenoiser) and prior.denoiser.base is not None
     windows = data.train_windows
-    count = len(windows)  # type: ignore[arg-type]
-    if not based or count < _FEWEST:
+    plain = windows.windows if isinstance(windows, GuessedWindows) else windows
+    if not based or not isinstance(plain, TrajectoryWindows):
         return None
+    count = len(plain)
     cut = count - min(count // 5, _MOST_KEPT)
-    data.train_windows = WindowRange(windows, 0, cut)
-    return WindowRange(windows, cut, count)
+    stop = cut - min(plain.spec.frames, plain.starts.size) + 1
+    if count < _FEWEST or stop < count // 2:  # few, or windows so long that they have frames in common with most others
+        return None
+    data.train_windows = WindowRange(windows, 0, stop)
+    return data.train_windows, WindowRange(windows, cut, count)
 
 
-def _weighed(prior: WindowPrior, kept: WindowRange, recipe: Recipe, *, seed: int) -> WindowPrior:
+def _weighed(prior: WindowPrior, parts: tuple[WindowRange, WindowRange], recipe: Recipe, *, seed: int) -> WindowPrior:
     """The prior with the share of its network that the kept windows ask for, beside the Gaussian of the others."""
     assert isinstance(prior, DiffusionPrior)
-    others = WindowRange(kept.windows, 0, kept.first)
-    judge = with_gaussian(prior, others, patterns=recipe.gaussian in ("patterns", "modes")).denoiser
+    seen, kept = parts
+    judge = with_gaussian(prior, seen, patterns=recipe.gaussian in ("patterns", "modes")).denoiser
     assert isinstance(judge, PreconditionedDenoiser)
     share = network_share(prior, kept, base=judge.base, rng=Rng(seed).child("share"))
     print(f"network  weighed {share:.2f} on the last {len(kept)} windows, which it was not trained on")

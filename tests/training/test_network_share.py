@@ -118,14 +118,15 @@ def test_a_share_scales_what_is_added_and_is_saved(tmp_path) -> None:
         network_share(prepare(line(), Recipe(history=1, horizon=1), network=tiny)[0], [], rng=Rng(0))
 
 
-@pytest.mark.parametrize("frames", [60, 24])
-def test_training_leaves_the_last_fifth_out(frames, capsys, monkeypatch) -> None:
-    """Values of kept windows change the share and nothing else; few windows are all trained on."""
+@pytest.mark.parametrize(("frames", "horizon"), [(60, 1), (62, 3), (24, 1), (60, 30)])
+def test_training_leaves_the_last_fifth_out(frames, horizon, capsys, monkeypatch) -> None:
+    """No frame of a kept window is trained on; few windows, or long ones that overlap most others, are all trained on."""
     seen = []
     monkeypatch.setattr(fit_module, "fit_module", lambda module, data, **_: seen.append(len(data.train_windows)))
     ds = calendar(frames)
-    prior = train_prior(ds, Recipe(history=0, horizon=1, anomaly="all"), training=Training(max_steps=1), network=tiny)
-    kept = frames // 5 if frames >= 25 else 0
-    assert seen == [frames - kept]
+    prior = train_prior(ds, Recipe(history=0, horizon=horizon, anomaly="all"), training=Training(max_steps=1), network=tiny)
+    windows = frames - horizon + 1
+    kept = windows // 5 if windows >= 25 and horizon < 20 else 0
+    assert seen == [windows - kept - (horizon - 1 if kept else 0)]
     assert (f"on the last {kept} windows" in capsys.readouterr().out) == bool(kept)
     assert 0 <= prior.denoiser.share <= 1 and not prior.training
