@@ -32,7 +32,7 @@ from physdiff.pinn.levenberg_marquardt import jacobian
 STORAGE, MOBILITY, THICKNESS, RATE, DISTANCE = 2e-5, 0.01775, 10.0, 18.0, 150.0  # 1/bar, m^2/(bar h), m, m^3/h, m
 PLACE, HOURS = 20.0, torch.logspace(-2, math.log10(50), 60, dtype=torch.float64)
 RADIUS, TIME = (0.1, 500.0), (3e-7, 60.0)
-GUESS = (2 * MOBILITY, 1.5 * DISTANCE)
+GUESS = (0.7 * MOBILITY, 1.4 * DISTANCE)
 
 
 def drop(mobility: float, distance: float) -> Tensor:
