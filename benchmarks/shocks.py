@@ -56,12 +56,12 @@ from physdiff.solvers.etdrk import ETDRK4
 from physdiff.solvers.finite_volume import FiniteVolume
 from physdiff.solvers.reconstruction import MUSCL
 from physdiff.solvers.solve import solve
+from physdiff.training.build import build_forecaster
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit
 from physdiff.training.operator_module import OperatorModule
 from physdiff.training.prior_module import PriorModule
-from physdiff.training.recipe import as_forecaster
 from physdiff.training.trajectories import prepare_trajectories
 
 FINE, BASE, FRAMES = 256, 64, 32
@@ -129,12 +129,16 @@ def trained(case: str, model: str, train: xr.Dataset, *, steps: int, width: int,
     else:
         first = partial(FNO, width=width, modes=12) if model == "fno" else net
 
-        def still(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...]) -> nn.Module:
-            return first(i - o, o, ndim=ndim, periodic=periodic)  # of the condition alone
+        def still(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
+            return first(i, o, ndim=ndim, periodic=periodic)
 
         wavelet = {"control": "haar", "unet": "pixels", "fno": "pixels"}.get(model, model)
-        untrained, windows = prepare_trajectories(train, tasks, wavelet=wavelet, levels=int(model != "fno"), network=still, seed=seed)
-        prior = mean = as_forecaster(untrained)
+        like, windows = prepare_trajectories(train, tasks, wavelet=wavelet, levels=int(model != "fno"), network=net, seed=seed)
+        assert like.cond_spec is not None
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            mean = build_forecaster(like.spec, like.transform, cond_spec=like.cond_spec, cond_transform=like.cond_transform, network=still)
+        prior = mean
         alone = model in ("fno", "unet")
         _fitted(mean, windows, steps if alone else steps * 2 // 3, seed)
         if not alone:

@@ -23,10 +23,10 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
+from physdiff.training.build import build_forecaster
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit
-from physdiff.training.recipe import as_forecaster
 from physdiff.training.trajectories import prepare_trajectories
 
 
@@ -44,12 +44,13 @@ def made(spectral: bool = False):  # noqa: ANN201
     x = torch.randn(64, 1, 4, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 3, 8)
     ds = to_dataset(x, spec, np.arange(4.0), batch="sample")
 
-    def still(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...]) -> nn.Module:
-        return UNet(i - o, o, ndim=ndim, periodic=periodic, width=4, attention=False)
+    def small(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int = 4) -> nn.Module:
+        return UNet(i, o, ndim=ndim, periodic=periodic, width=4, attention=False)
 
-    prior, windows = prepare_trajectories(ds, [{"u": (0,)}], network=still)
-    mean = as_forecaster(prior)
-    return around_mean(mean, windows, network=partial(UNet, width=4, attention=False), spectral=spectral), windows, mean
+    like, windows = prepare_trajectories(ds, [{"u": (0,)}], network=small)
+    assert like.cond_spec is not None
+    mean = build_forecaster(like.spec, like.transform, cond_spec=like.cond_spec, cond_transform=like.cond_transform, network=small)
+    return around_mean(mean, windows, network=small, spectral=spectral), windows, mean
 
 
 def test_the_posterior_mean_of_a_gaussian_around_a_linear_mean() -> None:
