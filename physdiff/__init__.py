@@ -17,6 +17,7 @@ _NAMES: dict[str, str] = {
     "base.gaussian": "Gaussian",
     "base.rng": "Rng",
     "base.saved": "Saved",
+    "data.captions": "HashedWords known_captions with_captions",
     "data.convert": "spec_of to_dataset to_tensor",
     "data.generate": "generate",
     "data.inspect": "inspect_file",

@@ -4,6 +4,7 @@ from physdiff.base.errors import PhysdiffError as PhysdiffError
 from physdiff.base.gaussian import Gaussian as Gaussian
 from physdiff.base.rng import Rng as Rng
 from physdiff.base.saved import Saved as Saved
+from physdiff.data.captions import HashedWords as HashedWords, known_captions as known_captions, with_captions as with_captions
 from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
 from physdiff.data.generate import generate as generate
 from physdiff.data.inspect import inspect_file as inspect_file

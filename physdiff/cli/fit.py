@@ -49,7 +49,7 @@ from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["fit", "train_prior"]
+__all__ = ["fit", "train", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
 _FEWEST, _MOST_KEPT = 25, 256  # windows from which on a fifth of them, and at most how many, are kept to weigh the network
@@ -118,6 +118,21 @@ def train_prior(
         raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
     prior, data = prepare(ds, recipe, network=network, autoencoder=autoencoder, batch_size=training.batch_size, seed=training.seed)
     kept = _kept(prior, data)
+    train(prior, data, training, max_epochs=max_epochs, folder=folder, source=source)
+    prior.eval()
+    return prior if kept is None else _weighed(prior, kept, recipe, seed=training.seed)
+
+
+def train(
+    prior: WindowPrior,
+    data: TrajectoryDataModule,
+    training: Training,
+    *,
+    max_epochs: int | None = None,
+    folder: Path | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a prior as `train_prior` does, once it is built."""
     module = _module(prior, training)
     if training.compile:
         prior.model.compile()
@@ -138,8 +153,6 @@ def train_prior(
         save_every=training.save_every,
         precision=training.precision,
     )
-    prior.eval()
-    return prior if kept is None else _weighed(prior, kept, recipe, seed=training.seed)
 
 
 def _kept(prior: WindowPrior, data: TrajectoryDataModule) -> tuple[WindowRange, WindowRange] | None:

@@ -22,6 +22,7 @@ _POSITIONAL = {"inspect": "path"}
 # a verb that is another function where this option, or one of its group, is given
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
+    "fit": {"--tasks": "fit_trajectories"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
 }

@@ -4,9 +4,10 @@ All frames of a trajectory are drawn at once, so that errors do not grow from st
 along time AND space, one scale for all bands (the error of a coefficient counts as that of the points it is made of); what is known of each field
 (first frame, force, final state) goes in as channels, with coordinates and lines between known frames. Where a condition leaves little open, train
 the mean first (`around_mean`).
-``wavelet="pixels"`` gives the same channels without a wavelet, ``coarse=2`` a model that adds resolution to a coarse trajectory (`upscale`).
+``wavelet="pixels"`` gives the same channels without a wavelet, ``coarse=2`` a model that adds resolution to a coarse trajectory (`upscale`). A
+trained `Autoencoder` or `MeshAutoencoder` in the wavelet's place gives diffusion of whole trajectories in its latents, on points too.
 
-Reference: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833).
+References: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833); Zhou et al., Text2PDE, ICLR 2025 (arXiv 2410.01153).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from physdiff.networks.unet import UNet
 from physdiff.training.build import build_prior
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
+from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["prepare_trajectories"]
@@ -38,7 +41,7 @@ def prepare_trajectories(
     train: xr.Dataset,
     tasks: Sequence[Task],
     *,
-    wavelet: str = "haar",
+    wavelet: str | FrameCoder = "haar",
     levels: int = 1,
     coarse: int = 1,
     steps: int = 24,
@@ -50,8 +53,9 @@ def prepare_trajectories(
     Args:
         train: Trajectories; all their frames are one window.
         tasks: What is known, see `data.tasks`: ``{"u": (0,), "force": "all"}`` simulates, ``{"u": (0, -1)}`` controls; several: one model for all.
-        wavelet: Along space (haar along time), or ``"pixels"``: the same channels without a wavelet.
-        levels: Wavelet levels; 0: every point a coefficient.
+        wavelet: Along space (haar along time), or ``"pixels"``: the same channels without a wavelet; or a coder of frames, trained by
+            `fit_autoencoder` on a recipe without history and anomaly.
+        levels: Wavelet levels; 0: every point a coefficient. Not used with a coder.
         coarse: Factor between a coarse trajectory that is known and the grid; 1: none.
         steps: Steps of the sampler.
         network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``; it knows its width.
@@ -70,8 +74,14 @@ def prepare_trajectories(
     def batches() -> object:
         return stream(windows, most=1024)
 
-    # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
-    folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer((), centre=False)] if levels else []
+    folded: list[Transform] = []
+    if isinstance(wavelet, FrameCoder):
+        if wavelet.width and wavelet.channels is None or coarse > 1:
+            raise InputError("prepare_trajectories: expected a trained coder and coarse 1, got others; train it with fit_autoencoder")
+        folded = [wavelet, Normalizer(("channel",))]
+    elif levels:
+        # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
+        folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer((), centre=False)]
     chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
     copies, places = (2, 0) if coarse > 1 else (1, 1 + spec.grid.ndim)
     condition = _condition(chain, len(spec.names), copies=copies, places=places)
@@ -103,5 +113,5 @@ def _condition(chain: Compose, fields: int, *, copies: int, places: int) -> Cond
     mean, std = (torch.cat([v.float()] * copies) for v in (first.mean, first.std))
     if places:
         mean, std = torch.cat([mean, mean.new_zeros(places, *mean.shape[1:])]), torch.cat([std, std.new_ones(places, *std.shape[1:])])
-    packed = next((p for p in parts if isinstance(p, WaveletTransform)), None)
+    packed = next((p for p in parts if isinstance(p, WaveletTransform | FrameCoder)), None)
     return ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)

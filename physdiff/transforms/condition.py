@@ -110,7 +110,8 @@ class ConditionTransform(Saved, nn.Module):
         if self.history is None:
             parts = [self._coded(torch.cat([values, guess], dim=1)), self._shares(known)]
             if m:
-                parts.append(self._coded(extras) if self.each else self._means(extras))
+                whole = self.each and not isinstance(self.wavelet, FrameCoder)  # a coder of frames knows fields alone
+                parts.append(self._coded(extras) if whole else self._means(extras))
             return torch.cat(parts, dim=1)
         h = self.history
         parts = [self._frames(values[:, :, :h])] if h else []

@@ -15,8 +15,11 @@ from physdiff.data.convert import to_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.points import PointGrid
 from physdiff.networks.unet import UNet
 from physdiff.training.trajectories import prepare_trajectories
+from physdiff.transforms.autoencoder import Autoencoder
+from physdiff.transforms.mesh_autoencoder import MeshAutoencoder
 
 TASKS = ({"u": (0,), "force": "all"}, {"u": (0, -1)})
 
@@ -53,3 +56,26 @@ def test_what_is_known_is_kept(wavelet: str, levels: int, shape: tuple[int, ...]
 def test_levels_below_zero_are_refused() -> None:
     with pytest.raises(InputError, match="levels >= 0"):
         prepare_trajectories(driven(3), TASKS, levels=-1)
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_in_the_latents_of_a_coder_what_is_known_is_kept(points: bool) -> None:
+    ds = driven(6)
+    if points:
+        there = torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+        spec = FieldSpec(("u", "force"), ("1", "1"), PointGrid(there), 1.0, frames=4, time_unit="1")
+        ds = to_dataset(torch.randn(6, 2, 4, 1).expand(6, 2, 4, 40) + there[:, 0], spec, batch="sample")
+    coder = MeshAutoencoder(8, 8.0, 4, width=0) if points else Autoencoder(2.0, 2, 0)
+    prior, windows = prepare_trajectories(ds, TASKS, wavelet=coder, steps=2, network=partial(UNet, width=8, multipliers=(1, 1)))
+    assert prior.latent_shape == ((4, 4, 2, 2) if points else (2, 4, 4))
+    batch = torch.stack([windows[i]["cond"] for i in range(2)])
+    draws = prior.sample(2, cond=batch, rng=Rng(0))
+    known = prior.complete(batch)[:, 2:4] > 0.5
+    assert torch.equal(draws[known], batch[:, :2][known]) and bool(draws.isfinite().all())
+    z = prior.encode(torch.stack([windows[i]["x"] for i in range(len(windows))]))
+    assert torch.allclose(z.std((0, *range(2, z.ndim))), torch.ones(z.shape[1]), atol=0.05)
+
+
+def test_a_coder_that_is_not_trained_is_refused() -> None:
+    with pytest.raises(InputError, match="fit_autoencoder"):
+        prepare_trajectories(driven(6), TASKS, wavelet=Autoencoder(2.0, 2))

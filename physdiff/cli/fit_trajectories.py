@@ -1,0 +1,54 @@
+"""``physdiff fit --tasks``: priors of whole trajectories."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from physdiff import __version__
+from physdiff.cli.fit import train
+from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.parse import command_line
+from physdiff.networks.field_network import FieldNetwork
+from physdiff.networks.unet import UNet
+from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.trajectories import prepare_trajectories
+
+__all__ = ["fit_trajectories"]
+
+
+def fit_trajectories(
+    data: str | list[str],
+    out: str,
+    tasks: list[dict[str, list[int] | str]],
+    *,
+    wavelet: str = "haar",
+    levels: int = 1,
+    network: Callable[[int, int], FieldNetwork] = UNet,
+    training: Training = Training(),  # noqa: B008 - a frozen value
+    select: Select = Select(),  # noqa: B008
+) -> None:
+    """Train a prior of whole trajectories, all frames drawn at once given some of them (wavelet diffusion neural operator).
+
+    Args:
+        data: One netCDF file, several, or a pattern; every trajectory of it is one window.
+        out: File of the prior; checkpoints and the loss lie in the folder of the same name with ``.fit`` added.
+        tasks: Frames that are known of each field, as in ``[{u: [0], force: all}]`` (simulation) or ``[{u: [0, -1]}]`` (control); several: one model
+            for all.
+        wavelet: Along space (haar along time); ``pixels``: the same channels without a wavelet.
+        levels: Wavelet levels.
+        network: As in ``--network FNO --network.width 32``.
+        training: How long and how (50 epochs if nothing is said).
+        select: Which fields and times; leave test data out here.
+    """
+    start = time.monotonic()
+    target, folder = checked_file(out), checked_folder(f"{out}.fit")
+    check_at_least(levels, 0, "levels")
+    given = [{name: frames if isinstance(frames, str) else tuple(frames) for name, frames in task.items()} for task in tasks]
+    prior, windows = prepare_trajectories(opened(data, select), given, wavelet=wavelet, levels=levels, network=network, seed=training.seed)
+    module = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
+    source = {"data": data, "tasks": [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]}
+    train(prior, module, training, max_epochs=None, folder=folder, source=source)
+    card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
+    path = prior.eval().save(target, card=card)
+    print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
