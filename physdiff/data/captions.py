@@ -4,8 +4,8 @@ A caption becomes a vector by any encoder, a callable from text to numbers; entr
 A task that knows it (``{"u": (0,), **known_captions("text", 16)}``) conditions a prior of trajectories on it (`prepare_trajectories`), one that does
 not asks what could have been said: one model, with and without words. Numbers (a viscosity, a radius) need no encoder: they are fields already.
 
-`HashedWords` is a small encoder without weights or downloads: words and pairs of neighbours are hashed to signs of `features` numbers, a number in the
-text adds its own value to those of its neighbours, so that 0.1 and 0.2 are near. Any other model of text does as well.
+`HashedWords` is a small encoder without weights or downloads: words and pairs of neighbours are hashed to signs of `features` numbers, a number in
+the text adds its own value to those of its neighbours, so that 0.1 and 0.2 are near. Any other model of text does as well.
 
 Reference: Weinberger et al., Feature hashing for large scale multitask learning, ICML 2009; Text2PDE (arXiv 2410.01153) for the use.
 """
@@ -105,5 +105,5 @@ def with_captions(ds: xr.Dataset, captions: Sequence[str], encoder: Callable[[st
     dims = ("sample", "time", *spec_of(ds, gaps=True).grid.dims)
     shape, space = tuple(ds.sizes[d] for d in dims), (1,) * (len(dims) - 1)
     values = torch.stack(vectors).numpy()
-    fields = {f"{name}_{k}": (dims, np.broadcast_to(values[:, k].reshape(-1, *space), shape), {"units": "1"}) for k in range(values.shape[1])}
-    return ds.assign(fields)
+    columns = (np.broadcast_to(column.reshape(-1, *space), shape) for column in values.T)
+    return ds.assign({f"{name}_{k}": (dims, column, {"units": "1"}) for k, column in enumerate(columns)})
