@@ -101,7 +101,8 @@ def with_captions(ds: xr.Dataset, captions: Sequence[str], encoder: Callable[[st
         raise DataError(f"with_captions: expected no variables named {name}_..., got {', '.join(taken)}; choose another name")
     vectors = [torch.as_tensor(encoder(text)).detach().float().cpu().flatten() for text in captions]
     if len({len(v) for v in vectors}) != 1 or not all(bool(v.isfinite().all()) for v in vectors):
-        raise InputError(f"with_captions: expected finite vectors of one length, got lengths {sorted({len(v) for v in vectors})}; look at the encoder")
+        lengths = sorted({len(v) for v in vectors})
+        raise InputError(f"with_captions: expected finite vectors of one length, got lengths {lengths}; look at the encoder")
     dims = ("sample", "time", *spec_of(ds, gaps=True).grid.dims)
     shape, space = tuple(ds.sizes[d] for d in dims), (1,) * (len(dims) - 1)
     values = torch.stack(vectors).numpy()
