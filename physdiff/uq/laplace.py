@@ -144,4 +144,6 @@ def _last(module: nn.Module) -> Tensor:
         if id(p) in wanted or p.ndim == 0:
             parts.append(torch.arange(start, start + p.numel()))
         start += p.numel()
+    if not parts:
+        raise InputError("weight_laplace last_layer: expected a last layer that is trainable, got a frozen one; call `requires_grad_(True)` on it")
     return torch.cat(parts)

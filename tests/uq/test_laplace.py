@@ -151,3 +151,7 @@ def test_bad_input_is_refused():
         found.coefficient_std()
     with pytest.raises(InputError, match="n >= 1"):
         found.draw(0, rng=Rng(0))
+    net.requires_grad_(False)
+    net.network.layers[0].requires_grad_(True)
+    with pytest.raises(InputError, match="frozen"):
+        weight_laplace(net, lambda: [net.fields(points)["u"] - y], last_layer=True)
