@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import NetworkMap
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
-from physdiff.diffusion.schedule import EDMSchedule
+from physdiff.diffusion.schedule import CosineSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
@@ -39,6 +39,7 @@ class Twice(Saved, nn.Module):
         return 2 * c[:, :1]
 
 
+@cache
 def made(spectral: bool = False):  # noqa: ANN201
     spec = FieldSpec(("u",), ("1",), CartesianGrid(8, 1.0, periodic=False), 1.0, frames=4)
     x = torch.randn(64, 1, 4, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 3, 8)
@@ -54,11 +55,11 @@ def made(spectral: bool = False):  # noqa: ANN201
 
 
 def test_the_posterior_mean_of_a_gaussian_around_a_linear_mean() -> None:
-    schedule, variances = EDMSchedule(0.01, 100.0), torch.rand(1, 3, 5, dtype=torch.float64) + 0.1
+    schedule, variances = CosineSchedule(), torch.rand(1, 3, 5, dtype=torch.float64) + 0.1
     inner = GaussianDenoiser(schedule, torch.zeros(1, 3, 5, dtype=torch.float64), DiagonalCovariance(variances))
     denoiser = CentredDenoiser(NetworkMap(Twice()), inner)
     c, x_t = (torch.randn(4, 1, 3, 5, dtype=torch.float64) for _ in range(2))
-    for sigma in (0.05, 1.0, 20.0):
+    for sigma in (0.05, 1.0, 20.0):  # noise over signal
         t = schedule.time_of(-torch.tensor([sigma], dtype=torch.float64).log()).expand(4)
         alpha, s = (v[0] for v in schedule(t))
         gain = alpha * variances / (alpha**2 * variances + s**2)
@@ -69,22 +70,22 @@ def test_the_posterior_mean_of_a_gaussian_around_a_linear_mean() -> None:
 def test_before_training_it_is_the_forecast_with_errors_of_its_size(spectral: bool, tmp_path) -> None:  # noqa: ANN001
     prior, windows, mean = made(spectral)
     cond = windows[0]["cond"][None]
-    drawn = prior.eval().with_sampler(DPMSolver2M(), 10)  # widens a standard normal law by 2 %
-    draws, middle = drawn.sample(128, cond=cond, rng=Rng(0)), mean.sample(1, cond=cond, rng=Rng(0))
-    assert torch.equal(draws[:, :, 0], middle[:, :, 0].expand(128, -1, -1))  # the first frame is known
+    drawn = prior.eval().with_sampler(DPMSolver2M(), 6)  # widens a standard normal law by 2 %
+    draws, middle = drawn.sample(64, cond=cond, rng=Rng(0)), mean.sample(1, cond=cond, rng=Rng(0))
+    assert torch.equal(draws[:, :, 0], middle[:, :, 0].expand(64, -1, -1))  # the first frame is known
     windows_z = mean.encode(torch.stack([windows[i]["x"] for i in range(64)]))
     # the second pair of frames, of which nothing is known; the untrained network's mean is zero there
     sizes = [z[:, :, 1].square().mean(0) for z in (mean.encode(draws), windows_z)]
     if spectral:
-        assert abs(float(sizes[0].mean() / sizes[1].mean()) - 1) < 0.2  # homogeneous: right on the average, not at each point
+        assert abs(float(sizes[0].mean() / sizes[1].mean()) - 1) < 0.25  # homogeneous: right on the average, not at each point
     else:
-        assert float((sizes[0] / sizes[1] - 1).abs().max()) < 0.5  # 128 draws: 12.5 % each, the largest of 16 some 30 %
+        assert float((sizes[0] / sizes[1] - 1).abs().max()) < 0.6  # 64 draws: 18 % each, the largest of 16 some 40 %
     again = DiffusionPrior.load(prior.save(tmp_path / "prior.pt"))
     assert torch.equal(again.sample(2, cond=cond, rng=Rng(1)), prior.sample(2, cond=cond, rng=Rng(1)))
 
 
 def test_training_leaves_the_mean_alone() -> None:
-    prior, windows, mean = made()
+    prior, windows, mean = made.__wrapped__()  # its own: it is trained
     denoiser = prior.denoiser
     assert isinstance(denoiser, CentredDenoiser)
     before = [p.clone() for p in mean.parameters()]
