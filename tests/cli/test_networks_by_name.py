@@ -29,7 +29,7 @@ def test_it_is_built_for_every_process_and_told_levels_where_there_are_some(name
     network = by_name(name)
     for process in ("diffusion", "deterministic"):
         torch.manual_seed(0)
-        prior, data = prepare(line(), Recipe(history=1, horizon=2, process=process), network=network)
+        prior, data = prepare(line(), Recipe(history=1, horizon=2, steps=1, process=process), network=network)
         cond = torch.stack([data.train_windows[i]["cond"] for i in range(2)])
         assert bool(prior.sample(2, cond=cond, rng=Rng(0)).isfinite().all())
         inside = prior.model.network
