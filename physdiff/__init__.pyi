@@ -162,6 +162,7 @@ from physdiff.inference.noise import (
     NormalNoise as NormalNoise,
     PoissonNoise as PoissonNoise,
     StudentNoise as StudentNoise,
+    ThresholdNoise as ThresholdNoise,
 )
 from physdiff.inference.observation import (
     LinearOperator as LinearOperator,
@@ -172,6 +173,7 @@ from physdiff.inference.observation import (
 from physdiff.inference.physics import PhysicsResidual as PhysicsResidual, calibrated as calibrated
 from physdiff.inference.posterior import Posterior as Posterior, PosteriorSampler as PosteriorSampler
 from physdiff.inference.restoration import Restoration as Restoration
+from physdiff.inference.sensor_choice import choose_sensors as choose_sensors
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
 from physdiff.inference.sharding import Sharded as Sharded
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc

@@ -8,5 +8,5 @@ __all__ = ["best_device"]
 
 
 def best_device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU. Noise is drawn on the CPU: results agree to rounding."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The current CUDA device (the first, but under torchrun) if there is one, else the CPU. Noise is drawn on the CPU: results agree to rounding."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -14,12 +14,13 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.checks import check_one_of
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
 from physdiff.cli.evaluate import standard_scores
 from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
+from physdiff.cli.processes import joined_processes, processes
 from physdiff.data.convert import spec_of
 from physdiff.data.leads import positions_of
 from physdiff.data.open import open_dataset
@@ -32,6 +33,7 @@ from physdiff.forecast.look import Errors
 from physdiff.forecast.readings import Readings, read_readings
 from physdiff.forecast.reconstruct import noise_of, parameters_of, reconstruct
 from physdiff.forecast.rollout import known_frames
+from physdiff.inference.diffusion_path import count_of
 from physdiff.inference.ensemble_guided import EnsembleGuided
 from physdiff.inference.ensemble_posterior import EnsembleKalman
 from physdiff.inference.feynman_kac import AnnealedSMC
@@ -40,6 +42,7 @@ from physdiff.inference.hmc import HMC, NUTS
 from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import PosteriorSampler
 from physdiff.inference.restoration import Restoration
+from physdiff.inference.sharding import Sharded
 from physdiff.inference.splitting import DAPS, DiffPIR, REDDiff, SplitGibbs
 from physdiff.inference.tempered_smc import TemperedSMC
 from physdiff.inference.twisted_smc import TwistedSMC
@@ -75,6 +78,7 @@ METHODS: dict[str, Callable[..., PosteriorSampler]] = {
     "SplitGibbs": SplitGibbs,
     "REDDiff": REDDiff,
 }
+_WEIGHTED = ("FKC", "AFDPS", "BootstrapSMC", "TwistedSMC", "TemperedSMC")  # their particles can be on several processes
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,15 @@ def infer(
         prior: File of the prior: one of single frames or of windows without a past (trained with ``--recipe.history 0``), or one given known frames.
         sensors: CSV table: places (longitude, latitude or x, y), ``time`` if there are several, and a column per field, as ``t2m [K]``; or
             netCDF: a CF table of stations, or fields on the prior's grid with gaps or on a coarser one. Further columns say more: ``fwhm`` (beams),
-            ``longitude_end, latitude_end`` (lines), ``wind_speed(u v)``, ``std``, ``exact``. Several files in brackets.
+            ``longitude_end, latitude_end`` (lines), ``time_start`` (means over time), ``wind_speed(u v)``, ``std``, ``exact``. Several files in
+            brackets.
         out: netCDF file to write, dims (member, time, space).
         std: Standard deviation of the noise of the readings, in the field's unit; ``[0.3, 1]`` for two fields, in the prior's order. For another
             law of noise ``--std.scale 0.3 --std.law StudentNoise``, ``--std.length 1e5`` for errors that go together.
         method: Posterior sampler; ``Guided``, or by weighted particles ``FKC``, ``AFDPS``, ``BootstrapSMC``, ``TwistedSMC``, ``TemperedSMC``;
             by the ensemble's own covariances ``EKI``, ``ETKF``, ``EnKF``, ``EnKG``; by chains ``HMC``, ``NUTS``; or a heuristic ``DPS``, ``PiGDM``,
-            ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point).
+            ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point). Under torchrun
+            the particles of the first five are shared out over its processes.
         members: Number of draws.
         initial: Data whose last frames are the known ones, for a prior that needs them; for windows without a past the time of the first frame, that
             of the first reading if not given.
@@ -132,7 +138,7 @@ def infer(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is drawn, as the verb takes it.
+    """What is drawn, as the verb takes it; `shared` as of `Guided`.
 
     Raises:
         PhysdiffError: If one of them makes no sense.
@@ -143,9 +149,15 @@ class Asked:
     members: int
     initial: str | float | None
     against: Against
+    shared: bool = False
 
     def __post_init__(self) -> None:
         check_one_of(self.method, METHODS, "infer method")
+        if processes() > 1 and self.method not in _WEIGHTED:
+            raise InputError(
+                f"infer method: expected one of {', '.join(_WEIGHTED)} on {processes()} processes, which share its particles out, "
+                f"got {self.method}; start it without torchrun"
+            )
         wholes = (("members", self.members, 1), ("against.steps", self.against.steps, 1), ("against.seed", self.against.seed, 0))
         for what, value, least in wholes:
             check_at_least(value, least, what)
@@ -155,11 +167,26 @@ class Asked:
         """The law of the readings' noise."""
         return self.std if isinstance(self.std, Errors) else Errors(self.std)
 
+    def sampler(self) -> PosteriorSampler:
+        """The method, its particles on all processes there are."""
+        more: dict[str, object] = {"shared": True} if self.shared and self.method == "Guided" else {}
+        if processes() > 1:
+            count = count_of(None, self.members, self.method)
+            more["particles"] = count if isinstance(count, Sharded) else Sharded(count)
+        return METHODS[self.method](steps=self.against.steps, **more)
 
-def drawn(
-    prior: str, sensors: str | list[str], out: str, *, asked: Asked, laws: Callable[[DiffusionPrior], Sequence[Observation]] = lambda prior: ()
-) -> None:
-    """What `infer` does, beside laws as observations."""
+
+Laws = Callable[[DiffusionPrior], Sequence[Observation]]
+
+
+def drawn(prior: str, sensors: str | list[str], out: str, *, asked: Asked, laws: Laws = lambda prior: ()) -> None:
+    """What `infer` does, beside laws as observations; on several processes the first one writes."""
+    with joined_processes() as first:
+        _drawn((prior, sensors, out), asked, laws, first=first)
+
+
+def _drawn(paths: tuple[str, str | list[str], str], asked: Asked, laws: Laws, *, first: bool) -> None:
+    prior, sensors, out = paths
     begin, against, errors = time.monotonic(), asked.against, asked.errors
     target = checked_file(out)
     folder = checked_folder(f"{out}.report")
@@ -176,8 +203,10 @@ def drawn(
             "against.train is not used: optimal interpolation is compared only with against.truth, at readings of fields at points that "
             "have times, with one normal std for each field"
         )
-    sampler, observed = METHODS[asked.method](steps=against.steps), laws(model)
+    sampler, observed = asked.sampler(), laws(model)
     result = reconstruct(model, readings, sampler, std=errors.scale, members=asked.members, rng=Rng(against.seed), initial=start, laws=observed)
+    if not first:
+        return
     path = write_dataset(result, target, command=command_line())
     count = sum(int(part.values.isfinite().sum()) for part in readings.parts())
     print(f"wrote {asked.members} draws at {result.sizes['time']} times from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
@@ -231,7 +260,7 @@ def _for_interpolation(readings: Readings) -> bool:
     """Whether optimal interpolation can take the readings."""
     only = len(readings.parts()) == 1 and readings.times is not None and readings.std is None and not readings.exact
     errors = readings.errors
-    return only and readings.look.plain and readings.look.fwhm is None and readings.look.block is None and errors == Errors(errors.scale)
+    return only and readings.look.at_points and errors == Errors(errors.scale)
 
 
 def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Dataset], *, truth: xr.Dataset, folder: Path) -> None:
@@ -244,7 +273,7 @@ def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Data
             print(f"{name:24} {variable:10} " + "  ".join(f"{k} {float(v):.3g}" for k, v in row.data_vars.items() if v.ndim == 0))
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     shown = None
-    if readings.look.plain and readings.look.fwhm is None and readings.look.block is None:  # the page compares readings at points
+    if readings.look.at_points:  # the page compares readings at points
         shown = Shown(readings.points.numpy(), {name: readings.values[model.spec.channel(name)].numpy() for name in names}, readings.times)
     print(f"wrote {posterior_report_page(folder, found['posterior'], readings=shown, truth=truth, tables=tables, facts=facts)}")
 

@@ -37,12 +37,14 @@ class Law:
         truth: Data of true windows, best such that the prior was not trained on: their residual, as the prior can draw them, is the tolerance.
         tolerance: Standard deviation of the residual, in each field's unit per time, instead of that of true windows.
         initial: As ``--initial`` of infer without a law.
+        shared: Take the law's derivative once for all draws (``Guided``), at their mean; false: each draw's own, some 20 times the work.
     """
 
     pde: PDE
     truth: str | None = None
     tolerance: float | None = None
     initial: str | float | None = None
+    shared: bool = True
 
     def __post_init__(self) -> None:
         if (self.truth is None) == (self.tolerance is None):
@@ -76,7 +78,7 @@ def infer_law(
         members: Number of draws.
         against: What the result is compared with.
     """
-    asked = Asked(std, method, members, law.initial, against)
+    asked = Asked(std, method, members, law.initial, against, law.shared)
 
     def observed(model: DiffusionPrior) -> Sequence[Observation]:
         return (law_of(model, law),)

@@ -1,8 +1,8 @@
 r"""What a reading is of, and how it errs: points, beams, lines or blocks of cells, of fields or of what is derived from them.
 
 A reading of beams is a mean with Gaussian weights (`footprints`), one of a line the integral along it (`line_integrals`, unit of the field times
-length), one of a block the mean over cells of a coarser grid (`block_means`); of derived fields `vorticity`, `divergence` and `wind_speed` of two
-components, written as ``vorticity(u v)``.
+length), one of a block the mean over cells of a coarser grid (`block_means`), one of some frames the mean over these (`time_means`);
+of derived fields `vorticity`, `divergence` and `wind_speed` of two components, written as ``vorticity(u v)``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import InputError
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.mapped import Mapped, MappedLinear, compose, divergence, vorticity, wind_speed
+from physdiff.inference.mapped import Mapped, MappedLinear, compose, divergence, time_means, vorticity, wind_speed
 from physdiff.inference.noise import CorrelatedNoise, GaussianNoise, Noise, PoissonNoise, StudentNoise
 from physdiff.inference.observation import Operator
 from physdiff.inference.sensors import Sensors
@@ -88,6 +88,7 @@ class Look:
         block: Cells of a block along each axis, storage order; readings are means over blocks.
         cells: Which block each reading is of, (n,), storage order.
         derived: Derived field, as ``wind_speed(u v)``, in place of the fields.
+        span: Number of frames whose mean is read, the reading's own the last.
     """
 
     fwhm: float | None = None
@@ -95,6 +96,7 @@ class Look:
     block: tuple[int, ...] | None = None
     cells: Tensor | None = None
     derived: str | None = None
+    span: int = 1
 
     def rows(self, index: Tensor) -> Look:
         """What the readings of these rows are of."""
@@ -106,9 +108,10 @@ class Look:
         """From windows to readings (B, C or 1, T, n).
 
         Raises:
-            InputError: If a place lies outside the grid or the mask, a beam is too narrow or hangs over the edge, or components are missing.
+            InputError: If a place lies outside the grid or the mask, a beam is too narrow or hangs over the edge, components are missing, or windows
+                have fewer frames than a mean.
         """
-        inner = None if self.derived is None else derived_field(self.derived, spec)
+        inner = self._inner(spec)
         base = spec if inner is None or inner.derived is None else inner.derived
         outer: Sensors | WeightedCells
         if self.fwhm is not None:
@@ -121,6 +124,21 @@ class Look:
             outer = Sensors(base, points)
         return outer if inner is None else compose(outer, inner)
 
+    def _inner(self, spec: FieldSpec) -> Mapped | MappedLinear | None:
+        """From windows to what is read at each frame, if that is not their fields."""
+        inner = None if self.derived is None else derived_field(self.derived, spec)
+        if self.span == 1:
+            return inner
+        if self.span > spec.frames:
+            raise InputError(f"time_start: expected means over {spec.frames} frames at most, those of the prior's windows, got {self.span}")
+        # the mean up to each frame; at the first ones, where a mean would begin before the window, nothing can have been read
+        frames = [tuple(range(max(0, t - self.span + 1), t + 1)) for t in range(spec.frames)]
+        if inner is None or inner.derived is None:
+            return time_means(spec, frames)
+        means = compose(time_means(inner.derived, frames), inner)
+        assert isinstance(means, Mapped | MappedLinear)
+        return means
+
     def units(self, spec: FieldSpec) -> tuple[str, ...]:
         """Units of the readings, one for each row of values."""
         inner = None if self.derived is None else derived_field(self.derived, spec).derived
@@ -131,6 +149,11 @@ class Look:
     def plain(self) -> bool:
         """Whether readings are in the units of the fields."""
         return self.derived is None and self.ends is None
+
+    @property
+    def at_points(self) -> bool:
+        """Whether readings are the fields at the points."""
+        return self.plain and self.fwhm is None and self.block is None and self.span == 1
 
     def places(self, points: Tensor) -> Tensor | None:
         """The points, where a reading is of one place."""

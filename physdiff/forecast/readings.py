@@ -82,7 +82,7 @@ class Readings:
         Raises:
             InputError: If some are not.
         """
-        other = [p.look for p in self.parts() if not (p.look.plain and p.look.fwhm is None and p.look.block is None)]
+        other = [p.look for p in self.parts() if not p.look.at_points]
         if other or any(p.std is not None or p.exact for p in self.parts()):
             raise InputError(f"{what}: expected readings of the fields at points, with one std for each field, got others; leave those out")
         return self
@@ -94,15 +94,16 @@ def read_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
     Columns of a table: the axes (``longitude, latitude`` or ``x[, y[, z]]``), ``time`` if there are several, and one per field, named as the field;
     a unit in brackets (``t2m [K]``) is checked. An empty cell is a reading that was not taken; lines without any are left out. Further columns say
     what a reading is of: ``fwhm`` (the mean under a beam of that width around the place; empty: a point; ``all``: the mean over the grid),
-    ``longitude_end, latitude_end`` (the integral along a line), a derived field as ``wind_speed(u v)``; ``std`` is the standard deviation of each,
-    and ``yes`` in ``exact`` says that draws must obey it. In netCDF fields on a coarser grid are means of blocks.
+    ``longitude_end, latitude_end`` (the integral along a line), ``time_start`` (the mean over the frames from then to ``time``, both among them;
+    empty: of one moment), a derived field as ``wind_speed(u v)``; ``std`` is the standard deviation of each, and ``yes`` in ``exact`` says that
+    draws must obey it. In netCDF fields on a coarser grid are means of blocks.
 
     Args:
         path: The table or file.
         spec: Fields and grid of the prior.
 
     Raises:
-        DataError: If a column is missing, no field is among them, or a cell cannot be read; the message names the line.
+        DataError: If a column is missing, no field is among them, a cell cannot be read, or a mean begins between frames; the message names the line.
         UnitError: If a unit in brackets is not the field's.
     """
     if Path(path).suffix in (".nc", ".nc4", ".cdf"):
@@ -155,21 +156,44 @@ def _apart(readings: Readings, named: dict[str, list[str]], spec: FieldSpec, pat
     count = len(readings.points)
     widths = [w.lower() for w in named.get("fwhm", [""] * count)]
     exact = [e.lower() for e in named.get("exact", [""] * count)]
+    spans = _spans(named["time_start"], readings.times, spec, path) if "time_start" in named else [1] * count
     bad = next((i for i, e in enumerate(exact) if e not in ("", "yes", "no")), None)
     if bad is not None:
         raise DataError(f"{path}, line {bad + 2}, column 'exact': expected yes, no or an empty cell, got {exact[bad]!r}")
     taken, found = readings.values.isfinite().any(0).tolist(), []
-    for width, fixed in sorted(set(zip(widths, (e == "yes" for e in exact), strict=True))):
-        chosen = np.array([t and w == width and (e == "yes") == fixed for t, w, e in zip(taken, widths, exact, strict=True)])
+    kinds = list(zip(widths, (e == "yes" for e in exact), spans, strict=True))
+    for kind in sorted(set(kinds)):
+        chosen = np.array([t and k == kind for t, k in zip(taken, kinds, strict=True)])
         if not chosen.any():
             continue
-        part = replace(readings.rows(chosen), exact=fixed)
+        width, fixed, span = kind
+        part = readings.rows(chosen)
+        part = replace(part, exact=fixed, look=replace(part.look, span=span))
         if width == _WHOLE:
             look = replace(part.look, block=spec.grid.shape, cells=torch.zeros(int(chosen.sum()), dtype=torch.int64))
         else:
             line = widths.index(width)
             look = replace(part.look, fwhm=_value(width, f"{path}, line {line + 2}, column 'fwhm'") if width else None)
         found.append(replace(part, look=look))
+    return found
+
+
+def _spans(starts: list[str], times: np.ndarray | None, spec: FieldSpec, path: str) -> list[int]:
+    """Number of frames that each reading is the mean of; 1 where its mean has no start."""
+    if times is None:
+        raise DataError(f"{path}: expected a column 'time' beside 'time_start', the last frame of each mean, got none")
+    found = [1] * len(starts)
+    given = [i for i, cell in enumerate(starts) if cell]
+    begins = _times([starts[i] for i in given], path) if given else times[:0]
+    for i, begin in zip(given, begins, strict=True):
+        where = f"{path}, line {i + 2}, column 'time_start'"
+        if (times.dtype.kind == "M") != (begins.dtype.kind == "M"):
+            raise DataError(f"{where}: expected a {'date' if times.dtype.kind == 'M' else 'number'}, as in the column 'time', got {starts[i]!r}")
+        length = (times[i] - begin) / np.timedelta64(1, "s") if times.dtype.kind == "M" else float(times[i] - begin)
+        steps = round(length / spec.dt)
+        if steps < 0 or abs(length / spec.dt - steps) > 1e-3:
+            raise DataError(f"{where}: expected a frame before 'time', which are {spec.dt:g} {spec.time_unit} apart, got {length:g} before it")
+        found[i] = steps + 1
     return found
 
 

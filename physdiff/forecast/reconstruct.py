@@ -257,6 +257,10 @@ def _placed(readings: Readings, spec: FieldSpec, times: np.ndarray, known: int) 
         y[:, first:] = readings.values[:, None]
         return y
     where = positions_of(readings.times, times)
+    early = (where >= known) & (where - readings.look.span + 1 < 0)
+    if early.any():
+        got = f"{readings.look.span} up to {show_time(readings.times[np.flatnonzero(early)[0]])}"
+        raise DataError(f"readings: expected means over frames of the window, which begins at {show_time(times[0])}, got one over {got}; drop it")
     if (where < known).any():
         bad, span = readings.times[np.flatnonzero(where < known)[0]], f"{show_time(times[known])} to {show_time(times[-1])}"
         what = f"the {spec.frames - known} frames to come, {span}" if known else f"the window, {span} by {spec.dt:g} {spec.time_unit}"

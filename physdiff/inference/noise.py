@@ -4,6 +4,7 @@ r"""Noise of an observation: how likely are readings y where the model predicts 
     CorrelatedNoise   y - A(x) ~ N(0, D C D), D = diag(s)
     StudentNoise      (y - A(x)) / s_i ~ Student's t with nu degrees of freedom: readings of which some are far off
     PoissonNoise      y ~ Poisson(A(x)): counts
+    ThresholdNoise    A(x) + N(0, s_i^2) > y, or below it: readings beyond what an instrument tells, and events
 
 Missing readings are NaN in $r = y - A(x)$; they do not count, and give no gradient. `extra_var` is the variance of A(x) itself, as a denoiser's
 uncertainty pushed through the operator; it adds to the noise variance. With it (also with zero) a law that holds for some predictions only is
@@ -26,7 +27,7 @@ from physdiff.base.saved import Saved
 from physdiff.grids.distance import separation
 from physdiff.grids.grid import Grid
 
-__all__ = ["CorrelatedNoise", "GaussianNoise", "Noise", "NormalNoise", "PoissonNoise", "StudentNoise", "fitted_to"]
+__all__ = ["CorrelatedNoise", "GaussianNoise", "Noise", "NormalNoise", "PoissonNoise", "StudentNoise", "ThresholdNoise", "fitted_to"]
 
 
 class Noise(Saved, ABC):
@@ -325,6 +326,34 @@ class PoissonNoise(Noise):
         bad = (known < 0) | (known != known.round())
         if bool(bad.any()):
             raise InputError(f"PoissonNoise: expected counts 0, 1, 2, ..., got {float(known[bad][0]):g}; use another noise law for means or rates")
+
+
+class ThresholdNoise(Noise):
+    r"""All that is read is on which side of y the quantity lies: $P = \Phi(\pm(A(x) - y)/s)$.
+
+    Readings out of an instrument's range (Tobin, 1958); as s goes to 0 events, whose probability is the evidence (Finzi et al., 2023).
+
+    Args:
+        std: s in the unit of the readings; one number, or a tensor that broadcasts against the readings.
+        above: Whether the quantity lies above y; else below.
+
+    Raises:
+        InputError: If a standard deviation is not a positive finite number.
+    """
+
+    def __init__(self, std: float | Tensor, *, above: bool = True) -> None:
+        self.std, self.above = _positive(std, "ThresholdNoise", "standard deviations"), above
+
+    def log_prob(self, residual: Tensor, extra_var: Tensor | None = None) -> Tensor:
+        """Sum of the log probabilities given y - A(x), (B,), float64; exact where A(x) is normal with the extra variance."""
+        r, missing = _cleaned(residual)
+        v = self.variance(r[0]) + (0.0 if extra_var is None else extra_var.to(r))
+        terms = torch.special.log_ndtr((-r if self.above else r) / v.sqrt())
+        return torch.where(missing, 0.0, terms).flatten(1).sum(1)
+
+    def variance(self, like: Tensor) -> Tensor:
+        """std^2 per entry, shaped like `like`, float64: how sharp the threshold is."""
+        return _each(self.std**2, like, "ThresholdNoise std")
 
 
 def fitted_to(values: Tensor, shape: Sequence[int], what: str) -> Tensor:

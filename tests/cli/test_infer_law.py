@@ -41,6 +41,10 @@ def test_from_readings_and_law_to_state_and_viscosity(joint, tmp_path):
     assert drawn["u"].dims == ("member", "time", "x") and drawn["viscosity"].dims == ("member",)
     assert np.isfinite(drawn["u"].values).all() and (drawn["viscosity"].values > 0).all() and len(set(drawn["viscosity"].values)) == 4
     assert drawn.attrs["history"] and drawn["time"].values[0] == 0
+    works("infer", DRAWN, LAW, *given(joint), "--law.shared false --law.truth", joint / "train.nc", "--out", tmp_path / "own.nc")
+    own = xr.open_dataset(tmp_path / "own.nc").load()["u"].values
+    # one derivative for all draws is near each draw's own, and not the same
+    assert 0 < np.abs(own - drawn["u"].values).max() < 0.5 * drawn["u"].values.std()
     works("infer", DRAWN, *given(joint), "--initial 0 --out", tmp_path / "b.nc")
     alone = xr.open_dataset(tmp_path / "b.nc").load()
     # the law moves every draw: the same noise without it gives others

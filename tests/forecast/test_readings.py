@@ -22,6 +22,7 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.latlon import LatLonGrid
 from physdiff.inference.exact import plain_prior
 from physdiff.inference.guided import Guided
+from physdiff.inference.sensors import Sensors
 from physdiff.inference.weighted_cells import block_means, footprints, line_integrals
 
 GRID = CartesianGrid((4, 6), extent=(4.0, 6.0), periodic=False, length_unit="m")
@@ -121,6 +122,33 @@ def test_exact_readings_are_obeyed_as_conditioning_has_it(tmp_path) -> None:
     assert float(np.abs(few["c"].values.mean((2, 3)) - 0.4).max()) < 1e-5
 
 
+def test_means_over_time_condition_as_they_should(tmp_path) -> None:
+    """A prior of four frames, correlated in time: the mean over three frames at a place and one reading, against the closed form."""
+    spec, times = SPEC.with_frames(4), torch.arange(4).double()
+    ar = torch.exp(-(times[:, None] - times).abs() / 2)
+    covariance = torch.kron(ar, NEAR)
+    prior = plain_prior(GaussianDenoiser(EDMSchedule(), torch.zeros(spec.shape).double(), dense_covariance(covariance)), spec)
+    text = "x,y,time,time_start,c\n0.5,0.5,2,0,1\n2.5,1.5,3,,-0.5\n2.5,1.5,3,3,-0.4\n"
+    read = read_readings(table(tmp_path, text), spec)
+    point, mean = read.parts()
+    assert (point.look.span, mean.look.span) == (1, 3) and not mean.look.at_points and len(point.points) == 2
+    drawn = reconstruct(prior, read, Guided(steps=24), std=0.3, members=300, rng=Rng(0), initial=0.0)
+    places = [Sensors(SPEC, p)(torch.eye(24).double().reshape(24, *SPEC.shape)).flatten() for p in torch.tensor([[[0.5, 0.5]], [[2.5, 1.5]]])]
+    shares = [torch.tensor([1.0, 1, 1, 0]).double() / 3, torch.tensor([0.0, 0, 0, 1]).double(), torch.tensor([0.0, 0, 0, 1]).double()]
+    matrix = torch.stack([torch.kron(s, places[i]) for s, i in zip(shares, (0, 1, 1), strict=True)])
+    noise = 0.09 * torch.eye(3).double()
+    gain = torch.linalg.solve(matrix @ covariance @ matrix.T + noise, matrix @ covariance).T
+    exact, std = gain @ torch.tensor([1.0, -0.5, -0.4]).double(), (covariance - gain @ matrix @ covariance).diagonal().sqrt()
+    x = torch.from_numpy(drawn["c"].values).double().flatten(1)
+    # four standard errors of 300 draws, and 2 % of the prior's spread for 24 steps
+    assert bool(((x.mean(0) - exact).abs() < 4 * std / 300**0.5 + 0.02).all())
+    early = read_readings(table(tmp_path, "x,y,time,time_start,c\n1,1,1,-1,5\n"), spec)
+    with pytest.raises(DataError, match="over frames of the window, which begins at 0, got one over 3 up to 1"):
+        reconstruct(prior, early, Guided(steps=2), std=0.3, members=2, rng=Rng(0), initial=0.0)
+    with pytest.raises(InputError, match="expected means over 1 frames at most, those of the prior's windows, got 3"):
+        reconstruct(PRIOR, read, Guided(steps=2), std=0.3, members=2, rng=Rng(0))
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
@@ -129,6 +157,10 @@ def test_exact_readings_are_obeyed_as_conditioning_has_it(tmp_path) -> None:
         ("x,y,x_end,y_end,c\n1,1,2,,5\n", DataError, "column 'y_end': expected a number in every line"),
         ("x,y,fwhm,c\n1,1,wide,5\n", DataError, "line 2, column 'fwhm': expected a number or an empty cell, got 'wide'"),
         ("x,y,exact,c\n1,1,maybe,5\n", DataError, "line 2, column 'exact': expected yes, no or an empty cell, got 'maybe'"),
+        ("x,y,time_start,c\n1,1,0,5\n", DataError, "expected a column 'time' beside 'time_start'"),
+        ("x,y,time,time_start,c\n1,1,2,0.5,5\n", DataError, "line 2, expected a frame before 'time', which are 1 s apart, got 1.5"),
+        ("x,y,time,time_start,c\n1,1,2,3,5\n", DataError, "expected a frame before 'time', which are 1 s apart, got -1"),
+        ("x,y,time,time_start,c\n1,1,2,2019-03-16,5\n", DataError, "expected a number, as in the column 'time', got '2019-03-16'"),
         ("x,y,x_end,y_end,c [K]\n1,1,2,2,5\n", UnitError, "expected the unit 'K m', got 'K'"),
     ],
 )

@@ -20,7 +20,7 @@ from physdiff.inference.exact import GaussianTarget, plain_prior, plain_spec
 from physdiff.inference.exact_posterior import exact_posterior
 from physdiff.inference.feynman_kac import AnnealedSMC
 from physdiff.inference.guided import Guided, GuidedDenoiser, prior_covariance
-from physdiff.inference.noise import CorrelatedNoise, PoissonNoise, StudentNoise
+from physdiff.inference.noise import CorrelatedNoise, PoissonNoise, StudentNoise, ThresholdNoise
 from physdiff.inference.observation import MatrixOperator, Observation, Operator
 from physdiff.inference.posterior import Posterior
 from physdiff.inference.tempered_smc import TemperedSMC
@@ -58,10 +58,12 @@ def quadrature(posterior: Posterior) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("law", ["student", "poisson"])
+@pytest.mark.parametrize("law", ["student", "poisson", pytest.param("event", marks=pytest.mark.slow)])
 def test_weighted_samplers_against_quadrature(method, law) -> None:
     if law == "student":
         posterior = line(StudentNoise(0.3, 2.5), MatrixOperator(torch.ones(1, 1).double(), (1, 1, 1)), 1.6)
+    elif law == "event":  # beyond one standard deviation, in soft limits of a seventh
+        posterior = line(ThresholdNoise(0.1), MatrixOperator(torch.ones(1, 1).double(), (1, 1, 1)), 0.7)
     else:
         posterior = line(PoissonNoise(), Detector(), 2.0)
     rows = []
@@ -76,6 +78,21 @@ def test_weighted_samplers_against_quadrature(method, law) -> None:
     assert bool(((found.mean(0) - exact).abs() <= 4 * error + bias).all()), (found.mean(0) - exact) / error
     # and the error itself says something
     assert float(error[0] / exact[0]) < 0.1
+
+
+def test_guidance_by_an_event_is_exact_for_a_gaussian() -> None:
+    """x > 1 for N(0, 1) at noise 1.5 and x = 0.7: log Phi((D - 1)/sqrt v) with z = -0.942990, and its slope in x, 0.547182 with the score's sign."""
+    x = torch.tensor([[0.7]], dtype=torch.float64, requires_grad=True)
+    share, left = 1 / (1 + 1.5**2), 1.5**2 / (1 + 1.5**2)
+    sharp = ThresholdNoise(1e-9)
+    value = sharp.log_prob(1 - share * x, torch.tensor(left).double())
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert float(value.detach()) == pytest.approx(math.log(0.5 * math.erfc(0.942990 / math.sqrt(2))), abs=1e-5)
+    assert float(slope) == pytest.approx(0.547182, abs=1e-6)
+    # the whole prior as the extra variance: the probability of the event
+    assert float(sharp.log_prob(torch.ones(1, 1).double(), torch.ones(1).double())) == pytest.approx(-1.841022, abs=1e-6)
+    below = ThresholdNoise(1e-9, above=False).log_prob(torch.ones(1, 1).double(), torch.ones(1).double())
+    assert float(below) == pytest.approx(math.log(1 - math.exp(-1.841022)), abs=1e-6)
 
 
 def correlated(std: float = 0.4) -> tuple[Posterior, GaussianTarget]:
