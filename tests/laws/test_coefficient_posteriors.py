@@ -1,4 +1,4 @@
-"""HMC and NUTS on coefficients of laws, through solvers: one coefficient, two, and one with the initial state, against quadrature on a grid.
+"""HMC on coefficients of laws, through solvers: one coefficient, and one with the initial state, against quadrature on a grid.
 
 The prior is normal in the logarithms of the coefficients, and `ExactLinear` in one step is the exact map from noise to it, so that the density of
 quadrature is that of the chains and nothing but Monte Carlo is allowed for. Standard errors come from the means of the chains, which are independent.
@@ -23,14 +23,13 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.ensemble import Ensemble
 from physdiff.inference.exact import GaussianTarget, plain_prior
-from physdiff.inference.hmc import HMC, NUTS
+from physdiff.inference.hmc import HMC
 from physdiff.inference.observation import MatrixOperator, Observation
 from physdiff.inference.posterior import Posterior
 from physdiff.inference.solved import Solved
 from physdiff.operators.spectral import Spectral
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
-from physdiff.pdes.fisher_kpp import FisherKPP
 from physdiff.pdes.pde import PDE
 from physdiff.solvers.etdrk import ETDRK2
 
@@ -120,13 +119,6 @@ def viscosity() -> Law:
     return Law(Burgers(1.0), ("viscosity",), wave, torch.tensor([-2.0]).double(), torch.tensor([0.6]).double(), 0.03, 1101)
 
 
-def growth() -> Law:
-    """A hump that spreads and grows; both coefficients are told by few readings, so that the posterior bends."""
-    hump = 0.3 + 0.25 * torch.cos(PLACE)
-    mean, std = torch.tensor([-1.0, 0.0]).double(), torch.tensor([0.7, 0.5]).double()
-    return Law(FisherKPP(1.0, 1.0), ("diffusivity", "rate"), hump, mean, std, 0.05, 141)
-
-
 def statistics(logs: Tensor, edges: Tensor) -> Tensor:
     """Each logarithm, its square, all products, and whether it lies below each of the edges (q, k); (n, columns)."""
     pairs = torch.einsum("ni,nj->nij", logs, logs).flatten(1)
@@ -153,13 +145,11 @@ def log_coefficients(run: Ensemble) -> Tensor:
     return logs[..., 0]
 
 
-METHODS = {
-    "HMC": lambda chains, warmup, draws: HMC(None, None, 6, chains=chains, warmup=warmup, draws=draws, max_batch=chains),
-    "NUTS": lambda chains, warmup, draws: NUTS(None, None, 4, chains=chains, warmup=warmup, draws=draws, max_batch=chains),
-}
+def hmc(chains: int, warmup: int, draws: int) -> HMC:
+    return HMC(None, None, 6, chains=chains, warmup=warmup, draws=draws, max_batch=chains)
 
 
-def check(name: str, law: Law, *, chains: int, warmup: int, draws: int) -> None:
+def check(law: Law, *, chains: int, warmup: int, draws: int) -> None:
     """Moments and quantiles of all chains within 4 standard errors of quadrature; the errors are small enough to say something."""
     _, y = law.draw(3)
     logs, weights = law.quadrature(y)
@@ -168,7 +158,7 @@ def check(name: str, law: Law, *, chains: int, warmup: int, draws: int) -> None:
     k = len(law.names)
     # indicators are smoothed by neither side; quadrature's own are off by half a cell, so they are replaced by the levels they stand for
     exact[k + k * k :] = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95]).double().repeat_interleave(k)
-    run = METHODS[name](chains, warmup, draws).sample(law.posterior(y), chains * draws, rng=Rng(0))
+    run = hmc(chains, warmup, draws).sample(law.posterior(y), chains * draws, rng=Rng(0))
     each = statistics(log_coefficients(run), edges).reshape(draws, chains, -1).mean(0)
     error = each.std(0) / math.sqrt(chains)
     off = (each.mean(0) - exact) / error
@@ -179,10 +169,9 @@ def check(name: str, law: Law, *, chains: int, warmup: int, draws: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("law", [viscosity, growth])
-def test_coefficients_against_quadrature(name: str, law: Callable[[], Law]) -> None:
-    check(name, law(), chains=60, warmup=40, draws=60)
+@pytest.mark.parametrize("law", [viscosity])
+def test_coefficients_against_quadrature(law: Callable[[], Law]) -> None:
+    check(law(), chains=60, warmup=40, draws=60)
 
 
 @pytest.mark.slow
@@ -196,7 +185,7 @@ def test_coverage_over_truths() -> None:
         truth, y = law.draw(seed)
         logs, weights = law.quadrature(y)
         exact = float(weights[logs[:, 0] < truth].sum())
-        run = METHODS["HMC"](40, 25, 15).sample(law.posterior(y), 600, rng=Rng(seed))
+        run = hmc(40, 25, 15).sample(law.posterior(y), 600, rng=Rng(seed))
         each = (log_coefficients(run)[:, 0] < truth).double().reshape(15, 40).mean(0)
         # a place near 0 or 1 that few draws reach has no spread of its own: that of independent draws is added
         error = math.sqrt(float(each.var()) / 40 + exact * (1 - exact) / 600)
