@@ -251,6 +251,7 @@ _NAMES: dict[str, str] = {
     "training.fit_pinn": "fit_pinn",
     "training.network_share": "network_share with_share",
     "training.operator_module": "OperatorModule",
+    "training.pinn_conditions": "box_and_known Conditions",
     "training.pinn_module": "EndlessSteps PINNModule",
     "training.pinn_reference": "trained_dataset",
     "training.pinn_settings": "Descent LossBalance PINNTraining Resampling",

@@ -23,6 +23,7 @@ VERBS = {
     "inspect": "what a file holds and what physdiff will do with it",
     "generate": "training data from a law and a solver",
     "fit": "train a prior on trajectories",
+    "fit-pinn": "a law solved by a network of the coordinates, coefficients from readings",
     "forecast": "an ensemble forecast from a prior",
     "infer": "fields from sparse sensors and a prior",
     "assimilate": "an ensemble forecast corrected by readings, cycle after cycle",

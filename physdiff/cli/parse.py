@@ -45,7 +45,7 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
         InputError: If an option is unknown, missing, or of another type.
     """
     given = {re.split(r"[.=]", a)[0] for a in arguments}
-    name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb)
+    name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
     more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]

@@ -7,11 +7,14 @@ and Perdikaris, Random weight factorization improves the training of continuous 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
-__all__ = ["Dense", "assign", "dense"]
+__all__ = ["Dense", "assign", "dense", "tanh_layers"]
 
 _SPREAD = 0.1
 
@@ -59,3 +62,14 @@ def assign(layer: nn.Linear | Dense, weight: Tensor, bias: Tensor) -> None:
     else:
         layer.weight.copy_(weight)
     layer.bias.copy_(bias)
+
+
+def tanh_layers(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
+    """Layers with tanh between them. Jets know the whole chain by the name of this function; one whose layers are watched by hooks goes step by step."""
+    if has_torch_function_unary(x) and all(type(layer) is nn.Linear and not layer._forward_hooks for layer in layers):
+        out: Tensor = handle_torch_function(tanh_layers, (x,), x, tuple(layers))
+        return out
+    for layer in layers[:-1]:
+        x = torch.tanh(layer(x))
+    out = layers[-1](x)
+    return out

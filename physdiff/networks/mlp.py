@@ -20,7 +20,7 @@ from torch.nn import functional
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.saved import Saved
-from physdiff.networks.dense import dense
+from physdiff.networks.dense import dense, tanh_layers
 from physdiff.networks.embedding import FourierFeatures
 
 __all__ = ["ACTIVATIONS", "MLP", "FourierMLP"]
@@ -82,6 +82,8 @@ class MLP(Saved, nn.Module):
         """
         if x.shape[-1:] != (self.in_features,):
             raise ShapeError(f"MLP: expected (..., {self.in_features}), got {tuple(x.shape)}; put them last")
+        if self.activation == "tanh":
+            return tanh_layers(x, list(self.layers))
         act = ACTIVATIONS[self.activation]
         for layer in self.layers[:-1]:
             x = act(layer(x))

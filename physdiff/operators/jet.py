@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from physdiff.base.errors import UnsupportedOperator
+from physdiff.operators.jet_chain import tanh_chain
 from physdiff.operators.jet_orders import Order, lowered, products, raised
 from physdiff.operators.jet_series import SERIES, power_series
 
@@ -88,7 +89,7 @@ class Jet:
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, D105
-        rule = _RULES.get(func)
+        rule = _RULES.get(func) or _CHAINS.get(getattr(func, "__name__", ""))
         if rule is None:
             name = getattr(func, "__name__", str(func))
             raise UnsupportedOperator(name, "Jet", "use smooth functions of torch (tanh, sin, exp, sqrt, ...), or derivatives by Autograd")
@@ -328,6 +329,18 @@ def _silu(a: Jet, inplace: bool = False) -> Jet:
     return _function("silu")(a)
 
 
+def _tanh_layers(a: Jet, layers: Sequence[Any]) -> Jet:
+    out = tanh_chain(a.data, a.orders, layers)
+    if out is not None:
+        return a.like(out)
+    for layer in layers[:-1]:
+        a = _function("tanh")(layer(a))
+    last: Jet = layers[-1](a)
+    return last
+
+
+_CHAINS: dict[str, Callable[..., Any]] = {"tanh_layers": _tanh_layers}
+"""Functions of the networks, which stand beside this room and are known by name."""
 _RULES: dict[Any, Callable[..., Any]] = {
     functional.linear: _linear,
     functional.silu: _silu,

@@ -8,6 +8,7 @@ law its derivatives. Raissi, Perdikaris and Karniadakis, Physics-informed neural
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,21 @@ class CoordinateNet(Saved, nn.Module):
         """
         if points.shape[-1] != len(self.lower):
             raise ShapeError(f"CoordinateNet: expected points (n, {len(self.lower)}) with columns x, [y, [z,]] [t], got {tuple(points.shape)}")
+        options: dict[str, Any] = {"dtype": points.dtype, "device": points.device}
+        lower, upper = torch.tensor(self.lower, **options), torch.tensor(self.upper, **options)
+        if not any(self.periodic):
+            features = (points - 0.5 * (lower + upper)) * (2 / (upper - lower))
+        else:
+            features = torch.stack(self._columns(points), dim=-1)
+        out: Tensor = self.network(features)
+        if out.shape[-1] != len(self.names):
+            raise ShapeError(f"CoordinateNet: expected a network with {len(self.names)} outputs ({', '.join(self.names)}), got {out.shape[-1]}")
+        if any(s != 1 for s in self.std):
+            out = out * torch.tensor(self.std, **options)
+        return out + torch.tensor(self.mean, **options) if any(self.mean) else out
+
+    def _columns(self, points: Tensor) -> list[Tensor]:
+        """Features, two for each closed axis."""
         features = []
         for i, (a, b, closed) in enumerate(zip(self.lower, self.upper, self.periodic, strict=True)):
             x = points[..., i]
@@ -77,11 +93,7 @@ class CoordinateNet(Saved, nn.Module):
                 features += [torch.cos(angle), torch.sin(angle)]
             else:
                 features.append((x - 0.5 * (a + b)) * (2 / (b - a)))
-        out = self.network(torch.stack(features, dim=-1))
-        if out.shape[-1] != len(self.names):
-            raise ShapeError(f"CoordinateNet: expected a network with {len(self.names)} outputs ({', '.join(self.names)}), got {out.shape[-1]}")
-        values = [out[..., i] * s + m for i, (m, s) in enumerate(zip(self.mean, self.std, strict=True))]
-        return torch.stack(values, dim=-1)
+        return features
 
     def fields(self, points: Tensor) -> dict[str, Tensor]:
         """Fields by name, each (n,)."""

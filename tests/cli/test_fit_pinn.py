@@ -1,0 +1,67 @@
+"""``physdiff fit-pinn``: a field from a law and its conditions, a coefficient from readings, nonsense refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from physdiff.base.saved import read
+from physdiff.data.open import open_dataset
+from tests.cli.command import refuses, untouched, works
+from tests.training.heat import D, exact, reference
+
+HEAT = f"--pde AdvectionDiffusion --pde.diffusivity {D} --pde.velocity [0.0] --network.width 8 --network.depth 1 --training.points 90"
+
+
+@pytest.fixture(scope="module")
+def heat(tmp_path_factory):
+    path = tmp_path_factory.mktemp("heat") / "heat.nc"
+    reference().to_netcdf(path)
+    return path
+
+
+def test_a_field_its_report_and_its_network(heat, tmp_path):
+    out = tmp_path / "field.nc"
+    said = works("fit-pinn", HEAT, "--training.steps 25 --training.look 5 --data", heat, "--out", out)
+    assert "relative error against the data 0.00" in said and "index.html" in said
+    field, truth = open_dataset(out), open_dataset(heat)
+    assert float(abs(field["c"] - truth["c"].values).max()) < 0.02
+    with xr.open_dataset(out) as raw:
+        assert "fit-pinn" in raw.attrs["history"]
+    folder = tmp_path / "field.nc.fit"
+    assert {"index.html", "c.png", "looks.csv", "look.png", "net.safetensors", "last.ckpt"} <= {p.name for p in folder.iterdir()}
+    net, _ = read(folder / "net.safetensors")
+    point = torch.tensor([[0.5, 0.3]], dtype=torch.float64)
+    assert float(abs(net.double()(point)[0, 0] - exact(point))) < 0.01
+
+
+def test_a_coefficient_from_readings(heat, tmp_path):
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(np.stack([rng.uniform(0.05, 0.95, 40), rng.uniform(0, 1, 40)], 1))
+    rows = ["x,time,c", *(f"{x},{t},{c}" for (x, t), c in zip(points.tolist(), exact(points).tolist(), strict=True))]
+    (tmp_path / "sensors.csv").write_text("\n".join(rows) + "\n")
+    words = HEAT.replace(str(D), "0.2") + " --conditions.initial false --conditions.walls none --sensors.std 0.01 --sensors.unknown [diffusivity]"
+    said = works("fit-pinn", words, "--training.steps 40 --data", heat, "--out", tmp_path / "a.nc", "--sensors.path", tmp_path / "sensors.csv")
+    assert float(said.split("diffusivity = ")[1].split()[0]) == pytest.approx(D, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--conditions.times [0.0,3.0]", "times: expected within those of the data, 0 to 1, got 0 to 3; shorten them"),
+        ("--conditions.times [0.05,1.0]", "to start at a frame of the data, got 0.05"),
+        ("--conditions.initial false --conditions.walls none", "expected known values, got none; give --sensors.path"),
+        ("--sensors.path x.csv", "sensors.std: expected the standard deviation"),
+        ("--sensors.unknown [porosity]", "expected numbers of AdvectionDiffusion, got porosity"),
+        ("--training.optimiser newton", "kind"),
+        ("--training.steps 0", "Descent steps"),
+        ("--network.kind tree", "network.kind"),
+        ("--pde Burgers --pde.viscosity 0.1", "expected the fields u of Burgers, got c; rename"),
+    ],
+)
+def test_nonsense_is_refused(heat, tmp_path, words, said):
+    with untouched(tmp_path):
+        law = "--pde AdvectionDiffusion --pde.diffusivity 0.1 --pde.velocity [0.0]" if "--pde" not in words else ""
+        assert said in refuses("fit-pinn", law, words, "--data", heat, "--out", tmp_path / "a" / "x.nc")
