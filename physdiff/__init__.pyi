@@ -358,7 +358,7 @@ from physdiff.training.fit_autoencoder import AutoencoderTraining as Autoencoder
 from physdiff.training.fit_pinn import fit_pinn as fit_pinn
 from physdiff.training.network_share import network_share as network_share, with_share as with_share
 from physdiff.training.operator_module import OperatorModule as OperatorModule
-from physdiff.training.pinn_conditions import box_and_known as box_and_known, Conditions as Conditions
+from physdiff.training.pinn_conditions import Conditions as Conditions, box_and_known as box_and_known
 from physdiff.training.pinn_module import EndlessSteps as EndlessSteps, PINNModule as PINNModule
 from physdiff.training.pinn_reference import trained_dataset as trained_dataset
 from physdiff.training.pinn_settings import (

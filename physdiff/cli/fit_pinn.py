@@ -29,8 +29,8 @@ from physdiff.pinn.collocated import Collocated, Known
 from physdiff.pinn.collocation import UniformPoints
 from physdiff.pinn.coordinate_net import CoordinateNet
 from physdiff.pinn.weighting import CausalWeights
-from physdiff.report.pinn_page import pinn_report
 from physdiff.report.html import run_facts
+from physdiff.report.pinn_page import pinn_report
 from physdiff.training.fit_pinn import fit_pinn as fit_net
 from physdiff.training.pinn_conditions import Conditions, box_and_known
 from physdiff.training.pinn_reference import points_of, seconds_of, trained_dataset
@@ -166,7 +166,7 @@ def fit_pinn(
     write_dataset(ds, target, command=command_line())
     write(folder / "net.safetensors", net)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
-    found = {name: float(value) for name, value in problem.coefficients().items()}
+    found = {name: float(value.detach()) for name, value in problem.coefficients().items()}
     page, error = pinn_report(folder, ds, left, reference, found=found, facts=facts)
     told = "".join(f", {name} = {value:.6g}" for name, value in found.items())
     print(f"relative error against the data {error:.3g}{told}")

@@ -65,7 +65,10 @@ def assign(layer: nn.Linear | Dense, weight: Tensor, bias: Tensor) -> None:
 
 
 def tanh_layers(x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
-    """Layers with tanh between them. Jets know the whole chain by the name of this function; one whose layers are watched by hooks goes step by step."""
+    """Layers with tanh between them.
+
+    Jets know the whole chain by the name of this function; one whose layers are watched by hooks goes step by step.
+    """
     if has_torch_function_unary(x) and all(type(layer) is nn.Linear and not layer._forward_hooks for layer in layers):
         out: Tensor = handle_torch_function(tanh_layers, (x,), x, tuple(layers))
         return out

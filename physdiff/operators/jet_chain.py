@@ -93,7 +93,7 @@ class _Chain(torch.autograd.Function):
 
 
 def _tanh(z: Tensor, bias: Tensor, second: list[tuple[int, list[tuple[int, int]]]], one: Tensor) -> None:
-    """tanh of the rows z with a bias, in their place."""
+    """Tanh of the rows z with a bias, in their place."""
     parts = z.unbind(0)
     s = parts[0].add_(bias).tanh_()
     for row, pairs in second:
