@@ -57,7 +57,7 @@ class _Chain(torch.autograd.Function):
         second, one = _second(orders), data.new_ones(())
         sides = [w.mT for w in weights[::2]]
         done, kept = [], []
-        for a in data.split(BLOCK, dim=1):
+        for a in data.split(BLOCK, dim=1):  # type: ignore[no-untyped-call]
             shape, hidden = a.shape[:2], [a.reshape(-1, a.shape[-1])]
             for side, bias in zip(sides[:-1], weights[1:-2:2], strict=True):
                 z = torch.mm(hidden[-1], side)
@@ -78,7 +78,7 @@ class _Chain(torch.autograd.Function):
             return _again(ctx, g, data, weights)
         second, one, rows = _second(ctx.orders), data.new_ones(()), len(data)
         found, inner = [torch.zeros_like(w) for w in weights], []
-        for part, hidden in zip(g.split(BLOCK, dim=1), ctx.kept, strict=True):
+        for part, hidden in zip(g.split(BLOCK, dim=1), ctx.kept, strict=True):  # type: ignore[no-untyped-call]
             gz = part.reshape(-1, part.shape[-1])
             for k in range(len(weights) - 2, -1, -2):
                 a = hidden[k // 2]
