@@ -24,7 +24,7 @@ def heat(tmp_path_factory):
 
 def test_a_field_its_report_and_its_network(heat, tmp_path):
     out = tmp_path / "field.nc"
-    said = works("fit-pinn", HEAT, "--training.steps 25 --training.look 5 --data", heat, "--out", out)
+    said = works("fit-pinn", HEAT, "--training.steps 20 --training.look 20 --data", heat, "--out", out)
     assert float(said.split("against the data ")[1].split()[0]) < 0.02 and "index.html" in said
     field, truth = open_dataset(out), open_dataset(heat)
     assert float(abs(field["c"] - truth["c"].values).max()) < 0.02
@@ -34,9 +34,10 @@ def test_a_field_its_report_and_its_network(heat, tmp_path):
     assert {"index.html", "c.png", "looks.csv", "look.png", "net.safetensors", "last.ckpt"} <= {p.name for p in folder.iterdir()}
     net, _ = read(folder / "net.safetensors")
     point = torch.tensor([[0.5, 0.3]], dtype=torch.float64)
-    assert float(abs(net.double()(point)[0, 0] - exact(point))) < 0.03
+    assert float(abs(net.double()(point).detach()[0, 0] - exact(point))) < 0.03
 
 
+@pytest.mark.slow
 def test_a_coefficient_from_readings(heat, tmp_path):
     rng = np.random.default_rng(0)
     points = torch.from_numpy(np.stack([rng.uniform(0.05, 0.95, 40), rng.uniform(0, 1, 40)], 1))

@@ -59,6 +59,7 @@ def test_windows_of_time_are_joined_and_saved(tmp_path):
     torch.testing.assert_close(same.double()(jump), net(jump))
 
 
+@pytest.mark.slow
 def test_an_unknown_coefficient_is_found_and_followed():
     inverse = problem(width=8, unknown=("diffusivity",))
     fit_pinn(inverse, BOX, training=GAUSS_NEWTON, progress=False)

@@ -109,7 +109,7 @@ def trained(folder, plan, stop=None):
     return {"final": module.state_dict(), "looks": looks, **{k: kept[k] for k in ("state_dict", "optimizer_states", "global_step")}}
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", ["r3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rad", "causal"))])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, name):
     plan, torch_threads = PLANS[name], torch.get_num_threads()
     torch.set_num_threads(1)
