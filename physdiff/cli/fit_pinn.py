@@ -167,7 +167,7 @@ def fit_pinn(
     write(folder / "net.safetensors", net)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
     found = {name: float(value.detach()) for name, value in problem.coefficients().items()}
-    page, error = pinn_report(folder, ds, left, reference, found=found, facts=facts)
+    page, error = pinn_report(folder, ds, left, truth=reference, found=found, facts=facts)
     told = "".join(f", {name} = {value:.6g}" for name, value in found.items())
     print(f"relative error against the data {error:.3g}{told}")
     print(f"wrote {target} and {page} after {time.monotonic() - begin:.0f} s")

@@ -21,8 +21,8 @@ def pinn_report(
     folder: str | os.PathLike[str],
     field: xr.Dataset,
     residual: xr.Dataset,
-    truth: xr.Dataset,
     *,
+    truth: xr.Dataset,
     found: Mapping[str, float] = {},  # noqa: B006 - never changed
     facts: Mapping[str, str] | None = None,
 ) -> tuple[Path, float]:
