@@ -19,7 +19,7 @@ import xarray as xr
 from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.evaluation.cases import Cases, matched
+from physdiff.data.cases import Cases, matched
 from physdiff.scores.reduce import Averaged, Score, region_weights
 
 __all__ = ["evaluate"]

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import InputError
+from physdiff.data.cases import Cases, matched
 from physdiff.data.timeline import show_time
-from physdiff.evaluation.cases import Cases, matched
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.plots.calibration import coverage_curve, coverage_plot, rank_histogram_plot, spread_skill_plot
 from physdiff.plots.maps import ensemble_maps

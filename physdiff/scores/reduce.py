@@ -145,9 +145,9 @@ def weighted_mean(values: Tensor, weights: Tensor, *, axes: tuple[int, ...] | No
     over = tuple(range(-weights.ndim, 0)) if axes is None else axes
     if not over:
         return values
-    missing = values.isnan()
-    share = weights.to(values).expand(values.shape).masked_fill(missing, 0.0)
-    return (values.masked_fill(missing, 0.0) * share).sum(over) / share.sum(over)
+    share = weights.to(values).expand(values.shape).masked_fill(values.isnan(), 0.0)
+    # where nothing is weighed nothing counts: zero times an infinite value would be NaN
+    return (values.masked_fill(share == 0, 0.0) * share).sum(over) / share.sum(over)
 
 
 def reduced(values: Tensor, weights: Tensor | None) -> Tensor:

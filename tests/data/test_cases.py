@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from physdiff.evaluation.cases import matched
+from physdiff.data.cases import matched
 from physdiff.evaluation.persistence import persistence
 from tests.evaluation.processes import hourly, simulations
 

@@ -1,0 +1,100 @@
+"""Intervals of mean scores hold the mean as often as they say, for dependent cases too; paired tests keep their level."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.rng import Rng
+from physdiff.evaluation.significance import block_length, paired_difference, score_interval
+
+
+def series(n, rho, *, seed, entries=1):
+    rng = np.random.default_rng(seed)
+    e = rng.standard_normal((n, entries))
+    x = [e[0]]
+    for k in range(1, n):
+        x.append(rho * x[-1] + np.sqrt(1 - rho**2) * e[k])
+    return xr.Dataset({"crps": (("init_time", "lead_time"), np.array(x), {"units": "K"})}, coords={"init_time": np.arange(n)})
+
+
+def held(rho, block, sets=150, n=150):
+    return np.mean([bool(lo <= 0 <= hi) for lo, hi in (bounds(series(n, rho, seed=s), block) for s in range(sets))])
+
+
+def bounds(table, block):
+    found = score_interval(table, block=block, draws=300)["crps"]
+    return found.sel(bound="lower").item(), found.sel(bound="upper").item()
+
+
+def test_intervals_hold_the_mean():
+    # 150 sets: standard error 0.018; three of them, and two per cent that blocks cut short of a correlation of 0.7 cost
+    assert held(0.0, None) > 0.90 and held(0.7, None) > 0.87
+    # what blocks are for: drawing dependent cases one by one holds 0.59 (exact: half width times sqrt((1-rho)/(1+rho)))
+    assert held(0.7, 1) < 0.72
+
+
+def test_the_bootstrap_law_is_the_exact_one_for_independent_cases():
+    table = series(60, 0.0, seed=1)
+    x = table["crps"].values[:, 0]
+    found = score_interval(table, block=1, draws=4000)["crps"]
+    half = 2.00 * x.std() / np.sqrt(59)                   # Student's t with 59 degrees of freedom
+    assert found.sel(bound="mean").item() == pytest.approx(x.mean(), rel=1e-12)
+    # 4000 draws tell a 2.5 % quantile to 4 % of its distance, the normal law itself is met to some per cent with 60 cases
+    assert found.sel(bound="upper").item() - x.mean() == pytest.approx(half, rel=0.1)
+    assert found.attrs["units"] == "K"
+
+
+def test_a_paired_test_finds_what_single_intervals_hide():
+    base = series(100, 0.5, seed=3)
+    other = base.copy(deep=True)
+    other["crps"] = base["crps"] + 0.1 + 0.05 * series(100, 0.0, seed=4)["crps"]
+    found = paired_difference(other, base)["crps"].isel(lead_time=0)
+    # the difference of a tenth has a standard error of 0.005, the scores themselves one of 0.17
+    assert found.sel(bound="lower").item() > 0.08 and found.sel(bound="p_value").item() == pytest.approx(1 / 2000)
+    wide = score_interval(other)["crps"].isel(lead_time=0)
+    assert wide.sel(bound="lower").item() < float(base["crps"].mean())
+
+
+def test_the_paired_test_keeps_its_level():
+    pairs = [(series(100, 0.5, seed=2 * s), series(100, 0.5, seed=2 * s + 1)) for s in range(150)]
+    p = np.array([paired_difference(a, b, draws=300)["crps"].sel(bound="p_value").item() for a, b in pairs])
+    # nominal 0.05 of 150: 7.5 with standard deviation 2.7; three of them above
+    assert (p < 0.05).sum() <= 16
+    assert 0.4 < p.mean() < 0.6
+
+
+def test_blocks():
+    assert block_length(series(64, 0.0, seed=0)["crps"]) <= 6
+    long = block_length(series(1000, 0.9, seed=0)["crps"])
+    # n^(1/3) (19)^(2/3) = 71
+    assert 55 <= long <= 90
+    assert block_length(series(9, 0.99, seed=0)["crps"]) <= 3
+    samples = series(30, 0.9, seed=0).rename(init_time="sample")
+    assert block_length(samples["crps"], over="sample") == 1
+
+
+def test_missing_cases_count_nowhere():
+    table = series(40, 0.0, seed=1)
+    holed = table.copy(deep=True)
+    holed["crps"][5:8] = np.nan
+    found = score_interval(holed, block=2)["crps"].isel(lead_time=0)
+    assert found.sel(bound="mean").item() == pytest.approx(float(holed["crps"].mean())) and bool(found.notnull().all())
+
+
+def test_the_same_seed_gives_the_same_interval():
+    table = series(40, 0.3, seed=1)
+    xr.testing.assert_identical(score_interval(table, rng=Rng(3)), score_interval(table, rng=Rng(3)))
+    assert not score_interval(table, rng=Rng(3)).equals(score_interval(table, rng=Rng(4)))
+
+
+def test_refusals():
+    table = series(40, 0.0, seed=1)
+    with pytest.raises(DataError, match="by=.'init_time'"):
+        score_interval(table.mean("init_time"))
+    with pytest.raises(DataError, match="five cases"):
+        score_interval(table.isel(init_time=slice(3)))
+    with pytest.raises(InputError, match="block: expected 1 to 40"):
+        score_interval(table, block=90)
+    with pytest.raises(DataError, match="both tables have"):
+        paired_difference(table, table.rename(crps="rmse"))
