@@ -94,6 +94,7 @@ from physdiff.evaluation.persistence import (
 from physdiff.evaluation.physics import physics_residual as physics_residual
 from physdiff.evaluation.posterior_report import Trials as Trials, posterior_report as posterior_report
 from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
+from physdiff.evaluation.significance import paired_difference as paired_difference, score_interval as score_interval
 from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
 from physdiff.forecast.analysis import (
     Analysis as Analysis,
@@ -311,9 +312,17 @@ from physdiff.report.calibration_page import calibration_report as calibration_r
 from physdiff.report.forecast_page import forecast_report as forecast_report
 from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
 from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
+from physdiff.scores.band import band_coverage as band_coverage, band_holds as band_holds, band_width as band_width, interval_score as interval_score
 from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage
 from physdiff.scores.crps import crps as crps
 from physdiff.scores.energy_score import energy_score as energy_score
+from physdiff.scores.events import (
+    brier_score as brier_score,
+    quantile_score as quantile_score,
+    reliability as reliability,
+    roc_area as roc_area,
+    threshold_crps as threshold_crps,
+)
 from physdiff.scores.pointwise import acc as acc, bias as bias, ensemble_rmse as ensemble_rmse, mae as mae, rmse as rmse
 from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
 from physdiff.scores.reduce import Averaged as Averaged, Score as Score
@@ -321,6 +330,7 @@ from physdiff.scores.spectrum import log_spectral_distance as log_spectral_dista
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
 from physdiff.scores.tarp import tarp_rank as tarp_rank
 from physdiff.scores.uniformity import rank_band as rank_band, rank_chi2 as rank_chi2, rank_p_value as rank_p_value
+from physdiff.scores.variogram import structure_function as structure_function, variogram_score as variogram_score
 from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
 from physdiff.solvers.darcy import solve_darcy as solve_darcy
 from physdiff.solvers.etdrk import ETDRK2 as ETDRK2, ETDRK4 as ETDRK4, StrehmelWeiner as StrehmelWeiner
@@ -382,6 +392,8 @@ from physdiff.transforms.parameters import ParameterChannels as ParameterChannel
 from physdiff.transforms.transform import Transform as Transform
 from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
 from physdiff.transforms.zonal_forecast import ZonalForecast as ZonalForecast
+from physdiff.uq.calibrate import band_members as band_members, calibrate as calibrate
+from physdiff.uq.conformal import conformal_quantile as conformal_quantile, coverage_law as coverage_law
 from physdiff.uq.deep_ensemble import deep_ensemble as deep_ensemble, perturbed as perturbed
 from physdiff.uq.dropout import dropout_draws as dropout_draws, masked_weights as masked_weights, train_with_dropout as train_with_dropout
 from physdiff.uq.ipinner import (
@@ -391,6 +403,9 @@ from physdiff.uq.ipinner import (
     reference_directions as reference_directions,
 )
 from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace as weight_laplace
+from physdiff.uq.post_process import post_process as post_process
+from physdiff.uq.sequential import adaptive_radius as adaptive_radius, sequential_interval as sequential_interval
+from physdiff.uq.sequential_bands import sequential_bands as sequential_bands
 from physdiff.uq.weight_draws import WeightDraws as WeightDraws, deviations as deviations
 from physdiff.uq.weights_hmc import weight_chains as weight_chains
 

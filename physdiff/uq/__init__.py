@@ -1,1 +1,1 @@
-"""Floor 6: how sure networks are: draws of their weights (ensembles, dropout, Hamiltonian chains, Laplace) and what they say of fields."""
+"""Floor 6: how far a forecast can be trusted: bands with a guarantee, corrected ensembles, and draws of networks' weights."""

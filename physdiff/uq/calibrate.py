@@ -218,17 +218,11 @@ def _guarantee(pairs: Cases, rule: _Rule, cases: int) -> Mapping[str, Any]:
         "field": f"at every lead time, taken alone, {_area(rule.share)} of the field lies between lower and upper",
         "trajectory": f"{_area(rule.share)} of the field at all lead times together lies between lower and upper",
     }[rule.together]
-    text = f"For a new case exchangeable with the {cases} calibration cases, with probability of at least {rule.level:g}: {what} (each variable by itself)."
+    text = f"For a case exchangeable with the {cases} calibration cases, with probability {rule.level:g} or more: {what} (each variable by itself)."
     overlap = _overlapping(pairs)
     if overlap:
-        text += " The calibration cases overlap in time and are not exchangeable, so that the probability is not guaranteed: keep starts
-        further
-       
-        apart."
-        log.warning("calibrate: calibration starts overlap in time; the level is not guaranteed. Keep starts further apart than the longest
-        lead
-     
-       time")
+        text += " The calibration cases overlap in time, so that they are not exchangeable and nothing is guaranteed: keep starts further apart."
+        log.warning("calibrate: calibration starts overlap in time; the level is not guaranteed. Keep them further apart than the longest lead time")
     return {
         "guarantee": text,
         "level": rule.level,

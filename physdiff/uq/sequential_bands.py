@@ -80,7 +80,7 @@ def sequential_bands(
             for bound, departure in ((lower, low), (upper, high)):
                 bound[: len(series), k, cells] = centre[: len(series), k, cells] + departure
         bands.update(_named(mean[name], pairs, (lower, upper), level=level))
-    text = f"In the long run over starts, {100 * level:g} % of the truth at every cell and lead time lies between lower and upper; nothing for one start."
+    text = f"In the long run over starts {100 * level:g} % of the truth in each cell and at each lead lies between lower and upper."
     return xr.Dataset(bands, attrs={"guarantee": text, "level": level, "method": method})
 
 
