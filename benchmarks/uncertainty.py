@@ -2,8 +2,8 @@
 
     python benchmarks/uncertainty.py --out benchmarks/results --pictures docs/images
 
-The training part of each case is cut in two: a baseline is fitted on the first, and its forecasts of the second are the pairs that calibrate it. Starts
-overlap in time there and the test part is another month or week: the split conformal rows say what the guarantee is worth then. Rows:
+The training part of each case is cut in two: a baseline is fitted on the first, and its forecasts of the second are the pairs that calibrate it.
+Starts overlap in time there and the test part is another month or week: the split conformal rows say what the guarantee is worth then. Rows:
 
 - raw: central 90 % interval of the members (plotting positions)
 - members, gaussian: the same of the post-processed ensemble (`post_process`)

@@ -31,6 +31,7 @@ PAGES = (
     "docs/trust_a_prior.md",
     "docs/paired_states.md",
     "docs/pinns.md",
+    "docs/uncertainty.md",
 )
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (test|not run)(?:: (.*?))? -->\s*\Z")
