@@ -74,14 +74,7 @@ def prepare_trajectories(
     def batches() -> object:
         return stream(windows, most=1024)
 
-    folded: list[Transform] = []
-    if isinstance(wavelet, FrameCoder):
-        if wavelet.width and wavelet.channels is None or coarse > 1:
-            raise InputError("prepare_trajectories: expected a trained coder and coarse 1, got others; train it with fit_autoencoder")
-        folded = [wavelet, Normalizer(("channel",))]
-    elif levels:
-        # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
-        folded = [WaveletTransform(wavelet, levels, ("time", *spec.grid.dims)), Normalizer((), centre=False)]
+    folded = _folded(wavelet, levels, coarse, dims=("time", *spec.grid.dims))
     chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
     copies, places = (2, 0) if coarse > 1 else (1, 1 + spec.grid.ndim)
     condition = _condition(chain, len(spec.names), copies=copies, places=places)
@@ -101,6 +94,18 @@ def prepare_trajectories(
             steps=steps,
         )
     return prior, windows
+
+
+def _folded(wavelet: str | FrameCoder, levels: int, coarse: int, *, dims: tuple[str, ...]) -> list[Transform]:
+    """What follows the first normaliser: a trained coder, a wavelet, or nothing."""
+    if isinstance(wavelet, FrameCoder):
+        if wavelet.width and wavelet.channels is None or coarse > 1:
+            raise InputError("prepare_trajectories: expected a trained coder and coarse 1, got others; train it with fit_autoencoder")
+        return [wavelet, Normalizer(("channel",))]
+    if not levels:
+        return []
+    # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
+    return [WaveletTransform(wavelet, levels, dims), Normalizer((), centre=False)]
 
 
 def _condition(chain: Compose, fields: int, *, copies: int, places: int) -> ConditionTransform:

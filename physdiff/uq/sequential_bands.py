@@ -33,16 +33,15 @@ def sequential_bands(
 ) -> xr.Dataset:
     """Lower and upper fields around the mean of the members, start by start, from what was known at each start.
 
-    A forecast of lead l is judged l later, so that bounds at a start use forecasts that had been verified by then only. Every cell and
-    lead time is a series of its own: the level is that of each, in the long run over starts (see `sequential` for what is kept when the law
-    drifts).
+    A forecast of lead l is judged l later, so that bounds at a start use forecasts verified by then only. Every cell and lead time is a series of
+    its own: the level is that of each, in the long run over starts (see `sequential` for what is kept when the law drifts).
 
     Args:
         forecast: Dims (init_time, member?, lead_time, *space), starts equally spaced.
         truth: On the same grid and in the same units; it may end before the last forecasts are verified.
         level: Share of the truth that is to lie inside.
         method: ``"adaptive"`` (symmetric bounds, ACI), ``"quantiles"`` (EnbPI) or ``"regression"`` (SPCI).
-        window: Number of last judged starts that are looked at.
+        window: Number of last judged starts looked at.
         past: Number of last judged errors the next is regressed on.
         rate: Speed of the adaptive level.
         progress: Whether to show a bar.
@@ -57,23 +56,22 @@ def sequential_bands(
     """
     check_one_of(method, _METHODS, "sequential_bands method")
     pairs = matched(forecast, truth)
-    step = _spacing(pairs)
-    leads = pairs.forecast["lead_time"].values
+    leads = pairs.forecast["lead_time"].values / _spacing(pairs)
     mean = pairs.forecast.mean("member") if "member" in pairs.forecast.dims else pairs.forecast
     bands = {}
     for name in pairs.names:
         centre = torch.from_numpy(np.array(mean[name].transpose("init_time", "lead_time", *pairs.grid.dims).values, dtype=np.float64))
         lower, upper = (torch.full_like(centre, float("nan")) for _ in range(2))
         for k in tqdm(range(len(leads)), desc=f"bands of {name}", disable=not progress):
-            lag = max(1, math.ceil(float(leads[k] / step) - 1e-9))
+            lag = max(1, math.ceil(float(leads[k]) - 1e-9))
             residual = _residuals(pairs, name, k, centre=centre[:, k])
             cells = residual.isfinite().any(0)
             verified = _verified(residual[:, cells], name)
             # the start `lag` after the last verified one is the last that has seen all there is
             series = residual[: verified + lag, cells]
             if method == "adaptive":
-                radius = adaptive_radius(series.abs(), level=level, window=window, rate=rate, lag=lag)
-                low, high = -radius, radius
+                high = adaptive_radius(series.abs(), level=level, window=window, rate=rate, lag=lag)
+                low = -high
             else:
                 steps = past if method == "regression" else 0
                 low, high = sequential_interval(series, level=level, window=window, past=steps, rate=rate, lag=lag)

@@ -135,9 +135,12 @@ def test_a_gaussian_with_the_training_covariance_lies_under_a_prior_without_a_pa
     batch = default_collate([data.train_windows[i] for i in range(len(data.train_windows))])
     z = prior.encode(batch["x"], prior.complete(batch["cond"]))
     assert torch.allclose(base.mean, z.mean(0), atol=1e-5)
-    # an untrained network adds nothing: the prior IS the Gaussian; tapering and shrinking leave the variances of the points as they are
+    # an untrained network adds nothing: the prior IS the Gaussian; tapering and shrinking leave the variances of the points as they are, and
+    # hours that depend on each other ask for one factor of inflation for all, within 1 and 4
     draws = prior.sample(2000, cond=batch["cond"][:1], rng=Rng(0), max_batch=500)
-    assert ((draws.std(0) / (batch["x"] - _hour_mean(prior, batch)).std(0) - 1).abs() < 4 / (2 * 2000) ** 0.5 + 0.03).all()
+    ratio = draws.std(0) / (batch["x"] - _hour_mean(prior, batch)).std(0)
+    assert 1 <= ratio.mean() <= 2
+    assert ((ratio / ratio.mean() - 1).abs() < 4 / (2 * 2000) ** 0.5 + 0.03).all()
 
 
 def _hour_mean(prior: DiffusionPrior, batch: dict) -> torch.Tensor:
