@@ -46,7 +46,7 @@ class Network:
     """The network.
 
     Args:
-        kind: mlp, fourier (random waves before it), modified (two gates) or siren; levenberg_marquardt takes mlp, fourier and siren.
+        kind: mlp, fourier, siren or modified (not with levenberg_marquardt).
         width: Of the hidden layers.
         depth: Number of hidden layers.
     """
@@ -66,7 +66,7 @@ class Sensors:
     Args:
         path: CSV table (``x, time`` and a column per field), or netCDF.
         std: Standard deviation of their noise.
-        unknown: Numbers of the law that are found with the field, ``[viscosity]``; they start from those given.
+        unknown: Numbers of the law that are found too, ``[viscosity]``.
     """
 
     path: str | None = None
@@ -90,7 +90,7 @@ class Schedule:
         warm_up: Steps of adam before it.
         points: Number of points that the law is asked at.
         rule: fixed, even, rad, r3 or causal_r3.
-        causal: Weights that let later times wait for earlier ones (rules fixed and even).
+        causal: Whether later times wait for earlier ones (rules fixed, even).
         balance: none, gradient_norm, tangent_kernel, learning_rate or relative.
         windows: Spans of time solved one after the other.
         look: Steps between looks at residual and error.
