@@ -104,7 +104,10 @@ def rows(case: Case, members: int) -> Iterator[tuple[dict[str, object], str, xr.
         "quantiles": lambda: (_sequential(forecast, truth, case, "quantiles"), None),
     }
     if case.name == "t2m":
-        made["regression"] = lambda: (_sequential(forecast, truth, case, "regression"), None)
+        # a regression in every cell is dear: every fourth row and column, beside the quantiles of the same cells
+        few = {"latitude": slice(None, None, 4), "longitude": slice(None, None, 4)}
+        made["quantiles_4"] = lambda: (_sequential(forecast.isel(few), truth.isel(few), case, "quantiles"), None)
+        made["regression_4"] = lambda: (_sequential(forecast.isel(few), truth.isel(few), case, "regression"), None)
     plain = None
     for name, make in made.items():
         begin = time.process_time()
@@ -112,9 +115,11 @@ def rows(case: Case, members: int) -> Iterator[tuple[dict[str, object], str, xr.
         seconds = time.process_time() - begin
         table = _scored(band, case)
         plain = table if plain is None else plain
-        line = {key: [round(float(v), 5) for v in table[key].mean("init_time")] for key in table.data_vars}
-        gain = paired_difference(table[["interval_score"]], plain[["interval_score"]])["interval_score"]
-        line["score_minus_raw"] = [[round(float(x), 5) for x in gain.isel(lead_time=k)] for k in range(len(shown))]
+        line = {key: [round(float(v), 5) if np.isfinite(v) else None for v in table[key].mean("init_time")] for key in table.data_vars}
+        line["unbounded"] = round(float(np.mean([np.isinf(band[v]).mean() for v in band.data_vars])), 5)
+        if not line["unbounded"] and not name.endswith("_4"):
+            gain = paired_difference(table[["interval_score"]], plain[["interval_score"]])["interval_score"]
+            line["score_minus_raw"] = [[round(float(x), 5) for x in gain.isel(lead_time=k)] for k in range(len(shown))]
         if ensemble is not None:
             line["crps"] = [round(float(v), 5) for v in evaluate(ensemble, case.test, {"c": crps})["c"].isel(variable=0)]
         line.update(_regions(band, case))
@@ -138,18 +143,23 @@ def _sequential(forecast: xr.Dataset, truth: xr.Dataset, case: Case, method: str
     return band.sel(init_time=case.starts).assign_attrs(forecast.attrs)
 
 
+def _truth(band: xr.Dataset, case: Case) -> xr.Dataset:
+    return case.test.sel(latitude=band["latitude"], longitude=band["longitude"]).assign_attrs(case.test.attrs)
+
+
 def _scored(band: xr.Dataset, case: Case) -> xr.Dataset:
-    return evaluate(band_members(band), case.test, SCORES, by=("init_time", "lead_time")).isel(variable=0)
+    return evaluate(band_members(band), _truth(band, case), SCORES, by=("init_time", "lead_time")).isel(variable=0)
 
 
 def _regions(band: xr.Dataset, case: Case) -> dict[str, object]:
     """Coverage by region and lead."""
-    latitude, longitude = xr.broadcast(case.test["latitude"], case.test["longitude"])
+    truth = _truth(band, case)
+    latitude, longitude = xr.broadcast(truth["latitude"], truth["longitude"])
     if case.name == "msl":
         found = {"north": latitude > 30, "tropics": abs(latitude) <= 30, "south": latitude < -30}
     else:
         found = {"north": latitude > 54, "south": latitude <= 54, "west": longitude < -4, "east": longitude >= -4}
-    table = evaluate(band_members(band), case.test, {"coverage": band_coverage}, by=("region", "lead_time"), regions=found)
+    table = evaluate(band_members(band), truth, {"coverage": band_coverage}, by=("region", "lead_time"), regions=found)
     values = table["coverage"].isel(variable=0)
     return {"coverage_by_region": {r: [round(float(v), 4) for v in values.sel(region=r)] for r in found}}
 
@@ -159,7 +169,7 @@ def picture(case: Case, bands: dict[str, xr.Dataset], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [r for r in ("raw", "members", "split", "quantiles", "regression") if r in bands][:4]
+    shown = [r for r in ("raw", "members", "split", "quantiles") if r in bands][:4]
     figure, axes = plt.subplots(2, len(shown), figsize=(3.6 * len(shown), 6), layout="constrained")
     (name,) = case.test.data_vars
     lead = bands["raw"]["lead_time"].values[-1]

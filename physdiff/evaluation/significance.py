@@ -41,7 +41,7 @@ def score_interval(
 
     Raises:
         InputError: If level, block or draws make no sense.
-        DataError: If `over` is not there or has fewer than five cases.
+        DataError: If `over` is not there or has fewer than five cases, or a score is infinite.
     """
     values = {str(n): _values(table, str(n), over) for n in table.data_vars if over in table[n].dims}
     _check(values, over, level, draws)
@@ -76,7 +76,7 @@ def paired_difference(
 
     Raises:
         InputError: If level, block or draws make no sense.
-        DataError: If the tables share no score or fewer than five cases.
+        DataError: If the tables share no score or fewer than five cases, or a score is infinite.
     """
     names = [n for n in table.data_vars if n in reference.data_vars and over in table[n].dims]
     if not names:
@@ -154,6 +154,9 @@ def _check(values: dict[str, xr.DataArray], over: str, level: float, draws: int)
     n = next(iter(values.values())).sizes[over]
     if n < 5:
         raise DataError(f"expected at least five cases along {over}, got {n}; redrawing fewer says nothing")
+    unbounded = [name for name, v in values.items() if bool(np.isinf(v).any())]
+    if unbounded:
+        raise DataError(f"expected finite scores, got infinite ones of {unbounded[0]} (unbounded bands?); select cases where it is finite")
     if not 0 < level < 1 or draws < 100:
         raise InputError(f"expected a level in (0, 1) and at least 100 draws, got {level!r} and {draws}")
 

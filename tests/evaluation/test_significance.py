@@ -96,5 +96,9 @@ def test_refusals():
         score_interval(table.isel(init_time=slice(3)))
     with pytest.raises(InputError, match="block: expected 1 to 40"):
         score_interval(table, block=90)
+    endless = table.copy(deep=True)
+    endless["crps"][3] = np.inf
+    with pytest.raises(DataError, match="finite scores, got infinite ones of crps"):
+        score_interval(endless)
     with pytest.raises(DataError, match="both tables have"):
         paired_difference(table, table.rename(crps="rmse"))

@@ -158,7 +158,7 @@ def test_means_over_time_condition_as_they_should(tmp_path) -> None:
         ("x,y,fwhm,c\n1,1,wide,5\n", DataError, "line 2, column 'fwhm': expected a number or an empty cell, got 'wide'"),
         ("x,y,exact,c\n1,1,maybe,5\n", DataError, "line 2, column 'exact': expected yes, no or an empty cell, got 'maybe'"),
         ("x,y,time_start,c\n1,1,0,5\n", DataError, "expected a column 'time' beside 'time_start'"),
-        ("x,y,time,time_start,c\n1,1,2,0.5,5\n", DataError, "line 2, column 'time_start': expected a frame before 'time', which are 1 s apart, got 1.5"),
+        ("x,y,time,time_start,c\n1,1,2,0.5,5\n", DataError, "column 'time_start': expected a frame before 'time', which are 1 s apart, got 1.5"),
         ("x,y,time,time_start,c\n1,1,2,3,5\n", DataError, "expected a frame before 'time', which are 1 s apart, got -1"),
         ("x,y,time,time_start,c\n1,1,2,2019-03-16,5\n", DataError, "expected a number, as in the column 'time', got '2019-03-16'"),
         ("x,y,x_end,y_end,c [K]\n1,1,2,2,5\n", UnitError, "expected the unit 'K m', got 'K'"),
