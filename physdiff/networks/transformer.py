@@ -137,41 +137,12 @@ class DiT(_Tokens):
         return False
 
 
-class AxialViT(_Tokens):
-    """Axial transformer: (B, C, *axes) and a noise level -> (B, out, *axes).
+class AxialViT(DiT):
+    """Axial transformer: (B, C, *axes) and a noise level -> (B, out, *axes); arguments and errors are those of `DiT`.
 
     Its output is zero before training. The result of one sample does not depend on the rest of the batch, but for rounding. Its time
     grows with the number of boxes times that along an axis.
-
-    Args:
-        in_channels: Channels C of the input (state and condition together).
-        out_channels: Channels of the output.
-        ndim: Number of axes, 1 to 3.
-        periodic: Whether the axes are circular: one answer for all, or one per axis in storage order.
-        width: Features of a token; a multiple of 32 is best.
-        depth: Number of blocks.
-        patch: Cells of a box along each axis, one number or one per axis; axes that are no multiple of it are prolonged and cropped again.
-        dropout: Share of entries dropped behind attention and pointwise network while training (by torch's global generator).
-
-    Raises:
-        InputError: If an argument makes no sense.
     """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        ndim: int = 2,
-        periodic: bool | tuple[bool, ...] = False,
-        width: int = 128,
-        depth: int = 6,
-        patch: int | tuple[int, ...] = 2,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        options = {"ndim": ndim, "width": width, "depth": depth, "patch": patch, "dropout": dropout}
-        self._assemble((in_channels, out_channels), periodic, **options)
 
     def _axial(self) -> bool:
         return True
