@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +52,8 @@ def test_the_chain_ends_with_a_field_from_sensors(tmp_path, burgers_prior):
 def test_every_verb_explains_itself(verb):
     text = works(verb, "--help")
     assert text.startswith(f"usage: physdiff {verb}") and "--config" in text and "\narguments:\n" in text
+    # the list of known laws grows with every law a program (here: other tests of this process) has defined
+    text = re.sub(r"known subclasses:[^)]*\)", "known subclasses)", text)
     # a verb that lists every torch class is not read by anyone
     assert len(text.splitlines()) < 150 and "torch." not in text and "``" not in text
 
