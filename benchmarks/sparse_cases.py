@@ -96,6 +96,18 @@ def turbulence(data: Path, work: Path) -> Case:
     return Case("turbulence", train, _frames(test, "vorticity"), 0.3, "1", 250, width=16, dropout=0.0, roll=["x"])
 
 
+def vortices(data: Path, work: Path) -> Case:
+    """Vorticity of freely decaying turbulence once vortices have formed (kurtosis 7), 64 x 64 points: 2400 snapshots of 800 trajectories, 60 of others."""
+    path = work / "vortices.nc"
+    if not path.is_file():
+        grid, times = CartesianGrid((64, 64), extent=2 * math.pi, length_unit="1"), torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64)
+        solver, start = ETDRK4(NavierStokes(0.001), Spectral(grid)), RandomField(length=0.2, std=4.0)
+        generate(solver, start, times, samples=860, rng=Rng(11), spin_up=8.0, substeps=80).to_netcdf(path)
+    ds = open_dataset(path).load()
+    train, test = ds.isel(sample=slice(0, 800)), ds.isel(sample=slice(800, None), time=1)
+    return Case("vortices", train, _frames(test, "vorticity"), 0.1, "1", 1500, width=24, dropout=0.0, roll=["x", "y"])
+
+
 def _low_pass(ds: xr.Dataset) -> xr.Dataset:
     """Every second point of the field without its waves from 16 on."""
     waves = np.fft.rfft2(ds["vorticity"].values)
@@ -126,4 +138,4 @@ def _frames(ds: xr.Dataset, name: str) -> xr.Dataset:
     return renamed.assign_coords(time=("time", np.arange(count, dtype=np.float64)))
 
 
-CASES: dict[str, Callable[[Path, Path], Case]] = {"t2m": t2m, "msl": msl, "wind": wind, "turbulence": turbulence, "shocks": shocks}
+CASES: dict[str, Callable[[Path, Path], Case]] = {"t2m": t2m, "msl": msl, "wind": wind, "turbulence": turbulence, "vortices": vortices, "shocks": shocks}
