@@ -3,7 +3,9 @@ r"""Energy score: the CRPS of whole fields.
 $$\mathrm{ES} = \frac1m\sum_i \|x_i-y\| - \frac{1}{2D}\sum_{i,j}\|x_i-x_j\|,
 \qquad \|v\| = \sqrt{\langle v^2\rangle},$$
 
-with D = m(m-1) (fair) and the area-weighted mean of squares, so that its units are those of the field.
+with D = m(m-1) (fair) and the area-weighted mean of squares, so that its units are those of the field. Distances come
+from the members' Gram matrix, $\|x_i-x_j\|^2 = G_{ii} + G_{jj} - 2 G_{ij}$, in float64 and of departures from the mean
+of the members; pairs so close that this cancels are taken again from their difference. Gradients take differences.
 Reference: Gneiting and Raftery (2007); norm as in WeatherBench 2 (2024), but over all pairs of members
 instead of neighbours.
 """
@@ -17,7 +19,8 @@ from physdiff.scores.reduce import check_case, field_weights, shared_weights
 
 __all__ = ["energy_score"]
 
-_BLOCK = 2**22  # values of pair differences held at a time
+_BLOCK = 2**19   # member values turned to float64 at a time, or of differences
+_CLOSE = 1e-4    # of G_ii + G_jj: above it the root of the difference keeps twelve digits
 
 
 def energy_score(
@@ -43,15 +46,59 @@ def energy_score(
     first, count = truth.ndim - weights.ndim, members.shape[0]
     share = share.reshape(*truth.shape[:first], -1)
     scale = (share / share.sum(-1, keepdim=True)).sqrt()
-    # departures scaled once, so that a norm is the plain Euclidean one; missing cells have scale 0
-    x = (members - truth).reshape(count, *scale.shape)
-    x = x.masked_fill_(x.isnan(), 0.0) * scale
-    width = max(1, _BLOCK // max(1, truth.numel()))
+    x, y = members.reshape(count, -1, share.shape[-1]), truth.reshape(-1, share.shape[-1])
+    score = _by_differences if torch.is_grad_enabled() and (members.requires_grad or truth.requires_grad) else _by_products
+    return score(x, y, scale.reshape(y.shape)).reshape(truth.shape[:first])
+
+
+def _departures(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    """(m, ...) scaled once, so that a norm is the plain Euclidean one; missing cells have scale 0."""
+    d = x - y
+    return d.masked_fill_(d.isnan(), 0.0) * scale
+
+
+def _by_differences(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    count = x.shape[0]
+    x = _departures(x, y, scale)
+    width = max(1, _BLOCK // max(1, y.numel()))
 
     def distances(others: Tensor, one: Tensor) -> Tensor:
         norms = [torch.linalg.vector_norm(block - one, dim=-1) for block in torch.split(others, width)]
         return torch.cat(norms).sum(0)
 
-    skill: Tensor = torch.linalg.vector_norm(x, dim=-1).mean(0)
     between = torch.stack([distances(x[:i], x[i]) for i in range(1, count)]).sum(0)
-    return skill - between / (count * (count - 1))
+    return torch.linalg.vector_norm(x, dim=-1).mean(0) - between / (count * (count - 1))
+
+
+def _by_products(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    """Cases in blocks, and cells of a case where it alone is larger than one."""
+    count, cases, cells = x.shape
+    rows, columns = max(1, _BLOCK // (count * max(1, cells))), max(1, _BLOCK // count)
+    found = []
+    for a in range(0, cases, rows):
+        near = slice(a, a + rows)
+        square, gram = 0.0, 0.0
+        for b in range(0, cells, columns):
+            part = slice(b, b + columns)
+            d = _departures(x[:, near, part].double(), y[near, part].double(), scale[near, part].double()).transpose(0, 1)
+            square = square + d.square().sum(-1)
+            d = d - d.mean(1, keepdim=True)
+            gram = gram + d @ d.mT
+        assert isinstance(square, Tensor) and isinstance(gram, Tensor)
+        distance, close = _distances(gram)
+        if 10 * close.sum() > close.numel():
+            found.append(_by_differences(x[:, near].double(), y[near].double(), scale[near].double()))
+            continue
+        for case, i, j in close.nonzero().tolist():
+            d = _departures(x[i, a + case].double(), x[j, a + case].double(), scale[a + case].double())
+            distance[case, i, j] = torch.linalg.vector_norm(d)
+        found.append(square.sqrt().mean(1) - distance.sum((1, 2)) / (count * (count - 1)))
+    return torch.cat(found).to(y.dtype)
+
+
+def _distances(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances of pairs i < j from (cases, m, m), zero below; and which have lost digits."""
+    power = gram.diagonal(dim1=1, dim2=2)
+    total = power[:, :, None] + power[:, None]
+    square = (total - 2 * gram).clamp_min(0.0)
+    return square.sqrt().triu(1), (square < _CLOSE * total).triu(1)

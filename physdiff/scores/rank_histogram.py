@@ -12,9 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from physdiff.scores.reduce import check_case, field_weights, reduced, weighted_mean
+from physdiff.scores.reduce import check_case, field_weights, reduced
 
 __all__ = ["rank_bounds", "rank_histogram", "ranks"]
+
+_BLOCK = 2**20  # member values compared at a time
 
 
 def rank_bounds(members: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,14 +29,23 @@ def rank_bounds(members: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two tensors (*batch, *S) of truth's dtype, NaN where the truth or any member is missing.
     """
-    low, ties, missing = torch.zeros_like(truth), torch.zeros_like(truth), truth.isnan()
-    # member by member: a sum over booleans of all members would first turn them into int64
-    for member in members.unbind(0):
-        low += member < truth
-        ties += member == truth
-        missing |= member.isnan()
-    low = low.masked_fill(missing, float("nan"))
-    return low, low + ties
+    count = members.shape[0]
+    flat, target = members.detach().reshape(count, -1), truth.detach().reshape(-1)
+    low, high = torch.empty_like(target), torch.empty_like(target)
+    width = max(1, _BLOCK // count)
+    for a in range(0, len(target), width):
+        x, y = flat[:, a : a + width], target[a : a + width]
+        below, up_to, not_below = (_count(compare(x, y)) for compare in (torch.lt, torch.le, torch.ge))
+        # whatever is missing is neither below nor not below
+        missing = below + not_below < count
+        low[a : a + width] = below.masked_fill_(missing, float("nan"))
+        high[a : a + width] = up_to.masked_fill_(missing, float("nan"))
+    return low.reshape(truth.shape), high.reshape(truth.shape)
+
+
+def _count(found: Tensor) -> Tensor:
+    # bytes add up fastest, where they cannot overflow
+    return found.sum(0, dtype=torch.uint8 if len(found) < 256 else torch.int32).float()
 
 
 def ranks(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -73,10 +84,15 @@ def rank_histogram(
     members, truth = check_case(members, truth, weights, what="rank_histogram")
     weights = field_weights(truth, weights, space)
     low, high = rank_bounds(members, truth)
-    split = (high - low + 1).reciprocal()
-    # one bin at a time: a one-hot array would be as large as the ensemble
-    bins = [
-        weighted_mean(split.where(((low <= b) & (b <= high)) | low.isnan(), torch.zeros_like(split)), weights)
-        for b in range(members.shape[0] + 1)
-    ]
-    return torch.stack(bins, dim=-1)
+    bins, first = members.shape[0] + 1, truth.ndim - weights.ndim
+    low, high = (v.flatten(first) if weights.ndim else v[..., None] for v in (low, high))
+    known = low.isfinite()
+    share = weights.to(truth).reshape(-1).expand(low.shape).masked_fill(~known, 0.0).double()
+    ties = torch.where(known, high - low, 0.0).long()
+    lowest = torch.where(known, low, 0.0).long()
+    total = share.new_zeros(*low.shape[:-1], bins)
+    each = share / (ties + 1)
+    for k in range(int(ties.max()) + 1 if ties.numel() else 0):
+        # hardly any cell is left after the first turn, but all may be
+        total.scatter_add_(-1, (lowest + k).clamp_(max=bins - 1), each.masked_fill(ties < k, 0.0))
+    return (total / share.sum(-1, keepdim=True)).to(truth.dtype)

@@ -100,3 +100,11 @@ def test_gradient_is_that_of_the_pairs():
     slow = (x - y).abs().mean(0) - (x[:, None] - x[None]).abs().sum((0, 1)) / (2 * 4 * 3)
     (expected,) = torch.autograd.grad(slow.sum(), x)
     torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_both_ways_of_sorting_agree_and_missing_cells_stay_alone():
+    x, y = draws(7, 5, 6), draws(5, 6, seed=1)
+    x[2, 1, 3] = y[4, 0] = float("nan")
+    plain, kept = crps(x, y), crps(x.clone().requires_grad_(), y).detach()
+    torch.testing.assert_close(plain, kept, rtol=1e-13, atol=1e-14, equal_nan=True)
+    assert plain.isnan().nonzero().tolist() == [[1, 3], [4, 0]]

@@ -72,3 +72,34 @@ def test_infinite_values_are_not_hidden_and_gradients_are_finite_at_ties():
 def test_one_member_is_refused():
     with pytest.raises(ShapeError, match="at least 2 members"):
         energy_score(draws(1, 4), draws(4))
+
+
+@pytest.mark.parametrize("twins", [1, 5])
+def test_members_that_nearly_agree_keep_their_digits(twins):
+    # a pair 1e-9 apart cancels in the Gram matrix; all but one make the differences cheaper
+    x, y = draws(6, 2, 3, 4), draws(2, 3, 4, seed=1)
+    for k in range(1, 1 + twins):
+        x[k] = x[0] + 1e-9 * k * draws(2, 3, 4, seed=9)
+    expected = [by_pairs(x[:, b], y[b], torch.ones(3, 4, dtype=F64)) for b in range(2)]
+    torch.testing.assert_close(energy_score(x, y, torch.ones(3, 4)), torch.tensor(expected, dtype=F64), rtol=1e-12, atol=0)
+
+
+def test_identical_members_give_the_distance_to_the_truth():
+    x, y = draws(1, 3, 4).expand(5, 3, 4), draws(3, 4, seed=1)
+    torch.testing.assert_close(energy_score(x, y), (x[0] - y).square().mean().sqrt(), rtol=1e-14, atol=0)
+
+
+def test_single_precision_survives_a_large_mean():
+    # geopotential: a mean of 5e4, a spread of 12 and an error of 100
+    x, y = (5e4 + 100 + 12 * draws(20, 4, 300)).float(), (5e4 + 12 * draws(4, 300, seed=1)).float()
+    exact = energy_score(x.double(), y.double(), torch.ones(300))
+    # sums are taken in float64; left are departures from the truth, rounded to float64 too, and the result
+    torch.testing.assert_close(energy_score(x, y, torch.ones(300)).double(), exact, rtol=2e-7, atol=0)
+
+
+def test_gradient_is_that_of_the_pairs():
+    x, y = draws(4, 3).requires_grad_(), draws(3, seed=1)
+    (mine,) = torch.autograd.grad(energy_score(x, y), x)
+    norms = [torch.linalg.vector_norm(a - b) for i, a in enumerate(x) for b in x[:i]]
+    slow = (torch.linalg.vector_norm(x - y, dim=1).mean() - torch.stack(norms).sum() / 12) / math.sqrt(3)
+    torch.testing.assert_close(mine, torch.autograd.grad(slow, x)[0], rtol=1e-12, atol=1e-14)

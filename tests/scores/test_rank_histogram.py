@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from physdiff.scores import rank_histogram as module
 from physdiff.scores.rank_histogram import rank_bounds, rank_histogram, ranks
 
 F64 = torch.float64
@@ -71,3 +72,22 @@ def test_missing_cells_have_no_rank():
     x[1, 2] = y[0] = float("nan")
     low, high = rank_bounds(x, y)
     assert low.isnan().tolist() == high.isnan().tolist() == [True, False, True, False]
+
+
+def test_more_members_than_a_byte_counts_and_blocks(monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 1000)
+    x, y = draws(300, 2, 9), draws(2, 9, seed=1)
+    x[7] = y
+    low, high = rank_bounds(x, y)
+    assert torch.equal(low, (x < y).sum(0).double()) and torch.equal(high, low + 1)
+    histogram = rank_histogram(x, y, space=1)
+    assert histogram.shape == (2, 301)
+    # every case is in two bins
+    assert torch.equal((histogram > 0).sum(1) <= 18, torch.tensor([True, True]))
+    torch.testing.assert_close(histogram.sum(1), torch.ones(2, dtype=F64), rtol=1e-14, atol=0)
+
+
+def test_a_case_without_a_known_cell_is_missing():
+    x, y = draws(3, 2, 4), draws(2, 4, seed=1)
+    y[1] = float("nan")
+    assert rank_histogram(x, y, space=1).isnan().all(1).tolist() == [False, True]
