@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -49,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """All pairs; iterating reads one start after another.
+    """All pairs; iterating reads one start after another, `pieces` less at a time where one is large.
 
     Args:
         forecast: The forecast, checked.
@@ -84,18 +85,25 @@ class Cases:
 
     def __iter__(self) -> Iterator[Case]:
         """Yield the pairs, start by start."""
+        return self._read(self.where.shape[-1])
+
+    def pieces(self) -> Iterator[Case]:
+        """Yield the pairs, of each start as many frames at a time as 256 MiB hold in float64, one at least."""
+        frame = 8 * self.members * math.prod(self.grid.shape)
+        return self._read(max(1, _IN_MEMORY // frame))
+
+    def _read(self, most: int) -> Iterator[Case]:
         for places in product(*(range(self.sizes[d]) for d in self.outer)):
             place = dict(zip(self.outer, places, strict=True))
             where = self.where[place["init_time"]] if "init_time" in place else self.where
+            known = np.flatnonzero(where >= 0)
             for v, name in enumerate(self.names):
-                case = self._case(v, name, place, where=where)
-                if case is not None:
-                    yield case
+                for first in range(0, known.size, most):
+                    case = self._case(v, name, place, where=where, frames=known[first : first + most])
+                    if case is not None:
+                        yield case
 
-    def _case(self, variable: int, name: str, place: dict[str, int], *, where: np.ndarray) -> Case | None:
-        frames = np.flatnonzero(where >= 0)
-        if not frames.size:
-            return None
+    def _case(self, variable: int, name: str, place: dict[str, int], *, where: np.ndarray, frames: np.ndarray) -> Case | None:
         key: dict[str, Any] = {"time": where[frames]}
         if self.rows.size:
             key["sample"] = int(self.rows[place["sample"]])

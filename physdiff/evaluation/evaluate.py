@@ -2,7 +2,11 @@ r"""Score forecasts against what happened.
 
 Every forecast frame is compared with the truth at its own time, `init_time + lead_time` (or `time`). A score gives one number per frame and
 field, weighted by area; numbers are averaged over all cases that fall into one entry of `by`. A root or ratio is taken after that average
-(`Averaged`), not before. Starts are read one after another, so memory does not grow with their number.
+(`Averaged`), not before.
+
+Files larger than memory are scored as they are: open them lazily (`open_forecast`, or chunks). Read at a time are frames of one variable and one
+start, as many as 256 MiB hold in float64 (one frame of all members at least), so that memory does not grow with the number of starts, leads or
+variables; the truth is kept whole only up to 256 MiB. Chunks that hold several starts are read again for each.
 
 A frame that the truth does not hold, or holds without any value, is no case. Cells that are missing in the truth or in a member are left out of a
 frame's score; a frame whose forecast is missing everywhere gives NaN and is not passed over.
@@ -62,7 +66,7 @@ def evaluate(
     if not scores:
         raise InputError("evaluate: expected at least one score, got none")
     table = _Table(cases, tuple(by), tuple(weights))
-    for case in cases:
+    for case in cases.pieces():
         for region, share in weights.items():
             for name, score in scores.items():
                 parts = score.parts if isinstance(score, Averaged) else (score,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, GridMismatch, InputError, ShapeError, UnitError
 from physdiff.base.rng import Rng
+from physdiff.data import cases
 from physdiff.data.convert import grid_of
 from physdiff.data.leads import KnownFrames, forecast_of
 from physdiff.evaluation.climatology import climatology
@@ -219,3 +221,35 @@ def test_wrong_arguments_are_refused():
         evaluate(fc, ds, {"flat": lambda members, truth, weights: members.mean()})
     with pytest.raises(ShapeError, match="at least 2 members"):
         evaluate(persistence(ds, None, 2), ds, {"crps": crps})
+
+
+@pytest.mark.parametrize(("starts", "measured"), [(8, False), pytest.param(60, True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_files_larger_than_memory_score_as_in_memory(tmp_path, monkeypatch, starts, measured, *, chunked):
+    if chunked:
+        pytest.importorskip("dask")
+    spec = latlon_spec(24, 36)
+    attrs = hourly(2, spec=spec).attrs
+    ds = hourly(starts + 4, spec=spec).astype(np.float64).assign_attrs(attrs)
+    known = KnownFrames(ds, history=1)
+    fc = forecast_of(known, lambda _, k: 280.0 + known.rng(Rng(5), 0, k).normal((6, 1, 4, 24, 36)).double(), lead=4, members=6)
+    fc = fc.astype(np.float64).assign_attrs(attrs)
+    scores = {"crps": crps, "ranks": rank_histogram, "ratio": spread_skill}
+    whole = evaluate(fc, ds, scores)
+    fc.to_netcdf(tmp_path / "forecast.nc")
+    ds.to_netcdf(tmp_path / "truth.nc")
+    # room for three of the four frames of a start, and for less than the truth
+    limit = 3 * 8 * 6 * 24 * 36
+    monkeypatch.setattr(cases, "_IN_MEMORY", limit)
+    chunks = {"init_time": 5} if chunked else None
+    with xr.open_dataset(tmp_path / "forecast.nc", chunks=chunks) as forecast, xr.open_dataset(tmp_path / "truth.nc", chunks=None) as truth:
+        sizes = [piece.members.nbytes for piece in cases.matched(forecast, truth).pieces()]
+        assert max(sizes) == limit and len(sizes) > starts
+        if measured:
+            tracemalloc.start()
+        streamed = evaluate(forecast, truth, scores)
+        if measured:
+            # pieces, chunks of five starts and what xarray needs for itself
+            assert tracemalloc.get_traced_memory()[1] < forecast["t2m"].nbytes / 3
+            tracemalloc.stop()
+    xr.testing.assert_allclose(streamed, whole, rtol=1e-12, atol=0)
