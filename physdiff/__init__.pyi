@@ -313,7 +313,8 @@ from physdiff.report.forecast_page import forecast_report as forecast_report
 from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
 from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
 from physdiff.scores.band import band_coverage as band_coverage, band_holds as band_holds, band_width as band_width, interval_score as interval_score
-from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage
+from physdiff.scores.correlation_time import high_correlation_time as high_correlation_time
+from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage, sharpness as sharpness
 from physdiff.scores.crps import crps as crps
 from physdiff.scores.energy_score import energy_score as energy_score
 from physdiff.scores.events import (
@@ -323,13 +324,28 @@ from physdiff.scores.events import (
     roc_area as roc_area,
     threshold_crps as threshold_crps,
 )
-from physdiff.scores.pointwise import acc as acc, bias as bias, ensemble_rmse as ensemble_rmse, mae as mae, rmse as rmse
+from physdiff.scores.log_score import gaussian_log_score as gaussian_log_score, kernel_log_score as kernel_log_score
+from physdiff.scores.pit import pit as pit
+from physdiff.scores.pointwise import (
+    acc as acc,
+    bias as bias,
+    correlation as correlation,
+    ensemble_rmse as ensemble_rmse,
+    mae as mae,
+    rmse as rmse,
+    vrmse as vrmse,
+)
 from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
 from physdiff.scores.reduce import Averaged as Averaged, Score as Score
-from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance
+from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance, spectral_coherence as spectral_coherence
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
 from physdiff.scores.tarp import tarp_rank as tarp_rank
-from physdiff.scores.uniformity import rank_band as rank_band, rank_chi2 as rank_chi2, rank_p_value as rank_p_value
+from physdiff.scores.uniformity import (
+    adjusted_p_values as adjusted_p_values,
+    rank_band as rank_band,
+    rank_chi2 as rank_chi2,
+    rank_p_value as rank_p_value,
+)
 from physdiff.scores.variogram import structure_function as structure_function, variogram_score as variogram_score
 from physdiff.solvers.chang_cooper import ChangCooper as ChangCooper
 from physdiff.solvers.darcy import solve_darcy as solve_darcy

@@ -22,7 +22,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.scores.rank_histogram import rank_bounds
 from physdiff.scores.reduce import check_case, reduced
 
-__all__ = ["central_interval", "coverage", "members_needed"]
+__all__ = ["central_interval", "coverage", "members_needed", "sharpness"]
 
 
 def members_needed(level: float) -> int:
@@ -63,6 +63,24 @@ def coverage(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, l
         return overlap.clamp(min=0) / (high - low + 1)
 
     return reduced((1 - rest) * inside(whole) + rest * inside(whole + 1), weights)
+
+
+def sharpness(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, level: float = 0.9) -> Tensor:
+    """Width of the members' central interval, in the field's units: smaller is better among forecasts whose `coverage` is right.
+
+    Args:
+        members: (m, *batch, *S), m >= 2/(1-level) - 1.
+        truth: (*batch, *S); only its missing cells matter, which have no width.
+        weights: (*S) for the weighted mean, None for the map.
+        level: Probability of the interval.
+
+    Raises:
+        ShapeError: If shapes do not fit or there are too few members for the level.
+        InputError: If level is not strictly between 0 and 1.
+    """
+    members, truth = check_case(members, truth, weights, what="sharpness")
+    lower, upper = central_interval(members, level=level)
+    return reduced((upper - lower).masked_fill(truth.isnan(), float("nan")), weights)
 
 
 def central_interval(members: Tensor, *, level: float = 0.9) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-r"""Errors cell by cell, of the members or of their mean, and the anomaly correlation.
+r"""Errors cell by cell, of the members or of their mean, and correlations.
 
 With members x_i and truth y: `squared_error` is the mean over i of $(x_i-y)^2$, the error of a typical
 member; `squared_error_of_mean` is $(\bar x-y)^2$. For m independent members and a truth of the same law the
@@ -17,13 +17,17 @@ from physdiff.scores.reduce import Averaged, check_case, field_weights, reduced,
 __all__ = [
     "acc",
     "bias",
+    "correlation",
     "ensemble_mae",
     "ensemble_rmse",
     "mae",
     "rmse",
     "squared_error",
     "squared_error_of_mean",
+    "vrmse",
 ]
+
+_LEAST_VARIANCE = 1e-7  # The Well's, so that constant fields have a finite error
 
 
 def squared_error(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -108,3 +112,39 @@ def acc(
     product = weighted_mean(forecast * observed, share, axes=axes)
     powers = [weighted_mean(x.square(), share, axes=axes) for x in (forecast, observed)]
     return product / (powers[0] * powers[1]).sqrt()
+
+
+def correlation(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, space: int | None = None) -> Tensor:
+    """Mean over members of Pearson's correlation in space of x_i and y, a score of whole fields, in [-1, 1].
+
+    `acc` is that of the mean of the members, of departures from a climatology.
+
+    Args:
+        members: (m, *batch, *S).
+        truth: (*batch, *S).
+        weights: (*S); None means equal weights.
+        space: Number of dims of S where weights are None (default: all).
+
+    Returns:
+        (*batch), NaN where a field is constant. Cells missing in the truth or a member are left out for that member.
+
+    Raises:
+        ShapeError: If shapes do not fit.
+    """
+    members, truth = check_case(members, truth, weights, what="correlation")
+    zero = truth.new_zeros(())
+    return torch.stack([acc(x[None], truth, weights, climatology=zero, centred=True, space=space) for x in members]).mean(0)
+
+
+def _variance_share(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, space: int | None = None) -> Tensor:
+    members, truth = check_case(members, truth, weights, what="vrmse")
+    area = field_weights(truth, weights, space)
+    share, axes = shared_weights(members, truth, area), tuple(range(-area.ndim, 0))
+    error = weighted_mean((members - truth).square().mean(0), share, axes=axes)
+    anomaly = truth - weighted_mean(truth, share, axes=axes)[(..., *[None] * area.ndim)]
+    return error / (weighted_mean(anomaly.square(), share, axes=axes) + _LEAST_VARIANCE)
+
+
+# root of the mean squared error of a typical member over the truth's variance in space, 1 for the truth's mean; The Well (Ohana et al. 2024) takes
+# the root case by case
+vrmse = Averaged((_variance_share,), torch.sqrt)

@@ -32,6 +32,7 @@ __all__ = [
     "fine_scale_power",
     "isotropic_spectrum",
     "log_spectral_distance",
+    "spectral_coherence",
     "zonal_spectrum",
 ]
 
@@ -173,6 +174,53 @@ def band_power_ratio(
         raise InputError(f"band_power_ratio: expected 0 <= low < high, got {low!r} and {high!r}")
     members, truth = (_BandPower(low, high, spacing, periodic, zonal, of) for of in ("members", "truth"))
     return Averaged((members, truth), torch.div)
+
+
+def spectral_coherence(*, spacing: Spacing = 1.0, periodic: Periodic = True, zonal: bool = False) -> Averaged:
+    r"""A score: correlation of members and truth by wavenumber, one value for each shell, in [-1, 1].
+
+    $\sum_\kappa \mathrm{Re}(\hat x \hat y^*) / \sqrt{\sum_\kappa |\hat x|^2 \sum_\kappa |\hat y|^2}$ over the modes of a shell, members and
+    cases: one where phases are right, zero where they are chance, whatever the amplitudes. Shells without energy are NaN.
+
+    Args:
+        spacing: As in `isotropic_spectrum`; one number if zonal.
+        periodic: As in `isotropic_spectrum`; of the last axis if zonal.
+        zonal: Whether to take wavenumbers along the last axis instead of isotropic ones.
+
+    Returns:
+        An `Averaged`: cross and own spectra are averaged over cases before the ratio. Its fields are all of truth's dims
+        where weights are None.
+    """
+    cross, members, truth = (_Energy(of, spacing, periodic, zonal) for of in ("cross", "members", "truth"))
+    return Averaged((cross, members, truth), _in_phase)
+
+
+def _in_phase(cross: Tensor, members: Tensor, truth: Tensor) -> Tensor:
+    return cross / (members * truth).sqrt()
+
+
+@dataclass(frozen=True)
+class _Energy:
+    """A score: spectrum of the truth, or mean spectrum of the members, or their mean cross spectrum with the truth."""
+
+    of: str
+    spacing: Spacing
+    periodic: Periodic
+    zonal: bool
+
+    def __call__(self, members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+        members, truth = check_case(members, truth, weights, what="spectral_coherence")
+        weights = field_weights(truth, weights)
+
+        def energy(field: Tensor) -> Tensor:
+            return _spectrum(field, weights, self.spacing, self.periodic, self.zonal)[1]
+
+        if self.of == "truth":
+            return energy(truth)
+        if self.of == "members":
+            return energy(members).mean(0)
+        # Re(x y*) = (|x + y|^2 - |x - y|^2) / 4; the real part is all that is left of a shell with its conjugates
+        return (energy(members + truth) - energy(members - truth)).mean(0) / 4
 
 
 @dataclass(frozen=True)

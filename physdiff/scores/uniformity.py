@@ -10,14 +10,16 @@ Vehtari, Graphical test for discrete uniformity, 2022.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError, ShapeError
 
-__all__ = ["RankBand", "rank_band", "rank_chi2", "rank_p_value"]
+__all__ = ["RankBand", "adjusted_p_values", "rank_band", "rank_chi2", "rank_p_value"]
 
 _MOST_CUTS = 20
 _HALVINGS = 30
@@ -108,6 +110,36 @@ def rank_chi2(ranks: Tensor, members: int) -> float:
     seen = torch.bincount(which[values], minlength=bins).double()
     statistic = ((seen - expected) ** 2 / expected).sum()
     return float(torch.special.gammaincc(torch.tensor((bins - 1) / 2, dtype=torch.float64), statistic / 2))
+
+
+def adjusted_p_values(p_values: Mapping[str, float], *, control: str = "holm") -> dict[str, float]:
+    r"""P values of several tests (leads, regions, variables), each raised so that it can be held against one level for all.
+
+    ``"holm"``: with the k-th smallest of K, $\max_{j \le k} (K - j + 1)\, p_{(j)}$; the chance of any false alarm stays below the level, however
+    the tests depend. ``"share"``: $\min_{j \ge k} K p_{(j)} / j$; the expected share of false alarms among alarms does, for independent or
+    positively dependent tests.
+    References: Holm (1979); Benjamini and Hochberg (1995).
+
+    Args:
+        p_values: By name, each in [0, 1].
+        control: ``"holm"`` or ``"share"``.
+
+    Returns:
+        By name, in the order given, at most 1.
+
+    Raises:
+        InputError: If there is none, one is not in [0, 1], or the control is unknown.
+    """
+    check_one_of(control, ("holm", "share"), "adjusted_p_values control")
+    bad = {name: p for name, p in p_values.items() if not 0 <= p <= 1}
+    if bad or not p_values:
+        raise InputError(f"adjusted_p_values: expected p values in [0, 1], one at least, got {bad or 'none'}")
+    names = sorted(p_values, key=lambda name: p_values[name])
+    p = torch.tensor([p_values[name] for name in names], dtype=torch.float64)
+    place = torch.arange(1, len(p) + 1, dtype=torch.float64)
+    raised = ((len(p) + 1 - place) * p).cummax(0).values if control == "holm" else (len(p) / place * p).flip(0).cummin(0).values.flip(0)
+    found = dict(zip(names, raised.clamp_max(1.0).tolist(), strict=True))
+    return {name: found[name] for name in p_values}
 
 
 def _checked(ranks: Tensor, members: int) -> Tensor:

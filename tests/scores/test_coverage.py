@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from physdiff.base.errors import InputError, ShapeError
-from physdiff.scores.coverage import central_interval, coverage, members_needed
+from physdiff.scores.coverage import central_interval, coverage, members_needed, sharpness
 
 F64 = torch.float64
 
@@ -94,3 +94,17 @@ def test_interpolated_interval_covers_what_the_docstring_says():
     low, high = central_interval(x, level=0.9)
     held = torch.special.ndtr(high) - torch.special.ndtr(low)
     assert abs(float(held.mean()) - 0.908) < 0.0005 + 4 * float(held.std()) / 200
+
+
+def test_sharpness_is_the_width_of_the_interval_and_of_a_normal_law():
+    x, y = draws(19, 3, 4), draws(3, 4, seed=1)
+    y[0, 1] = float("nan")
+    ordered, w = x.sort(0).values, torch.rand(3, 4, generator=torch.Generator().manual_seed(2), dtype=F64)
+    # 19 members at 90 %: the outermost two
+    width = (ordered[-1] - ordered[0]).masked_fill(y.isnan(), float("nan"))
+    torch.testing.assert_close(sharpness(x, y), width, rtol=0, atol=0, equal_nan=True)
+    known = ~y.isnan()
+    torch.testing.assert_close(sharpness(x, y, w), (width[known] * w[known]).sum() / w[known].sum(), rtol=1e-13, atol=0)
+    many = draws(39999, 1)
+    # quantile +-1.644854; standard error of a quantile sqrt(p q / n) / density 0.1031
+    assert abs(float(sharpness(many, many[0])) - 2 * 1.644854) < 4 * 2 * math.sqrt(0.05 * 0.95 / 39999) / 0.1031

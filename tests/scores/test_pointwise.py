@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,15 +10,24 @@ from physdiff.base.errors import ShapeError
 from physdiff.scores.pointwise import (
     acc,
     bias,
+    correlation,
     ensemble_mae,
     ensemble_rmse,
     mae,
     rmse,
     squared_error,
     squared_error_of_mean,
+    vrmse,
 )
 
 F64 = torch.float64
+
+
+F64 = torch.float64
+
+
+def draws(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def case(seed=0, members=4, shape=(3, 5)):
@@ -86,3 +96,30 @@ def test_acc_wants_a_climatology():
         acc(x, y)
     with pytest.raises(ShapeError, match="climatology"):
         acc(x, y, climatology=torch.zeros(4))
+
+
+def test_correlation_is_that_of_numpy_and_leaves_out_missing_cells():
+    x, y, w = draws(3, 2, 4, 5), draws(2, 4, 5, seed=1), draws(4, 5, seed=2).abs()
+    x[1, 0, 2, 2] = y[1, 0, 0] = float("nan")
+    expected = []
+    for b in range(2):
+        each = []
+        for member in x[:, b]:
+            known = ~(member.isnan() | y[b].isnan())
+            c = np.cov(member[known].numpy(), y[b][known].numpy(), aweights=w[known].numpy())
+            each.append(c[0, 1] / math.sqrt(c[0, 0] * c[1, 1]))
+        expected.append(np.mean(each))
+    torch.testing.assert_close(correlation(x, y, w), torch.tensor(expected, dtype=F64), rtol=1e-12, atol=0)
+    # invariant to shift and scale of the forecast
+    torch.testing.assert_close(correlation(3 * x + 7, y, w), correlation(x, y, w), rtol=1e-12, atol=0)
+
+
+def test_vrmse_of_the_mean_is_one_and_of_the_truth_nothing():
+    y, w = draws(3, 4, 5), draws(4, 5, seed=2).abs()
+    mean = ((w * y).sum((1, 2)) / w.sum())[:, None, None].expand(3, 4, 5)
+    # the added variance of 1e-7 is seen at 1e-7
+    torch.testing.assert_close(vrmse(mean[None], y, w), torch.ones(3, dtype=F64), rtol=1e-6, atol=0)
+    assert float(vrmse(y[None], y, w).max()) == 0.0
+    x = draws(2, 3, 4, 5, seed=4)
+    plain = [math.sqrt(float((x[:, b] - y[b]).square().mean() / (y[b].var(correction=0) + 1e-7))) for b in range(3)]
+    torch.testing.assert_close(vrmse(x, y, torch.ones(4, 5)), torch.tensor(plain, dtype=F64), rtol=1e-12, atol=0)

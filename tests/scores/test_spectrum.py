@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from physdiff.scores.spectrum import (
     fine_scale_power,
     isotropic_spectrum,
     log_spectral_distance,
+    spectral_coherence,
     zonal_spectrum,
 )
 
@@ -164,3 +166,30 @@ def test_bad_arguments_are_refused_in_words():
         isotropic_spectrum(draws(4, 4), space=2, spacing=(1.0, 1.0, 1.0))
     with pytest.raises(InputError, match="dims of space"):
         isotropic_spectrum(draws(4, 4), space=3)
+
+
+def test_coherence_is_the_shell_sum_of_the_full_transform():
+    x, y = draws(3, 2, 8, 12), draws(2, 8, 12, seed=1)
+    score = spectral_coherence()
+    found = score(x, y, torch.ones(8, 12))
+    kx, ky = np.meshgrid(np.fft.fftfreq(8, 1 / 8) / 8, np.fft.fftfreq(12, 1 / 12) / 12, indexing="ij")
+    # unit spacing: the short side is the coarser one, shells are 1/8 wide
+    shell = np.floor(np.hypot(kx, ky) * 8 + 0.5 + 1e-9).astype(int)
+    for b in range(2):
+        cross, own, other = (np.zeros(shell.max() + 1) for _ in range(3))
+        Y = np.fft.fft2(y[b].numpy())
+        np.add.at(other, shell, np.abs(Y) ** 2)
+        for member in x[:, b]:
+            X = np.fft.fft2(member.numpy())
+            np.add.at(cross, shell, (X * Y.conj()).real / 3)
+            np.add.at(own, shell, np.abs(X) ** 2 / 3)
+        np.testing.assert_allclose(found[b].numpy(), cross / np.sqrt(own * other), rtol=1e-10, atol=1e-13)
+
+
+def test_coherence_knows_phases_and_not_amplitudes():
+    place = torch.arange(32, dtype=F64) * 2 * math.pi / 32
+    y = torch.cos(3 * place) + torch.cos(5 * place)
+    x = 2 * torch.cos(3 * place) + torch.cos(5 * place + math.pi / 3)
+    found = spectral_coherence(zonal=True)(x[None], y, torch.ones(32))
+    # an angle of sixty degrees has the cosine 1/2
+    assert float(found[3]) == pytest.approx(1.0, abs=1e-12) and float(found[5]) == pytest.approx(0.5, abs=1e-12)

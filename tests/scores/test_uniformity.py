@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
-from physdiff.scores.uniformity import rank_band, rank_chi2, rank_p_value
+from physdiff.scores.uniformity import adjusted_p_values, rank_band, rank_chi2, rank_p_value
 
 
 @pytest.mark.parametrize(("cases", "members"), [(3, 2), (4, 3), (2, 5)])
@@ -76,3 +77,33 @@ def test_bad_input() -> None:
         rank_chi2(torch.zeros(3), 9)
     with pytest.raises(InputError, match="a level in"):
         rank_band(10, 9, level=1.0)
+
+
+def test_adjusted_p_values_are_those_of_the_papers():
+    # Benjamini and Hochberg 1995, section 3.2: fifteen p values, four rejected at 0.05 (Bonferroni: three)
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    shuffled = {str(k): p[k] for k in (3, 0, 14, 1, 2, *range(4, 14))}
+    share, holm = (adjusted_p_values(shuffled, control=c) for c in ("share", "holm"))
+    assert list(share) == list(shuffled)
+    assert sum(v <= 0.05 for v in share.values()) == 4 and sum(v <= 0.05 for v in holm.values()) == 3
+    assert share["3"] == pytest.approx(15 * 0.0095 / 4) and holm["2"] == pytest.approx(13 * 0.0019) and holm["14"] == 1.0
+    # by the definition, one by one
+    for k in range(15):
+        assert share[str(k)] == pytest.approx(min(1.0, *(15 * p[j] / (j + 1) for j in range(k, 15))), rel=1e-14)
+        assert holm[str(k)] == pytest.approx(min(1.0, max((15 - j) * p[j] for j in range(k + 1))), rel=1e-14)
+
+
+def test_holm_keeps_false_alarms_of_several_leads_below_the_level():
+    n, alarms = 100, 0
+    for seed in range(n):
+        draws = torch.randint(0, 10, (6, 60), generator=torch.Generator().manual_seed(seed))
+        tests = {str(k): rank_chi2(row, 9) for k, row in enumerate(draws)}
+        alarms += min(adjusted_p_values(tests).values()) < 0.1
+    # binomial error, four of them; six tests alone would raise 0.47
+    assert alarms / n < 0.1 + 4 * math.sqrt(0.1 * 0.9 / n)
+
+
+def test_p_values_that_are_none_are_refused():
+    for bad in ({}, {"a": -0.1}, {"a": float("nan")}):
+        with pytest.raises(InputError, match="p values"):
+            adjusted_p_values(bad)
