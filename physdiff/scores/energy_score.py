@@ -47,8 +47,9 @@ def energy_score(
     share = share.reshape(*truth.shape[:first], -1)
     scale = (share / share.sum(-1, keepdim=True)).sqrt()
     x, y = members.reshape(count, -1, share.shape[-1]), truth.reshape(-1, share.shape[-1])
-    score = _by_differences if torch.is_grad_enabled() and (members.requires_grad or truth.requires_grad) else _by_products
-    return score(x, y, scale.reshape(y.shape)).reshape(truth.shape[:first])
+    needs_gradient = torch.is_grad_enabled() and (members.requires_grad or truth.requires_grad)
+    found = (_by_differences if needs_gradient else _by_products)(x, y, scale.reshape(y.shape))
+    return found.reshape(truth.shape[:first])
 
 
 def _departures(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
@@ -67,24 +68,25 @@ def _by_differences(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         return torch.cat(norms).sum(0)
 
     between = torch.stack([distances(x[:i], x[i]) for i in range(1, count)]).sum(0)
-    return torch.linalg.vector_norm(x, dim=-1).mean(0) - between / (count * (count - 1))
+    skill: Tensor = torch.linalg.vector_norm(x, dim=-1).mean(0)
+    return skill - between / (count * (count - 1))
 
 
 def _by_products(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """Cases in blocks, and cells of a case where it alone is larger than one."""
     count, cases, cells = x.shape
     rows, columns = max(1, _BLOCK // (count * max(1, cells))), max(1, _BLOCK // count)
-    found = []
+    found: list[Tensor] = []
     for a in range(0, cases, rows):
         near = slice(a, a + rows)
-        square, gram = 0.0, 0.0
+        square = x.new_zeros(len(y[near]), count, dtype=torch.float64)
+        gram = x.new_zeros(len(y[near]), count, count, dtype=torch.float64)
         for b in range(0, cells, columns):
             part = slice(b, b + columns)
             d = _departures(x[:, near, part].double(), y[near, part].double(), scale[near, part].double()).transpose(0, 1)
             square = square + d.square().sum(-1)
             d = d - d.mean(1, keepdim=True)
             gram = gram + d @ d.mT
-        assert isinstance(square, Tensor) and isinstance(gram, Tensor)
         distance, close = _distances(gram)
         if 10 * close.sum() > close.numel():
             found.append(_by_differences(x[:, near].double(), y[near].double(), scale[near].double()))
