@@ -286,6 +286,7 @@ _NAMES: dict[str, str] = {
     "uq.post_process": "post_process",
     "uq.sequential": "adaptive_radius sequential_interval",
     "uq.sequential_bands": "sequential_bands",
+    "uq.swag": "descent_iterates swag",
     "uq.weight_draws": "deviations WeightDraws",
     "uq.weights_hmc": "weight_chains",
 }

@@ -422,6 +422,7 @@ from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace
 from physdiff.uq.post_process import post_process as post_process
 from physdiff.uq.sequential import adaptive_radius as adaptive_radius, sequential_interval as sequential_interval
 from physdiff.uq.sequential_bands import sequential_bands as sequential_bands
+from physdiff.uq.swag import descent_iterates as descent_iterates, swag as swag
 from physdiff.uq.weight_draws import WeightDraws as WeightDraws, deviations as deviations
 from physdiff.uq.weights_hmc import weight_chains as weight_chains
 
