@@ -221,6 +221,7 @@ _NAMES: dict[str, str] = {
     "scores.pointwise": "acc bias correlation ensemble_rmse mae rmse vrmse",
     "scores.rank_histogram": "rank_histogram",
     "scores.reduce": "Averaged Score",
+    "scores.return_level": "event_probability return_level",
     "scores.spectrum": "log_spectral_distance spectral_coherence",
     "scores.spread_skill": "spread spread_skill",
     "scores.tarp": "tarp_rank",

@@ -337,6 +337,7 @@ from physdiff.scores.pointwise import (
 )
 from physdiff.scores.rank_histogram import rank_histogram as rank_histogram
 from physdiff.scores.reduce import Averaged as Averaged, Score as Score
+from physdiff.scores.return_level import event_probability as event_probability, return_level as return_level
 from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance, spectral_coherence as spectral_coherence
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
 from physdiff.scores.tarp import tarp_rank as tarp_rank
