@@ -283,6 +283,7 @@ _NAMES: dict[str, str] = {
     "uq.deep_ensemble": "deep_ensemble perturbed",
     "uq.dropout": "dropout_draws masked_weights train_with_dropout",
     "uq.ipinner": "ipinner niche_selection pareto_fronts reference_directions",
+    "uq.isotonic": "isotonic_cdf isotonic_quantiles",
     "uq.laplace": "weight_laplace WeightGaussian",
     "uq.post_process": "post_process",
     "uq.sequential": "adaptive_radius sequential_interval",

@@ -419,6 +419,7 @@ from physdiff.uq.ipinner import (
     pareto_fronts as pareto_fronts,
     reference_directions as reference_directions,
 )
+from physdiff.uq.isotonic import isotonic_cdf as isotonic_cdf, isotonic_quantiles as isotonic_quantiles
 from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace as weight_laplace
 from physdiff.uq.post_process import post_process as post_process
 from physdiff.uq.sequential import adaptive_radius as adaptive_radius, sequential_interval as sequential_interval

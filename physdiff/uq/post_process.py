@@ -9,8 +9,10 @@ by the least CRPS of the Gaussian law N(m, sigma^2), area-weighted over cells an
 \sigma (x - \bar x)/s$,
 which keeps their patterns, ranks and correlations (member by member); ``"gaussian"`` takes the quantiles of the law at plotting positions and
 hands them
-to the members in the order they have in each cell (ensemble copula coupling). References: Gneiting et al. (2005), EMOS; Van Schaeybroeck and
-Vannitsem (2015), member by member; Schefzik, Thorarinsdottir and Gneiting (2013), copula coupling.
+to the members in the order they have in each cell (ensemble copula coupling). ``"isotonic"`` fits no number and no shape: the law of the truth's
+anomaly for each anomaly of the mean, given that it rises with it (isotonic distributional regression, isotonic.py), whose quantiles are handed out
+the same way; it does not look at the spread, and beyond the anomalies of the pairs it keeps their outermost laws. References: Gneiting et al. (2005),
+EMOS; Van Schaeybroeck and Vannitsem (2015), member by member; Schefzik, Thorarinsdottir and Gneiting (2013), copula coupling.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from torch import Tensor
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.cases import Cases, matched
+from physdiff.uq.isotonic import isotonic_quantiles
 
 __all__ = ["gaussian_crps", "post_process"]
 
-_METHODS = ("members", "gaussian")
+_METHODS = ("members", "gaussian", "isotonic")
 _LEAST = 5         # cases; four numbers are fitted, all cells share them
 _STEPS = 60        # of L-BFGS, which is done after some twenty
 
@@ -41,7 +44,7 @@ def post_process(forecast: xr.Dataset, *, with_pairs: tuple[xr.Dataset, xr.Datas
         forecast: Dims (sample?, init_time?, member, lead_time, *space), or time in lead_time's place.
         with_pairs: Forecasts of the same model, leads, grid and number of members, and the truth they are judged by; not those that are
             corrected, or the correction looks better than it is.
-        method: ``"members"`` or ``"gaussian"``.
+        method: ``"members"``, ``"gaussian"`` or ``"isotonic"``.
 
     Returns:
         As the forecast; attribute ``post_processing`` names the method, and those of each variable the fitted numbers by lead.
@@ -55,19 +58,22 @@ def post_process(forecast: xr.Dataset, *, with_pairs: tuple[xr.Dataset, xr.Datas
     _check_alike(forecast, pairs)
     found = forecast.copy()
     for v, name in enumerate(pairs.names):
-        fit = _fitted(pairs, v)
+        rows = _rows(pairs, v)
         known = {x: k for k, x in enumerate(np.asarray(pairs.forecast[pairs.inner].values).tolist())}
-        rows = [known[x] for x in np.asarray(forecast[pairs.inner].values).tolist()]
-        layout = ("member", ..., pairs.inner, *pairs.grid.dims)
-        values = forecast[name].transpose(*layout)
+        leads = [known[x] for x in np.asarray(forecast[pairs.inner].values).tolist()]
+        values = forecast[name].transpose("member", ..., pairs.inner, *pairs.grid.dims)
         x = torch.from_numpy(np.array(values.values, dtype=np.float64))
-        shape = (-1, *[1] * pairs.grid.ndim)
-        a, b, c, d = (p[rows].reshape(shape) for p in fit.numbers.unbind(-1))
-        mean, spread = x.mean(0), x.std(0)
-        centre = fit.normal + a + b * (mean - fit.normal)
-        sigma = (c.square() + d.square() * spread.square()).sqrt()
-        new = _moved(x, mean, spread, centre=centre, sigma=sigma) if method == "members" else _ranked(x, centre, sigma)
-        attrs = {**forecast[name].attrs, **{f"post_{k}": fit.numbers[rows, i].tolist() for i, k in enumerate("abcd")}}
+        if method == "isotonic":
+            new, numbers = _isotonic(x, rows, leads, pairs), {}
+        else:
+            fit = _fitted(rows, pairs)
+            a, b, c, d = (p[leads].reshape(-1, *[1] * pairs.grid.ndim) for p in fit.numbers.unbind(-1))
+            mean, spread = x.mean(0), x.std(0)
+            centre = fit.normal + a + b * (mean - fit.normal)
+            sigma = (c.square() + d.square() * spread.square()).sqrt()
+            new = _moved(x, mean, spread, centre=centre, sigma=sigma) if method == "members" else _ranked(x, centre, sigma)
+            numbers = {f"post_{k}": fit.numbers[leads, i].tolist() for i, k in enumerate("abcd")}
+        attrs = {**forecast[name].attrs, **numbers}
         found[name] = values.copy(data=new.numpy().astype(values.dtype)).transpose(*forecast[name].dims).assign_attrs(attrs)
     return found.assign_attrs(post_processing=method)
 
@@ -91,8 +97,12 @@ class _Fit:
     numbers: Tensor  # (leads, 4): a, b, c, d
 
 
-def _fitted(pairs: Cases, variable: int) -> _Fit:
-    rows: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {k: [] for k in range(pairs.sizes[pairs.inner])}
+_Rows = dict[int, list[tuple[Tensor, Tensor, Tensor]]]
+
+
+def _rows(pairs: Cases, variable: int) -> _Rows:
+    """Mean, spread and truth of every case by lead."""
+    rows: _Rows = {k: [] for k in range(pairs.sizes[pairs.inner])}
     for case in pairs:
         if case.variable != variable:
             continue
@@ -102,11 +112,33 @@ def _fitted(pairs: Cases, variable: int) -> _Fit:
     few = min(len(r) for r in rows.values())
     if few < _LEAST:
         raise DataError(f"post_process: expected at least {_LEAST} cases at every lead time, got {few}; give more past forecasts")
-    frames = torch.stack([truth for r in rows.values() for _, _, truth in r])
-    normal = frames.nanmean(0)
-    area = pairs.grid.weights().double()
+    return rows
+
+
+def _normal(rows: _Rows) -> Tensor:
+    return torch.stack([truth for r in rows.values() for _, _, truth in r]).nanmean(0)
+
+
+def _fitted(rows: _Rows, pairs: Cases) -> _Fit:
+    normal, area = _normal(rows), pairs.grid.weights().double()
     numbers = [_least_crps(*(torch.stack(part) for part in zip(*rows[k], strict=True)), normal=normal, area=area) for k in sorted(rows)]
     return _Fit(normal, torch.stack(numbers))
+
+
+def _isotonic(x: Tensor, rows: _Rows, leads: list[int], pairs: Cases) -> Tensor:
+    """Members (m, ..., leads, *S) at the quantiles of the isotonic laws, in the order they had."""
+    normal, area = _normal(rows), pairs.grid.weights().double()
+    count, at = x.shape[0], x.ndim - 1 - area.ndim
+    levels = torch.arange(1, count + 1, dtype=torch.float64) / (count + 1)
+    order, anomaly, new = x.argsort(0).argsort(0), x.mean(0) - normal, torch.empty_like(x)
+    for k, lead in enumerate(leads):
+        mean, _, truth = (torch.stack(part) for part in zip(*rows[lead], strict=True))
+        seen = truth.isfinite() & mean.isfinite() & (area > 0)
+        knots, quantiles = isotonic_quantiles((mean - normal)[seen], (truth - normal)[seen], levels, weights=area.expand(truth.shape)[seen])
+        here = anomaly.select(at - 1, k)
+        drawn = torch.stack([torch.from_numpy(np.interp(here.numpy(), knots.numpy(), q.numpy())) for q in quantiles.mT])
+        new.select(at, k).copy_(drawn.gather(0, order.select(at, k)) + normal)
+    return new.masked_fill(x.isnan(), float("nan"))
 
 
 def _least_crps(mean: Tensor, spread: Tensor, truth: Tensor, *, normal: Tensor, area: Tensor) -> Tensor:

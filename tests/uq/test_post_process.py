@@ -63,6 +63,29 @@ def test_scores_become_those_of_a_perfect_ensemble(method):
     assert better["t2m"].dims == fc["t2m"].dims and better.attrs["post_processing"] == method
 
 
+def test_isotonic_laws_follow_what_is_not_linear_and_keep_the_order_of_members():
+    # truth is exponential around a signal, skewed and more scattered where it is large; members know the signal alone
+    def skewed(cases, seed, first):
+        fc, y = world(cases, seed=seed, first=first)
+        g = torch.Generator().manual_seed(seed + 100)
+        signal = torch.rand(cases, 1, 6, 8, generator=g, dtype=F64).expand(cases, 2, 6, 8)
+        noise = -torch.log(torch.rand(cases, 2, 6, 8, generator=g, dtype=F64))
+        truth = 280 + signal * noise
+        members = 280 + signal + 0.05 * torch.randn(20, cases, 2, 6, 8, generator=g, dtype=F64)
+        y["t2m"].data[:, 1:] = truth.numpy()
+        return fc.assign(t2m=(fc["t2m"].dims, members.numpy(), fc["t2m"].attrs)), y
+
+    pairs, (fc, y) = skewed(40, 1, 0), skewed(30, 2, 1000)
+    new = {m: post_process(fc, with_pairs=pairs, method=m) for m in ("gaussian", "isotonic")}
+    found = {m: float(evaluate(f, y, {"c": crps})["c"].mean()) for m, f in new.items()}
+    print(found)
+    # better than the best Gaussian, and near the law itself: an exponential of mean s has a CRPS of s / 2, in the mean 0.25
+    assert found["isotonic"] < 0.95 * found["gaussian"] and found["isotonic"] < 1.12 * 0.25
+    x, z = fc["t2m"].values, new["isotonic"]["t2m"].values
+    rising = np.take_along_axis(z, x.argsort(0), 0)
+    assert (np.diff(rising, axis=0) >= 0).all() and new["isotonic"]["t2m"].dims == fc["t2m"].dims
+
+
 def test_ranks_and_patterns_are_kept():
     fc, _ = world(4, first=1000, seed=2)
     x = fc["t2m"].values
