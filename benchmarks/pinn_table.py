@@ -1,11 +1,15 @@
 """Networks of the coordinates on the laws of the literature's tables, by Gauss-Newton steps on small networks, float64, one thread.
 
-    python benchmarks/pinn_table.py [--cases kdv ks cavity_100 torus] [--steps 60] [--windows 5] [--data FOLDER]
+    python benchmarks/pinn_table.py [--cases allen_cahn advection_30_r3 kdv ks cavity_100 torus ...] [--steps 60] [--windows 5] [--data FOLDER]
 
-kdv: u_t + u u_x + 0.0025 u_xxx = 0 from cos(pi x), t to 1. ks: Kuramoto-Sivashinsky from -sin(pi x / 10), its first tenth, t to 5. cavity_RE: the
-flow under a moving lid, judged by Ghia, Ghia and Shin's profiles (1982). torus: vorticity of a decaying flow on the periodic square, t to 1, of
-viscosity 0.01, judged by a spectral solver. Every window has a network of its own that starts from the one before it (`fit_pinn`). One line of JSON
-per case: relative L2 error (cavity: largest and rms deviation of the profiles), CPU seconds, weights, steps.
+allen_cahn: u_t = 1e-4 u_xx + 5 (u - u^3) from x^2 cos(pi x), t to 1, on the closed line. advection_BETA_HOW: u_t + beta u_x = 0 from sin(x) on
+[0, 2 pi], t to 1; that the axis closes is a term of the loss (`Matched`), as in Daw and others' table, so that a network has to carry the start
+across. HOW is plain or r3 (their network 4 x 50, 1000 points, Adam, weights 100; float32), plain_newton or r3_newton (3 x 20, Gauss-Newton
+steps), lagrangian (along characteristics) or closed (axis closed by construction, Gauss-Newton steps). kdv: u_t + u u_x + 0.0025 u_xxx = 0 from
+cos(pi x), t to 1. ks: Kuramoto-Sivashinsky from -sin(pi x / 10), its first tenth, t to 5. cavity_RE: the flow under a moving lid, judged by Ghia,
+Ghia and Shin's profiles (1982). torus: vorticity of a decaying flow on the periodic square, t to 1, of viscosity 0.01, judged by a spectral
+solver. Every window has a network of its own that starts from the one before it (`fit_pinn`). One line of JSON per case, appended to
+``pinn_table.jsonl``: relative L2 error (cavity: largest and rms deviation of the profiles), CPU seconds, weights, steps.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,9 @@ from torch import Tensor, nn
 from physdiff import (
     ETDRK4,
     MLP,
+    AdvectionDiffusion,
+    AllenCahn,
+    Branches,
     CartesianGrid,
     Collocated,
     CoordinateNet,
@@ -33,6 +41,8 @@ from physdiff import (
     Known,
     KortewegDeVries,
     KuramotoSivashinsky,
+    Lagrangian,
+    Matched,
     NavierStokes,
     PINNTraining,
     Resampling,
@@ -40,8 +50,10 @@ from physdiff import (
     Spectral,
     UniformPoints,
     fit_pinn,
+    lagrangian_on_grid,
     solve,
 )
+from physdiff.pdes.pde import PDE
 
 DOUBLE = torch.float64
 
@@ -65,19 +77,22 @@ def _training(options: argparse.Namespace, n: int, *, windows: int, rule: str = 
 
 
 def on_a_line(case: str, options: argparse.Namespace) -> dict[str, Any]:
-    """KdV or KS against the reference file."""
-    if case == "kdv":
-        law, name, end, start = KortewegDeVries(nonlinearity=1.0, dispersion=0.0025), "kdv_cos_L2.nc", 1.0, lambda x: torch.cos(math.pi * x)
-    else:
-        law, name, end, start = KuramotoSivashinsky(), "ks_L20.nc", 5.0, lambda x: -torch.sin(math.pi * x / 10)
+    """Allen-Cahn, KdV or KS against the reference file."""
+    made: dict[str, tuple[PDE, str, float, Callable[[Tensor], Tensor]]] = {
+        "allen_cahn": (AllenCahn(diffusivity=1e-4, rate=5.0), "allen_cahn_periodic_nu1e-4.nc", 1.0, lambda x: x.square() * torch.cos(math.pi * x)),
+        "kdv": (KortewegDeVries(nonlinearity=1.0, dispersion=0.0025), "kdv_cos_L2.nc", 1.0, lambda x: torch.cos(math.pi * x)),
+        "ks": (KuramotoSivashinsky(), "ks_L20.nc", 5.0, lambda x: -torch.sin(math.pi * x / 10)),
+    }
+    law, name, end, start = made[case]
     ds = xr.open_dataset(Path(options.data) / "pde" / name)
-    low, high = float(ds["x"][0]), -float(ds["x"][0])
-    grid = CartesianGrid(256, extent=high - low, origin=low)
+    low = float(ds["x"][0])
+    grid = CartesianGrid(256, extent=-2 * low, origin=low)
     box = UniformPoints(grid, t=(0.0, end), dtype=DOUBLE)
-    net = CoordinateNet(MLP(3, 1, width=options.width, depth=3), law.fields, lower=(low, 0.0), upper=(high, end), periodic=(True, False)).double()
-    begin = box.initial(256, Rng(0))
-    problem = Collocated(net, law, [Known(begin, {law.fields[0]: start(begin[:, 0])}, weight=100.0)])
-    trained = fit_pinn(problem, box, training=_training(options, 1500, windows=options.windows), progress=False)
+    inner = MLP(3, 1, width=options.width, depth=3)
+    net = CoordinateNet(inner, law.fields, lower=(low, 0.0), upper=(-low, end), periodic=(True, False)).double()
+    begin = torch.stack((grid.coordinates()[0].double(), torch.zeros(256, dtype=DOUBLE)), dim=1)
+    problem = Collocated(net, law, [Known(begin, {law.fields[0]: start(begin[:, 0])}, weight=options.weight)])
+    trained = fit_pinn(problem, box, training=_training(options, options.points, windows=options.windows), progress=False)
     part = ds["u"].sel(t=slice(0, end + 1e-9))
     t, x = np.meshgrid(part["t"].values, part["x"].values, indexing="ij")
     points = torch.stack([torch.from_numpy(np.ascontiguousarray(a)).reshape(-1) for a in (x, t)], dim=1)
@@ -89,8 +104,45 @@ def on_a_line(case: str, options: argparse.Namespace) -> dict[str, Any]:
         "error": float((got - truth).norm() / truth.norm()),
         "error_at_the_end": float((got[-last:] - truth[-last:]).norm() / truth[-last:].norm()),
         "windows": options.windows,
-        "weights": sum(p.numel() for p in net.parameters()),
+        "weights": _size(net),
     }
+
+
+def advection(case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """A sine that is carried many times around the line."""
+    _, speed, how = case.split("_", 2)
+    beta, length = float(speed), 2 * math.pi
+    newton = how not in ("plain", "r3")
+    dtype = DOUBLE if newton else torch.float32
+    grid = CartesianGrid(256, extent=length)
+    box = UniformPoints(grid, dtype=dtype)
+    law: PDE = AdvectionDiffusion(diffusivity=0.0, velocity=(beta,))
+    start = torch.stack((torch.linspace(0, length, 257, dtype=dtype), torch.zeros(257, dtype=dtype)), dim=1)[:-1]
+    known: list[Known | Matched] = [Known(start, {"c": torch.sin(start[:, 0])}, weight=100.0)]
+    box_of_net: dict[str, Any] = {"lower": (0.0, 0.0), "upper": (length, 1.0), "periodic": (how in ("lagrangian", "closed"), False)}
+    if how == "lagrangian":
+        law = Lagrangian(law, beta)
+        known.append(Known(start, {"displacement": torch.zeros(256, dtype=dtype)}))
+        inner: nn.Module = Branches((MLP(3, 1, width=20, depth=2), MLP(3, 1, width=10, depth=1)))
+        box_of_net |= {"mean": (0.0, beta / 2), "std": (1.0, beta)}
+    else:
+        inner = MLP(3 if how == "closed" else 2, 1, width=20 if newton else 50, depth=3 if newton else 4)
+    if how not in ("lagrangian", "closed"):
+        t = torch.linspace(0, 1, 100, dtype=dtype)
+        known.append(Matched(torch.stack((torch.zeros_like(t), t), 1), torch.stack((torch.full_like(t, length), t), 1), weight=100.0))
+    net = CoordinateNet(inner, law.fields, **box_of_net).to(dtype)
+    phases = (Descent("levenberg_marquardt" if newton else "adam", options.steps),)
+    rule = "r3" if how.startswith("r3") else "fixed" if how.startswith("plain") else "even"
+    training = PINNTraining(phases, Resampling(1000, rule), seed=options.seed, look=options.steps)
+    trained = fit_pinn(Collocated(net, law, known), box, training=training, progress=False)
+    times = torch.linspace(0, 1, 101, dtype=DOUBLE)
+    got = (lagrangian_on_grid if how == "lagrangian" else CoordinateNet.on_grid)(trained, grid, times)[0, 0].double()
+    truth = torch.sin(grid.coordinates()[0].double() - beta * times[:, None])
+    return {"error": float((got - truth).norm() / truth.norm()), "weights": _size(net)}
+
+
+def _size(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
 
 
 def cavity(reynolds: float, options: argparse.Namespace) -> dict[str, Any]:
@@ -125,7 +177,7 @@ def cavity(reynolds: float, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "largest_deviation": float(deviation.abs().max()),
         "rms_deviation": float(deviation.square().mean().sqrt()),
-        "weights": sum(p.numel() for p in net.parameters()),
+        "weights": _size(net),
     }
 
 
@@ -147,7 +199,7 @@ def torus(options: argparse.Namespace) -> dict[str, Any]:
     problem = Collocated(net, law, [Known(begin, {"vorticity": vorticity(begin[:, 0], begin[:, 1])}, weight=100.0)])
     trained = fit_pinn(problem, box, training=_training(options, 1500, windows=min(2, options.windows)), progress=False)
     got = trained.on_grid(grid, times)[0, names.index("vorticity")]
-    return {"error": float((got - truth).norm() / truth.norm()), "weights": sum(p.numel() for p in net.parameters())}
+    return {"error": float((got - truth).norm() / truth.norm()), "weights": _size(net)}
 
 
 def main() -> None:
@@ -157,8 +209,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="Gauss-Newton steps of each window")
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--width", type=int, default=20)
+    parser.add_argument("--points", type=int, default=1500)
+    parser.add_argument("--weight", type=float, default=100.0, help="of the start beside the law, on a line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--out", default="benchmarks/results")
+    parser.add_argument("--commit", default="", help="of the code that runs, for the line")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for case in options.cases:
@@ -166,10 +222,17 @@ def main() -> None:
         begun = time.process_time()
         if case.startswith("cavity"):
             found = cavity(float(case.split("_")[1]), options)
+        elif case.startswith("advection"):
+            found = advection(case, options)
         else:
             found = torus(options) if case == "torus" else on_a_line(case, options)
-        line = {"case": case, "seed": options.seed, "steps": options.steps, **found, "cpu_s": time.process_time() - begun}
-        print(json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in line.items()}), flush=True)
+        row = {"case": case, "seed": options.seed, "steps": options.steps, **found, "cpu_s": time.process_time() - begun, "commit": options.commit}
+        line = json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in row.items()})
+        print(line, flush=True)
+        target = Path(options.out)
+        target.mkdir(parents=True, exist_ok=True)
+        with (target / "pinn_table.jsonl").open("a") as file:
+            file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -185,12 +185,14 @@ _NAMES: dict[str, str] = {
     "pdes.shallow_water_sphere": "ShallowWaterSphere",
     "pdes.steady": "Steady",
     "pinn.broyden": "SelfScaledBroyden",
-    "pinn.collocated": "Collocated Known",
+    "pinn.collocated": "Collocated Known Matched",
     "pinn.collocation": "add_by_residual add_largest CausalGate in_time_order redraw_by_residual retain_resample UniformPoints",
+    "pinn.condition_choice": "choose_conditions ConditionTrial",
     "pinn.coordinate_net": "CoordinateNet",
     "pinn.fractional": "caputo graded_times",
     "pinn.gaussian_solver": "GaussianSolution kernel_solve",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
+    "pinn.lagrangian": "Branches Lagrangian lagrangian_on_grid",
     "pinn.levenberg_marquardt": "Damped levenberg_marquardt LevenbergMarquardt",
     "pinn.mixture_kernel": "KernelOperators MixtureKernel",
     "pinn.soap": "SOAP",
@@ -199,6 +201,7 @@ _NAMES: dict[str, str] = {
         "AscendingWeights causal_weights CausalWeights gradient_norm_weights learning_rate_weights RelativeLossWeights ResidualAttention "
         "smoothed_weights tangent_kernel_weights time_chunks"
     ),
+    "pinn.windowed_net": "cut_conditions WindowedNet",
     "plots.calibration": "coverage_plot rank_histogram_plot spread_skill_plot",
     "plots.collocation": "looks_plot residual_maps",
     "plots.diagnosis": "diagnosis_plot",

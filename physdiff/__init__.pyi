@@ -257,7 +257,7 @@ from physdiff.pdes.shallow_water import ShallowWater as ShallowWater
 from physdiff.pdes.shallow_water_sphere import ShallowWaterSphere as ShallowWaterSphere
 from physdiff.pdes.steady import Steady as Steady
 from physdiff.pinn.broyden import SelfScaledBroyden as SelfScaledBroyden
-from physdiff.pinn.collocated import Collocated as Collocated, Known as Known
+from physdiff.pinn.collocated import Collocated as Collocated, Known as Known, Matched as Matched
 from physdiff.pinn.collocation import (
     CausalGate as CausalGate,
     UniformPoints as UniformPoints,
@@ -267,6 +267,7 @@ from physdiff.pinn.collocation import (
     redraw_by_residual as redraw_by_residual,
     retain_resample as retain_resample,
 )
+from physdiff.pinn.condition_choice import ConditionTrial as ConditionTrial, choose_conditions as choose_conditions
 from physdiff.pinn.coordinate_net import CoordinateNet as CoordinateNet
 from physdiff.pinn.fractional import caputo as caputo, graded_times as graded_times
 from physdiff.pinn.gaussian_solver import GaussianSolution as GaussianSolution, kernel_solve as kernel_solve
@@ -277,6 +278,7 @@ from physdiff.pinn.gradients import (
     set_gradient as set_gradient,
     tangent_kernel_trace as tangent_kernel_trace,
 )
+from physdiff.pinn.lagrangian import Branches as Branches, Lagrangian as Lagrangian, lagrangian_on_grid as lagrangian_on_grid
 from physdiff.pinn.levenberg_marquardt import (
     Damped as Damped,
     LevenbergMarquardt as LevenbergMarquardt,
@@ -297,6 +299,7 @@ from physdiff.pinn.weighting import (
     tangent_kernel_weights as tangent_kernel_weights,
     time_chunks as time_chunks,
 )
+from physdiff.pinn.windowed_net import WindowedNet as WindowedNet, cut_conditions as cut_conditions
 from physdiff.plots.calibration import (
     coverage_plot as coverage_plot,
     rank_histogram_plot as rank_histogram_plot,

@@ -194,13 +194,13 @@ def _read(sensors: Sensors, spec: FieldSpec, box: UniformPoints) -> Known:
     points = torch.cat((readings.points.double(), times[:, None]), dim=1)
     outside = ((points < box.lower - 1e-9) | (points > box.upper + 1e-9)).any(1)
     if bool(outside.any()):
-        place = points[outside][0].tolist()
-        raise InputError(f"{sensors.path}: expected readings within {box.lower.tolist()} to {box.upper.tolist()}, got one at {place}; drop it")
+        low, high, place = (", ".join(f"{v:g}" for v in row.tolist()) for row in (box.lower, box.upper, points[outside][0]))
+        raise InputError(f"{sensors.path}: expected readings within ({low}) to ({high}), got one at ({place}); drop it")
     values, there = readings.values.double(), readings.values.isfinite().all(0)
     if not bool(there.all()):
         raise DataError(f"{sensors.path}: expected a value of every field in every line, got {int((~there).sum())} lines with gaps; drop these")
     # misfits in standard deviations: a mean square of one each, beside a law that is met
-    return Known(points, {name: values[i] for i, name in enumerate(spec.names)}, scale=float(sensors.std or 1.0))
+    return Known(points, {name: values[i] for i, name in enumerate(spec.names)}, scale=float(sensors.std or 1.0), exact=False)
 
 
 def _fields(net: CoordinateNet, problem: Collocated, spec: FieldSpec, truth: xr.Dataset, box: UniformPoints) -> tuple[xr.Dataset, xr.Dataset]:

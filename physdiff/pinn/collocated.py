@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from physdiff.base.checks import check_one_of
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.operators.taylor import Taylor, derivatives_needed
 from physdiff.pdes.pde import PDE
 from physdiff.pinn.coordinate_net import CoordinateNet
 
-__all__ = ["Collocated", "Known"]
+__all__ = ["Collocated", "Known", "Matched"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Known:
         values: By field, each (n,).
         weight: Weight of this term beside the law's.
         scale: What a deviation is measured in, per field or one for all; the standard deviation of readings. 1 if left out.
+        exact: False for readings: two of them may differ at one point. With a scale other than 1 they always may.
 
     Raises:
         ShapeError: If points and values differ in number.
@@ -43,6 +45,7 @@ class Known:
     values: Mapping[str, Tensor]
     weight: float = 1.0
     scale: float = 1.0
+    exact: bool = True
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or any(v.shape != self.points.shape[:1] for v in self.values.values()):
@@ -55,13 +58,42 @@ class Known:
                 raise InputError(f"Known {name}: expected finite values, got {int((~v.isfinite()).sum())} that are not; drop these points")
 
 
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Fields that are the same at two sets of points: at both ends of a closed axis, or on both sides of a cut between networks.
+
+    Args:
+        points: (n, d), columns x, [y, [z,]] [t].
+        others: (n, d), the partner of each.
+        what: value (of each field of the law and its diagnostics), slope (their derivatives along each column) or residual (what is left of
+            each equation).
+        weight: Weight of this term beside the law's.
+
+    Raises:
+        ShapeError: If the sets differ in number.
+        InputError: If `what` is unknown or the weight not positive.
+    """
+
+    points: Tensor
+    others: Tensor
+    what: str = "value"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.points.ndim != 2 or self.points.shape != self.others.shape or not len(self.points):
+            raise ShapeError(f"Matched: expected two sets (n, d), n > 0, got {tuple(self.points.shape)} and {tuple(self.others.shape)}")
+        check_one_of(self.what, ("value", "slope", "residual"), "Matched what")
+        if not self.weight > 0:
+            raise InputError(f"Matched: expected a weight above zero, got {self.weight}; or leave the term out")
+
+
 class Collocated(nn.Module):
     """A law and known values for a network, at points that may change from call to call.
 
     Args:
         net: The solution; its names must hold the law's fields and diagnostics.
         law: The PDE.
-        known: Initial, boundary and measured values.
+        known: Initial, boundary and measured values (`Known`), and places that are alike (`Matched`).
         unknown: Names of coefficients of the law (numbers) to be found with the network; they start from the law's own.
         weight: Weight of the law's terms.
 
@@ -69,18 +101,22 @@ class Collocated(nn.Module):
         InputError: If a field or a diagnostic has no output, a coefficient is no number of the law, or known values contradict each other.
     """
 
-    def __init__(self, net: CoordinateNet, law: PDE, known: Sequence[Known] = (), *, unknown: tuple[str, ...] = (), weight: float = 1.0) -> None:
+    def __init__(
+        self, net: CoordinateNet, law: PDE, known: Sequence[Known | Matched] = (), *, unknown: tuple[str, ...] = (), weight: float = 1.0
+    ) -> None:
         super().__init__()
         names = (*law.fields, *law.diagnostics)
         missing = [name for name in names if name not in net.names]
         if missing:
             has = ", ".join(net.names)
             raise InputError(f"Collocated: {type(law).__name__} needs {', '.join(names)}; the network gives {has}, add {', '.join(missing)}")
-        strange = [name for part in known for name in part.values if name not in net.names]
+        values = [part for part in known if isinstance(part, Known)]
+        strange = [name for part in values for name in part.values if name not in net.names]
         if strange:
             raise InputError(f"Collocated: expected known values of {', '.join(net.names)}, got {', '.join(strange)}")
-        _check_consistent(known)
-        self.net, self.law, self.known, self.weight = net, law, tuple(known), weight
+        _check_consistent(values)
+        self.net, self.law, self.known, self.weight = net, law, tuple(values), weight
+        self.matched = tuple(part for part in known if isinstance(part, Matched))
         self.theta = nn.ParameterDict()
         for name in unknown:
             value = getattr(law, name, None)
@@ -124,13 +160,32 @@ class Collocated(nn.Module):
         return {name: share * r for name, r in self.law_residuals(points).items()}
 
     def known_terms(self) -> dict[str, Tensor]:
-        """The terms of known values by name ("known 0 u", ...), scaled in the same way."""
+        """The terms of known values by name ("known 0 u", ..., "matched 0 u", ...), scaled in the same way."""
         like, out = next(self.net.parameters()), {}
         for i, part in enumerate(self.known):
             values = self.net.fields(part.points.to(like))
             share = math.sqrt(part.weight / len(part.points)) / part.scale
             out.update({f"known {i} {name}": share * (values[name] - y.to(like)) for name, y in part.values.items()})
+        for i, pair in enumerate(self.matched):
+            share = math.sqrt(pair.weight / len(pair.points))
+            one, other = (self._at(points.to(like), pair.what) for points in (pair.points, pair.others))
+            out.update({f"matched {i} {name}": share * (one[name] - other[name]) for name in one})
         return out
+
+    def _at(self, points: Tensor, what: str) -> dict[str, Tensor]:
+        """What a `Matched` compares, at one of its sides."""
+        if what == "residual":
+            return self.law_residuals(points)
+        names = (*self.law.fields, *self.law.diagnostics)
+        if what == "value":
+            values = self.net.fields(points)
+            return {name: values[name] for name in names}
+        columns = points.unbind(-1)
+        first = [tuple(int(i == k) for i in range(len(columns))) for k in range(len(columns))]
+        D = Taylor(tuple(columns[:-1]), columns[-1], orders=first)
+        fields = self.net.fields(D.points())
+        slopes = {name: (*D.grad(fields[name]), D.dt(fields[name])) for name in names}
+        return {f"{name} slope {k}": D.value(slope) for name in names for k, slope in enumerate(slopes[name])}
 
     def residuals(self, points: Tensor) -> list[Tensor]:
         """All terms, scaled so that the loss is their sum of squares."""
@@ -144,7 +199,7 @@ class Collocated(nn.Module):
 def _check_consistent(known: Sequence[Known]) -> None:
     """Raise InputError if two exact conditions (scale 1; readings have a scale of their own) give a field two values at one point."""
     seen: dict[tuple[str, tuple[float, ...]], float] = {}
-    exact = [part for part in known if part.scale == 1.0]
+    exact = [part for part in known if part.exact and part.scale == 1.0]
     sizes: dict[str, float] = {}
     for part in exact:
         for name, values in part.values.items():

@@ -8,16 +8,17 @@ than it can. Wight and Zhao, Solving Allen-Cahn and Cahn-Hilliard equations usin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from physdiff.base.errors import InputError
 from physdiff.base.saved import Saved
-from physdiff.pinn.collocated import Known
+from physdiff.pinn.collocated import Known, Matched
 from physdiff.pinn.coordinate_net import CoordinateNet
 
-__all__ = ["TimeWindows", "joined_windows", "known_in_window", "windowed_net"]
+__all__ = ["TimeWindows", "joined_windows", "known_in_window", "matched_in_window", "windowed_net"]
 
 
 class TimeWindows(Saved, nn.Module):
@@ -95,9 +96,20 @@ def known_in_window(known: Sequence[Known], t: tuple[float, float], *, start: fl
             if bool(initial.any()):
                 handed.append((part, initial))
         if bool(inside.any()):
-            found.append(Known(part.points[inside], {name: v[inside] for name, v in part.values.items()}, part.weight, part.scale))
+            found.append(replace(part, points=part.points[inside], values={name: v[inside] for name, v in part.values.items()}))
     first = [_handed_on(part, rows, t=t[0], others=found, before=before) for part, rows in handed if before is not None]
     return [*(part for part in first if len(part.points)), *found]
+
+
+def matched_in_window(matched: Sequence[Matched], t: tuple[float, float]) -> list[Matched]:
+    """Pairs both of whose points lie within a window."""
+    slack, found = 1e-9 * (t[1] - t[0]), []
+    for part in matched:
+        times = torch.stack((part.points[:, -1], part.others[:, -1]))
+        inside = ((times >= t[0] - slack) & (times <= t[1] + slack)).all(0)
+        if bool(inside.any()):
+            found.append(replace(part, points=part.points[inside], others=part.others[inside]))
+    return found
 
 
 def _handed_on(part: Known, rows: Tensor, *, t: float, others: Sequence[Known], before: CoordinateNet) -> Known:

@@ -14,7 +14,7 @@ from physdiff.base.errors import InputError
 from physdiff.pinn.collocated import Collocated
 from physdiff.pinn.collocation import UniformPoints
 from physdiff.pinn.coordinate_net import CoordinateNet
-from physdiff.pinn.time_windows import joined_windows, known_in_window, windowed_net
+from physdiff.pinn.time_windows import joined_windows, known_in_window, matched_in_window, windowed_net
 from physdiff.training.callbacks.looks import Looks
 from physdiff.training.fit import fit
 from physdiff.training.pinn_module import EndlessSteps, PINNModule
@@ -67,7 +67,7 @@ def fit_pinn(
         source = nets[-1].network if nets else problem.net.network
         net = windowed_net(problem.net, copy.deepcopy(source), t)
         known = known_in_window(problem.known, t, start=start, before=nets[-1] if nets else None)
-        part = Collocated(net, problem.law, known, weight=problem.weight)
+        part = Collocated(net, problem.law, [*known, *matched_in_window(problem.matched, t)], weight=problem.weight)
         plan = replace(training, windows=1, seed=training.seed + k)
         place = None if folder is None else folder / f"window_{k}"
         nets.append(_train(part, replace(points, t=t), training=plan, folder=place, **options))  # type: ignore[arg-type]

@@ -43,8 +43,10 @@ def deviations(problem: Collocated, points: Tensor, *, law_std: float | Mapping[
         law_std: How large a residual is believed to be at a point, one number or by equation; small where the law is exact.
 
     Raises:
-        InputError: If a standard deviation is not positive, or an equation has none.
+        InputError: If a standard deviation is not positive, an equation has none, or the problem has `Matched` places, which have no noise.
     """
+    if problem.matched:
+        raise InputError("deviations: expected a problem of readings and a law, got Matched places; close the network's axes instead")
     out = []
     for name, r in problem.law_residuals(points).items():
         std = law_std if isinstance(law_std, int | float) else law_std.get(name, 0.0)

@@ -10,7 +10,7 @@ from physdiff.networks.mlp import MLP
 from physdiff.operators.autograd import Autograd
 from physdiff.pdes.burgers import Burgers
 from physdiff.pdes.incompressible import IncompressibleFlow
-from physdiff.pinn.collocated import Collocated, Known
+from physdiff.pinn.collocated import Collocated, Known, Matched
 from physdiff.pinn.coordinate_net import CoordinateNet
 
 FLOW = ("velocity_x", "velocity_y", "pressure")
@@ -60,6 +60,7 @@ def test_conditions_that_contradict_each_other_are_refused():
     with pytest.raises(InputError, match=r"contradict each other, u = 1 and 0 at \[0.0, 0.0\]"):
         Collocated(net(), Burgers(0.1), [known(1.0, corner), known(0.0, corner)])
     Collocated(net(), Burgers(0.1), [known(1.0, corner), known(1.0, corner)])
+    Collocated(net(), Burgers(0.1), [known(1.0, corner, exact=False), known(0.0, corner)])  # a reading beside a condition
     # sin(pi) beside a wall at zero: rounding is measured by the field's size, wherever it is met
     ends = torch.tensor([[0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
     start = Known(ends, {"u": torch.tensor([1.0, 1.2e-16], dtype=torch.float64)})
@@ -80,3 +81,30 @@ def test_known_values_are_checked():
         known(0.0, scale=0.0)
     with pytest.raises(InputError, match="expected finite values, got 12"):
         known(float("nan"))
+
+
+def test_places_that_are_alike_against_reverse_mode():
+    field, law = net(), Burgers(0.05)
+    one, other = POINTS[:5], POINTS[5:10]
+
+    def there(points):
+        x, t = (c.clone().requires_grad_() for c in points.unbind(-1))
+        u = field(torch.stack((x, t), dim=-1))[:, 0]
+        slopes = torch.autograd.grad(u.sum(), (x, t), create_graph=True)
+        return u, slopes, law.residual({"u": u}, Autograd((x,), t), t)["u"]
+
+    (u, du, r), (v, dv, s) = there(one), there(other)
+    terms = Collocated(field, law, [Matched(one, other, what, 4.0) for what in ("value", "slope", "residual")]).known_terms()
+    wanted = {"matched 0 u": u - v, "matched 1 u slope 0": du[0] - dv[0], "matched 1 u slope 1": du[1] - dv[1], "matched 2 u": r - s}
+    assert list(terms) == list(wanted)
+    for name, left in wanted.items():
+        torch.testing.assert_close(terms[name], left * math.sqrt(4 / 5))
+
+
+def test_pairs_are_checked():
+    with pytest.raises(ShapeError, match="two sets"):
+        Matched(POINTS, POINTS[:3])
+    with pytest.raises(InputError, match="slope"):
+        Matched(POINTS, POINTS, "slop")
+    with pytest.raises(InputError, match="above zero"):
+        Matched(POINTS, POINTS, weight=0.0)

@@ -6,9 +6,9 @@ import torch
 from physdiff.base.errors import InputError
 from physdiff.networks.mlp import MLP
 from physdiff.operators.taylor import Taylor
-from physdiff.pinn.collocated import Known
+from physdiff.pinn.collocated import Known, Matched
 from physdiff.pinn.coordinate_net import CoordinateNet
-from physdiff.pinn.time_windows import TimeWindows, joined_windows, known_in_window, windowed_net
+from physdiff.pinn.time_windows import TimeWindows, joined_windows, known_in_window, matched_in_window, windowed_net
 
 T = torch.float64
 
@@ -48,6 +48,14 @@ def test_known_values_of_a_window():
     assert known_in_window([corner, wall], (2.0, 4.0), start=1.0, before=first)[0].points.tolist() == [[0.4, 2.0]]
     assert late[0].weight == 7 and late[0].points.tolist() == [[0.1, 2.0], [1.0, 2.0]] and late[1].values["u"].tolist() == [1, 2]
     torch.testing.assert_close(late[0].values["u"], first(late[0].points)[:, 0].detach())
+
+
+def test_pairs_of_a_window():
+    left = torch.tensor([[0.0, 1.5], [0.0, 2.0], [0.0, 3.0]], dtype=T)
+    right = left + torch.tensor([2.0, 0.0], dtype=T)
+    (found,) = matched_in_window([Matched(left, right, "slope", 3.0)], (2.0, 4.0))
+    assert found.points[:, 1].tolist() == [2, 3] and found.others[:, 0].tolist() == [2, 2] and (found.what, found.weight) == ("slope", 3.0)
+    assert not matched_in_window([Matched(left[:1], right[:1])], (2.0, 4.0))
 
 
 def test_edges_must_fit():
