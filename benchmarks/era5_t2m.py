@@ -24,10 +24,11 @@ import torch
 import xarray as xr
 
 from physdiff.base.rng import Rng
-from physdiff.cli.evaluate import baseline_forecasts, score_tables, standard_scores
+from physdiff.cli.evaluate import baseline_forecasts, score_tables
 from physdiff.cli.fit import train_prior
 from physdiff.cli.infer import interpolated
 from physdiff.cli.options import Training
+from physdiff.cli.scoring import standard_scores
 from physdiff.data.convert import spec_of, to_tensor
 from physdiff.data.open import open_dataset
 from physdiff.data.split import split_time

@@ -26,7 +26,7 @@ import xarray as xr
 from surrogate_cases import CASES, Case
 from surrogate_models import BASELINES, MODELS, Budget, Facts
 
-from physdiff.cli.evaluate import standard_scores
+from physdiff.cli.scoring import standard_scores
 from physdiff.data.convert import spec_of
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.scores.spectrum import isotropic_spectrum, zonal_spectrum

@@ -21,10 +21,11 @@ from torch import Tensor
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
-from physdiff.cli.evaluate import baseline_forecasts, joined, show_table, standard_scores
+from physdiff.cli.evaluate import baseline_forecasts, joined, show_table
 from physdiff.cli.fit import train_prior
 from physdiff.cli.options import Training, check_at_least, checked_folder
 from physdiff.cli.parse import command_line
+from physdiff.cli.scoring import standard_scores
 from physdiff.cli.threads import threads_for
 from physdiff.data.convert import to_tensor
 from physdiff.data.generate import generate

@@ -6,7 +6,6 @@ import datetime
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.options import Select, as_list, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
+from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, standard_scores
+from physdiff.cli.splits import events_of, regions_of
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.write import write_dataset
@@ -27,15 +28,11 @@ from physdiff.evaluation.persistence import damped_persistence, dressed_persiste
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
 from physdiff.report.physics_page import physics_report
-from physdiff.scores.coverage import coverage, members_needed
-from physdiff.scores.crps import crps
-from physdiff.scores.pointwise import ensemble_rmse, mae
-from physdiff.scores.reduce import Score
-from physdiff.scores.spread_skill import spread_skill
+from physdiff.uq.calibrate import band_members
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Baselines", "baseline_forecasts", "evaluate", "joined", "score_tables", "show_table", "standard_scores"]
+__all__ = ["Baselines", "Parts", "baseline_forecasts", "evaluate", "joined", "score_tables", "show_table"]
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,31 @@ class Baselines:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What is scored besides the whole domain.
+
+    Args:
+        regions: Boxes with names, as in 'north: latitude 54 to 58, longitude -10 to 2'.
+        seasons: Whether to score DJF, MAM, JJA, SON by the time that is forecast.
+        events: Thresholds for reliability diagrams, as in 't2m > 283.15'.
+        level: Confidence level of the intervals (blocks of starts; five starts or more).
+    """
+
+    regions: str | list[str] | None = None
+    seasons: bool = False
+    events: str | list[str] | None = None
+    level: float = 0.95
+
+
 def evaluate(
     out: str,
     *,
     forecast: str | None = None,
     truth: str | list[str] | None = None,
     physics: str | list[str] | None = None,
-    baselines: Baselines = Baselines(),  # noqa: B008 - a frozen value
+    parts: Parts = Parts(),  # noqa: B008 - a frozen value
+    baselines: Baselines = Baselines(),  # noqa: B008
 ) -> None:
     """Score a forecast against the truth beside baselines from the same starts; write ``scores.nc`` and ``index.html``.
 
@@ -71,9 +86,10 @@ def evaluate(
 
     Args:
         out: Folder to write to.
-        forecast: netCDF with dims (init_time, member, lead_time, space), as ``physdiff forecast`` writes it.
+        forecast: netCDF with dims (init_time, member, lead_time, space), as ``physdiff forecast`` writes it, or bands of ``physdiff calibrate``.
         truth: Data that hold what came true.
         physics: Files with winds, temperature, geopotential or humidity on pressure levels, instead of forecast and truth.
+        parts: Regions, seasons, events.
         baselines: What it is compared with.
     """
     folder = checked_folder(out)
@@ -85,25 +101,66 @@ def evaluate(
         raise InputError("evaluate: expected --forecast and --truth, or --physics with files of an analysis; got neither")
     check_at_least(baselines.members, 1, "baselines.members")
     check_at_least(baselines.seed, 0, "baselines.seed")
+    if not 0 < parts.level < 1:
+        raise InputError(f"parts.level: expected a confidence level between 0 and 1, as in 0.95, got {parts.level:g}")
+    clock = Clock()
+    job = _opened(forecast, truth, parts, baselines=baselines)
+    clock.lap("reading")
+    forecasts = {"forecast": job.forecast}
+    if job.band is None:
+        members = baselines.members or job.forecast.sizes.get("member", 1)
+        forecasts.update(baseline_forecasts(job.truth, job.forecast, train=job.train, members=members, rng=Rng(baselines.seed)))
+        clock.lap("baselines")
+    found = scored(forecasts, job, level=parts.level)
+    clock.lap("scores")
+    _warn_of_leaks(job, truth, baselines)
+    write_dataset(_whole(found, job), folder / "scores.nc", command=command_line())
+    told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
+    facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), extra=told)
+    page = forecast_report(folder, job.forecast, job.truth, tables=found.tables, facts=facts, timings=clock.laps, extra=part_sections(found, job))
+    for name in job.names:
+        print(show_table(found.tables, "crps" if "crps" in found.tables["forecast"] else "interval_score", name))
+    print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: Baselines) -> Job:
     fc = open_forecast(forecast)
+    band = None
+    if any(str(n).endswith("_lower") for n in fc.data_vars):
+        band = float(fc.attrs.get("level", 0.9))
+        fc = band_members(fc)
     names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
     target = open_dataset(truth, variables=names)
+    grid = grid_of(target[names])
     train = None if baselines.train is None else opened(baselines.train, Select(names, baselines.start, baselines.stop))
     if train is not None:
-        grid_of(target[names]).check_same(grid_of(train[names]), "baselines.train")
-    members = baselines.members or fc.sizes.get("member", 1)
-    forecasts = {"forecast": fc, **baseline_forecasts(target, fc, train=train, members=members, rng=Rng(baselines.seed))}
-    tables = score_tables(forecasts, target)
-    if train is not None and "sample" not in fc.dims and train["time"].values.max() > fc["init_time"].values.min():
+        grid.check_same(grid_of(train[names]), "baselines.train")
+    events = events_of(parts.events, {n: str(fc[n].attrs.get("units", "1")) for n in names})
+    if events and fc.sizes.get("member", 1) < 2 or events and band is not None:
+        raise InputError("events: expected an ensemble of two members or more, got a single forecast or bands; leave the events out")
+    regions = regions_of(parts.regions, target, grid.dims)
+    return Job(fc, target, train=train, regions=regions, events=tuple(events), seasons=parts.seasons, band=band)
+
+
+def _warn_of_leaks(job: Job, truth: str | list[str], baselines: Baselines) -> None:
+    if job.train is None:
+        return
+    if "sample" not in job.forecast.dims and job.train["time"].values.max() > job.forecast["init_time"].values.min():
         log.warning("the baselines learn from times that are forecast: set baselines.stop to a time before the first start")
-    if train is not None and "sample" in fc.dims and baselines.train in (as_list(truth) or ()):
+    if "sample" in job.forecast.dims and baselines.train in (as_list(truth) or ()):
         log.warning("the baselines learn from the samples that are forecast: generate others for baselines.train, with another seed")
-    write_dataset(joined(tables), folder / "scores.nc", command=command_line())
-    facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
-    page = forecast_report(folder, fc, target, tables=tables, facts=facts)
-    for name in names:
-        print(show_table(tables, "crps", name))
-    print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def _whole(found: Found, job: Job) -> xr.Dataset:
+    """All scores as one data set: means with intervals, by region and season, and by start with the marks of the truth, for `compare`."""
+    whole = joined(found.tables)
+    for by, tables in found.parts.items():
+        whole = whole.assign({f"{n}_by_{by}": v for n, v in joined(tables).drop_vars("cases").data_vars.items()})
+    starts = joined({name: table.drop_vars(["truth_mean", "truth_square", "cases"]) for name, table in found.starts.items()})
+    marks = next(iter(found.starts.values()))[["truth_mean", "truth_square"]].drop_vars("cases")
+    whole = whole.assign({f"{n}_by_start": v for n, v in {**starts.data_vars, **marks.data_vars}.items()})
+    whole["unit"] = ("variable", [str(job.forecast[str(n)].attrs.get("units", "1")) for n in whole["variable"].values])
+    return whole
 
 
 def _physics(files: str | list[str], folder: Path) -> None:
@@ -137,16 +194,6 @@ def baseline_forecasts(
             found["zonal regression"] = zonal_regression(train, ds, starts, lead=lead, members=members, rng=rng.child("zonal"))
         except DataError as error:  # most grids are no whole circles
             log.info("no zonal regression: %s", error)
-    return found
-
-
-def standard_scores(members: int) -> dict[str, Score]:
-    """The scores that suit an ensemble of this size; the CRPS of one member is its absolute error."""
-    found: dict[str, Score] = {"crps": crps if members > 1 else mae, "ensemble_rmse": ensemble_rmse}
-    if members > 1:
-        found["spread_skill"] = spread_skill
-    if members >= members_needed(0.9):
-        found["coverage_90"] = partial(coverage, level=0.9)
     return found
 
 

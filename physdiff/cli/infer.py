@@ -17,10 +17,10 @@ from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
-from physdiff.cli.evaluate import standard_scores
 from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.cli.processes import joined_processes, processes
+from physdiff.cli.scoring import standard_scores
 from physdiff.data.convert import spec_of
 from physdiff.data.leads import positions_of
 from physdiff.data.open import open_dataset

@@ -28,6 +28,8 @@ VERBS = {
     "infer": "fields from sparse sensors and a prior",
     "assimilate": "an ensemble forecast corrected by readings, cycle after cycle",
     "evaluate": "scores of a forecast against truth and baselines, and a report",
+    "compare": "several evaluated forecasts on one page, the best marked",
+    "calibrate": "bands around a forecast that hold the truth with a stated probability",
     "diagnose": "whether a prior can be trusted, and with --sensors a posterior sampler",
     "tune": "the sampler and time grid that a number of evaluations is best spent on",
     "demo": "the whole chain on generated data, in minutes",

@@ -19,6 +19,8 @@ from physdiff.cli.wording import sentence
 __all__ = ["command_line", "parsed"]
 
 _POSITIONAL = {"inspect": "path"}
+# a verb whose leading words without an option are a list of this name
+_LEADING = {"compare": "runs"}
 # a verb that is another function where this option, or one of its group, is given
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
@@ -44,6 +46,9 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     Raises:
         InputError: If an option is unknown, missing, or of another type.
     """
+    if verb in _LEADING and arguments and not arguments[0].startswith("-"):
+        count = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
+        arguments = [f"--{_LEADING[verb]}={json.dumps(list(arguments[:count]))}", *arguments[count:]]
     given = {re.split(r"[.=]", a)[0] for a in arguments}
     name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)

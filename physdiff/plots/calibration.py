@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physdiff.base.errors import InputError
 from physdiff.plots.colours import LINES, TRUTH, line_style
-from physdiff.plots.style import SMALL, lead_of, one_axes, plain, pretty_unit, quantity, tidy
+from physdiff.plots.style import SMALL, axes_grid, lead_of, one_axes, plain, pretty_unit, quantity, tidy
 
-__all__ = ["coverage_curve", "coverage_plot", "rank_histogram_plot", "spread_skill_plot"]
+__all__ = ["coverage_curve", "coverage_plot", "rank_histogram_plot", "reliability_plot", "spread_skill_plot"]
 
 
 def spread_skill_plot(spread: xr.DataArray, error: xr.DataArray, axes: Axes | None = None, *, members: int | None = None) -> Axes:
@@ -114,6 +114,37 @@ def coverage_plot(frequencies: Mapping[str, np.ndarray], axes: Axes | None = Non
     if len(frequencies) > 1:
         axes.legend(frameon=False, fontsize=SMALL)
     return tidy(axes, x="nominal coverage", y="observed coverage")
+
+
+def reliability_plot(happened: np.ndarray, otherwise: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+    """How often an event happened when so many members had it, and how often so many had it.
+
+    Args:
+        happened: (m + 1,), share of the area and cases where k = 0..m members have the event and it happened.
+        otherwise: The same where it did not; all together sum to one.
+        axes: Two axes to draw on; a new figure if None.
+
+    Returns:
+        The axes: observed frequency against forecast probability k/m (with the diagonal and the frequency of all cases), and the shares.
+
+    Raises:
+        InputError: If the shares do not sum to one.
+    """
+    both = _shares(np.asarray(happened) + np.asarray(otherwise))
+    pair = axes_grid(axes, 1, 2, size=(4.3, 3.1)).reshape(-1)
+    probability = np.linspace(0, 1, both.size)
+    rare = both < 1e-3  # of such a share the frequency is noise
+    frequency = np.where(rare, np.nan, happened / np.where(both > 0, both, 1.0))
+    pair[0].plot([0, 1], [0, 1], color=TRUTH, linewidth=1.0, zorder=1)
+    pair[0].axhline(float(np.sum(happened)), color=TRUTH, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
+    pair[0].plot(probability, frequency, linewidth=1.6, clip_on=False, **line_style(0))
+    pair[0].set(xlim=(0, 1), ylim=(0, 1.02))
+    pair[1].bar(probability, both, width=0.9 / (both.size - 1), color=LINES[5], edgecolor=LINES[0], linewidth=0.6)
+    for axis in (pair[0].xaxis, pair[0].yaxis, pair[1].xaxis, pair[1].yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+    tidy(pair[0], x="forecast probability", y="observed frequency")
+    tidy(pair[1], x="forecast probability", y="share of all cases")
+    return pair
 
 
 def _shares(frequency: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from physdiff.data.axes import PLANE, SPHERE
 from physdiff.plots.colours import TRUTH, colour_scale, extends, spread_scale
 from physdiff.plots.style import SMALL, axes_grid, figure_of, label_of, lead_of, one_axes, plain, quantity, step_label
 
-__all__ = ["ensemble_maps", "map_plot", "sensor_marks"]
+__all__ = ["ensemble_frames", "ensemble_maps", "map_plot", "sensor_marks"]
 
 _TIMES = ("init_time", "lead_time", "time")
 _WIDTH = 2.3
@@ -96,10 +96,8 @@ def ensemble_maps(
         InputError: If dims do not fit or there is one member only.
     """
     _check_members(members, truth)
-    mean, spread = _moments(members)
-    columns = {} if truth is None else {"truth": truth}
-    columns["ensemble mean"] = mean
-    columns.update({f"member {k + 1}": members.isel(member=k) for k in range(min(shown, members.sizes["member"]))})
+    columns, spread = _columns(members, truth, shown)
+    mean = columns["ensemble mean"]
     step = _step_dim(mean)
     steps = 1 if step is None else mean.sizes[step]
     scale, spread_colours = colour_scale([c.values for c in columns.values()]), spread_scale([spread.values])
@@ -115,11 +113,38 @@ def ensemble_maps(
             _inner(panel, left=panel is grid[row, 0], bottom=row == steps - 1)
         if step is not None:
             _row_label(grid[row, 0], step_label(mean[step], row))
-    values = [c.values for c in columns.values()]
-    _bar(grid[:, :-1], scale, label_of(members), extend=extends(values, scale[1]), shrink=0.5)
-    unit = str(members.attrs.get("units", "1"))
-    _bar(grid[:, -1:], spread_colours, quantity("std. dev.", unit), extend=extends([spread.values], spread_colours[1]), shrink=0.95)
+    _bars(grid, [*columns.values(), spread], scale, spread_colours, members)
     return grid
+
+
+def ensemble_frames(members: xr.DataArray, truth: xr.DataArray | None = None, *, shown: int = 2) -> Iterator[np.ndarray]:
+    """The row of `ensemble_maps` for one time after another, in colours that all of them share; arguments and errors as there.
+
+    Yields:
+        Axes (1, columns), the same ones filled anew: save the figure before the next one is asked for.
+    """
+    _check_members(members, truth)
+    columns, spread = _columns(members, truth, shown)
+    step = _step_dim(spread)
+    if step is None:
+        raise InputError("ensemble_frames: expected maps of several times, got space-time pictures; draw them with ensemble_maps")
+    fields = [*columns.values(), spread]
+    scale, spread_colours = colour_scale([c.values for c in columns.values()]), spread_scale([spread.values])
+    grid = ensemble_maps(members.isel({step: [0]}), None if truth is None else truth.isel({step: [0]}), shown=shown)
+    # the bars were made for the first time alone
+    figure = figure_of(grid)
+    for bar in [axes for axes in figure.axes if axes not in set(grid.reshape(-1))]:
+        bar.remove()
+    _bars(grid, fields, scale, spread_colours, members)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for k in range(spread.sizes[step]):
+        for panel, field in zip(grid[0], fields, strict=True):
+            cmap, norm = spread_colours if field is spread else scale
+            panel.collections[0].set(array=np.ma.masked_invalid(_plane(field.isel({step: k})).values.astype(np.float64)), cmap=cmap, norm=norm)
+        grid[0, 0].set_ylabel("")
+        _row_label(grid[0, 0], step_label(spread[step], k))
+        yield grid
 
 
 def sensor_marks(places: np.ndarray, axes: Axes) -> Axes:
@@ -138,6 +163,24 @@ def _check_members(members: xr.DataArray, truth: xr.DataArray | None) -> None:
     if truth is not None and set(truth.dims) != set(members.dims) - {"member"}:
         expected = [d for d in members.dims if d != "member"]
         raise InputError(f"ensemble_maps: expected a truth on {expected}, got {list(truth.dims)}; select the same times")
+
+
+def _columns(members: xr.DataArray, truth: xr.DataArray | None, shown: int) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+    """Fields of one colour scale by heading, and the standard deviation."""
+    mean, spread = _moments(members)
+    columns = {} if truth is None else {"truth": truth}
+    columns["ensemble mean"] = mean
+    columns.update({f"member {k + 1}": members.isel(member=k) for k in range(min(shown, members.sizes["member"]))})
+    return columns, spread
+
+
+def _bars(
+    grid: np.ndarray, fields: Sequence[xr.DataArray], scale: tuple[Colormap, Normalize], spread_colours: tuple[Colormap, Normalize], of: xr.DataArray
+) -> None:
+    """The colour bars of values and of standard deviations, which is the last field."""
+    _bar(grid[:, :-1], scale, label_of(of), extend=extends([f.values for f in fields[:-1]], scale[1]), shrink=0.5)
+    label = quantity("std. dev.", str(of.attrs.get("units", "1")))
+    _bar(grid[:, -1:], spread_colours, label, extend=extends([fields[-1].values], spread_colours[1]), shrink=0.95)
 
 
 def _moments(members: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

@@ -24,11 +24,13 @@ def scores_plot(
     label: str = "",
     reference: float | None = None,
     band: tuple[float, float] | None = None,
+    bounds: Mapping[str, xr.DataArray] | None = None,
 ) -> Axes:
     """One score of several forecasts against lead time, the first one drawn thicker.
 
     Args:
         scores: Name -> (lead_time,).
+        bounds: Name -> lower and upper end (lead_time, bounds), shaded around the line of that name.
         axes: Where to draw; a new figure if None.
         label: Name of the score with its unit; from the first array's attributes if empty.
         reference: Value to mark with a line, such as 1 for a ratio.
@@ -47,6 +49,9 @@ def scores_plot(
     for k, (name, score) in enumerate(scores.items()):
         lead, unit = lead_of(score["lead_time"])
         axes.plot(lead, score.values, linewidth=2.3 if k == 0 else 1.3, label=plain(name), zorder=3 if k == 0 else 2, **line_style(k))
+        if bounds is not None and name in bounds:
+            low, high = np.asarray(bounds[name].transpose("bounds", "lead_time").values, dtype=np.float64)
+            axes.fill_between(lead, low, high, color=line_style(k)["color"], alpha=0.15, linewidth=0, zorder=1)
     if reference is not None:
         axes.axhline(reference, color=TRUTH, linewidth=1.0, zorder=1)
     if band is not None:

@@ -11,13 +11,12 @@ import xarray as xr
 
 from physdiff.base.errors import InputError
 from physdiff.data.cases import Cases, matched
-from physdiff.data.timeline import show_time
 from physdiff.evaluation.evaluate import evaluate
 from physdiff.plots.calibration import coverage_curve, coverage_plot, rank_histogram_plot, spread_skill_plot
-from physdiff.plots.maps import ensemble_maps
 from physdiff.plots.spectra import spectral_ratio_plot, spectrum_plot
-from physdiff.plots.style import even_choice, new_axes, quantity, show_number, step_label
-from physdiff.plots.trajectories import fan_plot, scores_plot, training_curve
+from physdiff.plots.style import even_choice, new_axes, show_number, step_label
+from physdiff.plots.trajectories import scores_plot, training_curve
+from physdiff.report.forecast_maps import map_section
 from physdiff.report.html import Picture, Section, to_picture, write_report
 from physdiff.report.score_tables import lead_table, model_table, named_score, plain_scores, score_of
 from physdiff.scores.rank_histogram import rank_histogram
@@ -25,6 +24,7 @@ from physdiff.scores.rank_histogram import rank_histogram
 __all__ = ["forecast_report", "forecast_sections", "training_section"]
 
 _SPECTRUM_CASES = 8
+_FRAMES, _FEWEST = 24, 6  # of the sliders of a page together, and of each
 _RATIOS = {"spread_skill": (1.0, (0.8, 1.25)), "fine_scale_power": (1.0, (0.5, 2.0))}
 _ERRORS = ("ensemble_rmse", "rmse")
 
@@ -89,7 +89,8 @@ def forecast_sections(
         if name in drawn:
             several = f": {name}" if len(cases.names) > 1 else ""
             if cases.members > 1:
-                sections += [_calibration_section(name, tables, cases, several), _map_section(name, cases, several)]
+                maps = map_section(name, cases, heading=f"Maps{several}", most=max(_FEWEST, _FRAMES // len(drawn)))
+                sections += [_calibration_section(name, tables, cases, several), maps]
             spectra = _spectrum_section(name, cases, several)
             sections += [spectra] if spectra is not None else []
     return sections
@@ -119,17 +120,19 @@ def _unit(cases: Cases, name: str) -> str:
 def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) -> Section:
     scores, unit, model = plain_scores(tables), _unit(cases, name), next(iter(tables))
     shown = [s for s in ("crps", *_ERRORS, "spread_skill", "fine_scale_power") if s in scores and score_of(tables, s, name)][:4]
+    bounded = [v for t in tables.values() for n, v in t.data_vars.items() if str(n).endswith("_bounds")]
     figures = []
     if shown:
         axes = new_axes(2, 2) if len(shown) == 4 else new_axes(1, len(shown), size=(4.6 if len(shown) < 3 else 3.7, 3.1))
         for score, panel in zip(shown, axes.reshape(-1), strict=True):
             reference, band = _RATIOS.get(score, (None, None))
-            scores_plot(score_of(tables, score, name), panel, label=named_score(score, unit), reference=reference, band=band)
+            bounds = dict(list(score_of(tables, f"{score}_bounds", name).items())[:1])  # of the forecast alone: more would hide each other
+            scores_plot(score_of(tables, score, name), panel, label=named_score(score, unit), reference=reference, band=band, bounds=bounds)
         words = ", ".join(named_score(s, unit) for s in shown)
         last = score_of(tables, shown[0], name)
         ends = "; ".join(f"{n} {show_number(float(v.values[-1]))}" for n, v in last.items())
         alt = f"Line plots of {words} of {name} against lead time. {named_score(shown[0], unit)} at the last lead time: {ends}."
-        caption = f"{words} of {name} against lead time; {model} is the thick line."
+        caption = f"{words} of {name} against lead time; {model} is the thick line{', its interval shaded' if bounded else ''}."
         caption += " Grey: the range to aim at." if any(s in _RATIOS for s in shown) else ""
         figures.append(to_picture(axes, caption=caption, alt=alt, vector=True))
     compared = [s for s in scores if len(score_of(tables, s, name)) > 1]
@@ -137,7 +140,10 @@ def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) ->
     for other, table in tables.items():
         alone = [s for s in scores if s not in compared and other in score_of(tables, s, name)]
         cells += [model_table(other, table, alone, variable=name, unit=unit)] if alone else []
-    text = ("Scores are weighted by area; the best entry is bold where small is good.",) if len(tables) > 1 else ("Scores are weighted by area.",)
+    words = "Scores are weighted by area" + ("; the best entry is bold where small is good." if len(tables) > 1 else ".")
+    if bounded:
+        words += f" Small under a number: {bounded[0].attrs.get('long_name', 'its interval').partition(' of ')[0]}, blocks of starts redrawn."
+    text = (words,)
     return Section(f"Scores: {name}", text, tuple(figures), tuple(cells))
 
 
@@ -168,63 +174,6 @@ def _calibration_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cas
         figures.append(to_picture(panel, caption=text, alt=alt_line, vector=True))
     figures.append(to_picture(axes, caption=caption, alt=alt, vector=True))
     return Section(f"Calibration{several}", figures=tuple(figures), level=3)
-
-
-def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:
-    """Members and truth of the middle start whose frames the truth holds, (member, lead, *space) and (lead, *space); and a name for it."""
-    where = np.atleast_2d(cases.where)
-    full = np.flatnonzero((where >= 0).sum(1) == (where >= 0).sum(1).max())
-    start = int(full[full.size // 2])
-    place = {d: (start if d == "init_time" else cases.sizes[d] // 2) for d in cases.outer}
-    frames = np.flatnonzero(where[start] >= 0)
-    members = cases.forecast[name].isel({**place, cases.inner: frames})
-    key = {"time": where[start][frames]} | ({"sample": int(cases.rows[place["sample"]])} if cases.rows.size else {})
-    truth = cases.truth[name].isel(key).drop_vars("time", errors="ignore").rename(time=cases.inner)
-    truth = truth.assign_coords({cases.inner: members[cases.inner]})
-    began = f"start {show_time(cases.forecast['init_time'].values.reshape(-1)[start])}" if "init_time" in cases.forecast.coords else "one case"
-    if "sample" in place:
-        labels = cases.coordinates["sample"].values if "sample" in cases.coordinates else np.arange(cases.sizes["sample"])
-        began += f", sample {labels[place['sample']]}"
-    members = members.reset_coords(drop=True).compute()
-    return _slab(members.transpose("member", cases.inner, *cases.grid.dims)), _slab(truth.reset_coords(drop=True).compute()), began
-
-
-def _slab(field: xr.DataArray) -> xr.DataArray:
-    """The middle level of a field of three dimensions of space."""
-    return field.isel(z=field.sizes["z"] // 2) if "z" in field.dims else field
-
-
-def _map_section(name: str, cases: Cases, several: str) -> Section:
-    members, truth, began = _pair(name, cases)
-    step = cases.inner
-    chosen = list(even_choice(members.sizes[step], 3)) if members.ndim > 3 else list(range(members.sizes[step]))
-    axes = ensemble_maps(members.isel({step: chosen}), truth.isel({step: chosen}))
-    when = ", ".join(step_label(members[step], k) for k in chosen) if members.ndim > 3 else "all lead times (upwards)"
-    level = "; the middle level in z" if cases.grid.ndim == 3 else ""
-    caption = f"{name}, {began}: {when}{level}. Values share one colour scale; grey cells are missing."
-    off = show_number(float(np.sqrt(((members.mean("member") - truth) ** 2).isel({step: -1}).mean())))
-    alt = f"Maps of {name} at {when}: truth, ensemble mean, two members, standard deviation. At the end the mean is off by {off} rms."
-    figures = [to_picture(axes, caption=caption, alt=alt)]
-    place = _central(truth)
-    if members.sizes[step] > 2 and place:
-        where = ", ".join(quantity(f"{d} {float(truth[d][k]):.4g}", "1") for d, k in place.items())
-        line = truth.isel(place)
-        panel = fan_plot(members.isel(place), line)
-        ends = f"{show_number(float(line[0]))} to {show_number(float(line[-1]))}"
-        alt = f"Line plot of {name} at {where} against lead time with intervals; the truth goes from {ends}."
-        figures.append(to_picture(panel, caption=f"{name} at {where}, {began}: ensemble and truth.", alt=alt, vector=True))
-    return Section(f"Maps{several}", figures=tuple(figures), level=3)
-
-
-def _central(truth: xr.DataArray) -> dict[str, int]:
-    """The cell nearest to the middle that always has a value; empty if there is none."""
-    space = [str(d) for d in truth.dims[1:]]
-    full = np.argwhere(np.isfinite(truth.values).all(0))
-    if not full.size:
-        return {}
-    middle = np.array([truth.sizes[d] // 2 for d in space])
-    nearest = full[np.abs(full - middle).sum(1).argmin()]
-    return dict(zip(space, map(int, nearest), strict=True))
 
 
 def _spectrum_section(name: str, cases: Cases, several: str) -> Section | None:

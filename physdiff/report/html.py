@@ -1,13 +1,16 @@
 """One self-contained HTML page: sections of text, pictures and tables, what was run and how long it took.
 
-Everything is inside the one file: pictures as data URLs, style in the head, no script, nothing fetched. All text goes through jinja2 with
-autoescape, so a variable called ``<script>`` is shown, not run. The page is readable by keyboard and screen reader (headings, captions,
-scoped headers, alternative texts), follows the reader's light or dark setting, and prints.
+Everything is inside the one file: pictures as data URLs, style in the head, one small script (page.js), nothing fetched. All text goes
+through jinja2 with autoescape, so a variable called ``<script>`` is shown, not run; and the page's policy lets no other script run than the
+one whose digest it names. The page is readable by keyboard and screen reader (headings, captions, scoped headers, alternative texts, sorting
+and sliders by ordinary buttons and range inputs), follows the reader's light or dark setting, and prints; without scripts all of it is there but
+the sorting and the frames of a slider besides three.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import platform
@@ -27,7 +30,7 @@ from physdiff import __version__
 from physdiff.base.errors import DataError, InputError
 from physdiff.plots.style import figure_of, show_number
 
-__all__ = ["Cell", "Picture", "Section", "Table", "to_picture", "run_facts", "show_duration", "write_report"]
+__all__ = ["Cell", "Picture", "Section", "Slides", "Table", "to_picture", "run_facts", "show_duration", "write_report"]
 
 Cell = str | int | float | None
 _LARGEST_SVG = 150_000
@@ -61,6 +64,33 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Slides:
+    """Pictures of one thing at several times: the reader sees one and moves a slider; paper, and a page without scripts, show three of them.
+
+    Args:
+        caption: What the reader should see in them.
+        label: What the slider moves along, such as lead time.
+        frames: Name and picture of each, in order; the pictures' captions are not shown.
+
+    Raises:
+        InputError: If there is no frame.
+    """
+
+    caption: str
+    label: str
+    frames: tuple[tuple[str, Picture], ...]
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise InputError("slides: expected at least one picture, got none")
+
+    @property
+    def printed(self) -> frozenset[int]:
+        """The frames that paper shows: the first, the middle and the last."""
+        return frozenset({0, len(self.frames) // 2, len(self.frames) - 1})
+
+
+@dataclass(frozen=True)
 class Table:
     """A table; numbers are shown to three significant digits, whole numbers (int) as they are.
 
@@ -70,6 +100,8 @@ class Table:
         rows: One entry per column; the first is the heading of the row.
         strong: (row, column) of the entries to set in bold, counted from 0 with the heading column as 0.
         note: A line under the table.
+        below: (row, column) -> what stands small under the number, such as its interval.
+        marks: (row, column) -> a sign behind the number, which the note explains.
 
     Raises:
         InputError: If a row has another number of entries than there are columns.
@@ -80,6 +112,8 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     strong: frozenset[tuple[int, int]] = frozenset()
     note: str = ""
+    below: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [i for i, row in enumerate(self.rows) if len(row) != len(self.columns)]
@@ -89,10 +123,13 @@ class Table:
 
     def shown(self) -> list[list[dict[str, Any]]]:
         """The entries as the template wants them."""
-        return [
-            [{"text": _shown(cell), "number": not isinstance(cell, str), "strong": (i, j) in self.strong} for j, cell in enumerate(row)]
-            for i, row in enumerate(self.rows)
-        ]
+        return [[self._entry(cell, (i, j)) for j, cell in enumerate(row)] for i, row in enumerate(self.rows)]
+
+    def _entry(self, cell: Cell, at: tuple[int, int]) -> dict[str, Any]:
+        number = not isinstance(cell, str)
+        value = "" if cell is None or not number or cell != cell else repr(float(cell))
+        more = {"strong": at in self.strong, "below": self.below.get(at, ""), "mark": self.marks.get(at, "")}
+        return {"text": _shown(cell), "number": number, "value": value, **more}
 
 
 @dataclass(frozen=True)
@@ -109,7 +146,7 @@ class Section:
 
     title: str
     text: tuple[str, ...] = ()
-    figures: tuple[Picture, ...] = ()
+    figures: tuple[Picture | Slides, ...] = ()
     tables: tuple[Table, ...] = field(default=())
     level: int = 2
 
@@ -204,7 +241,9 @@ def write_report(
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / "index.html"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("physdiff.report").joinpath("template.html").read_text(encoding="utf-8"))
+    shipped = files("physdiff.report")
+    template = environment.from_string(shipped.joinpath("template.html").read_text(encoding="utf-8"))
+    script = shipped.joinpath("page.js").read_text(encoding="utf-8")
     durations = {name: float(seconds) for name, seconds in (timings or {}).items()}
     longest = max(durations.values(), default=0.0)
     page = template.render(
@@ -214,6 +253,8 @@ def write_report(
         facts=dict(facts or {}),
         timings=[(name, show_duration(s), round(100 * s / longest) if longest else 0) for name, s in durations.items()],
         total=show_duration(sum(durations.values())),
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     _write_whole(target, page)
     return target

@@ -8,10 +8,21 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import InputError
-from physdiff.plots.style import even_choice, lead_of, pretty_unit, quantity
+from physdiff.plots.style import even_choice, lead_of, pretty_unit, quantity, show_number
 from physdiff.report.html import Cell, Table
 
-__all__ = ["lead_table", "named_score", "model_table", "overall_table", "plain_scores", "score_of"]
+__all__ = [
+    "best_of",
+    "columns_of",
+    "interval_text",
+    "lead_table",
+    "model_table",
+    "named_score",
+    "overall_table",
+    "parted_table",
+    "plain_scores",
+    "score_of",
+]
 
 _NAMES = {
     "crps": "Fair CRPS",
@@ -24,13 +35,17 @@ _NAMES = {
     "spread": "Spread",
     "spread_skill": "Spread-skill ratio",
     "coverage": "Coverage",
+    "coverage_90": "Coverage of the central 90 %",
+    "band_coverage": "Coverage of the band",
+    "band_width": "Width of the band",
+    "interval_score": "Interval score",
     "energy": "Energy score",
     "energy_score": "Energy score",
     "fine_scale_power": "Fine-scale power over the truth's",
     "log_spectral_distance": "Log-spectral distance",
 }
-_WITH_UNIT = {"crps", "biased_crps", "rmse", "ensemble_rmse", "mae", "bias", "spread"}
-_SMALL_IS_GOOD = {"crps", "biased_crps", "rmse", "ensemble_rmse", "mae", "energy", "energy_score", "log_spectral_distance"}
+_WITH_UNIT = {"crps", "biased_crps", "rmse", "ensemble_rmse", "mae", "bias", "spread", "band_width", "interval_score"}
+_SMALL_IS_GOOD = {"crps", "biased_crps", "rmse", "ensemble_rmse", "mae", "energy", "energy_score", "log_spectral_distance", "interval_score"}
 _LEADS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 36, 48, 72, 96, 120, 240)
 _COLUMNS = 12
 
@@ -66,10 +81,36 @@ def lead_table(tables: Mapping[str, xr.Dataset], score: str, *, variable: str, u
     found = score_of(tables, score, variable)
     if not found:
         raise InputError(f"lead_table: expected the score {score!r} of {variable!r} in a table, got none; evaluate with it")
-    chosen, headings = _columns(next(iter(found.values()))["lead_time"])
+    chosen, headings = columns_of(next(iter(found.values()))["lead_time"])
     values = np.array([np.asarray(v.values, dtype=np.float64)[chosen] for v in found.values()])
-    strong = _best(values) if score in _SMALL_IS_GOOD else frozenset()
-    return Table(f"{named_score(score, unit)} of {variable} by lead time", ("Forecast", *headings), _rows(list(found), values), strong=strong)
+    strong = best_of(values) if score in _SMALL_IS_GOOD else frozenset()
+    ends = score_of(tables, f"{score}_bounds", variable)
+    below = {at: text for i, name in enumerate(found) if name in ends for at, text in _intervals(i, ends[name], chosen).items()}
+    caption = f"{named_score(score, unit)} of {variable} by lead time"
+    return Table(caption, ("Forecast", *headings), _rows(list(found), values), strong=strong, below=below)
+
+
+def parted_table(tables: Mapping[str, xr.Dataset], score: str, *, by: str, variable: str, unit: str = "1") -> Table:
+    """One score of one variable in parts (regions, seasons): a row per forecast and part, a column per lead time, the best of each part in bold.
+
+    Args:
+        tables: Name -> scores with dims (variable, by, lead_time).
+        score: Which score.
+        by: The dimension of the parts.
+        variable: Which variable.
+        unit: Unit of the variable.
+    """
+    found = score_of(tables, score, variable)
+    first = next(iter(found.values()))
+    chosen, headings = columns_of(first["lead_time"])
+    rows: list[tuple[Cell, ...]] = []
+    strong: set[tuple[int, int]] = set()
+    for part in first[by].values:
+        values = np.array([np.asarray(v.sel({by: part}).transpose("lead_time").values, dtype=np.float64)[chosen] for v in found.values()])
+        strong |= {(i + len(rows), j + 1) for i, j in best_of(values)} if score in _SMALL_IS_GOOD else set()
+        rows += [(str(part), name, *map(float, row)) for name, row in zip(found, values, strict=True)]
+    caption = f"{named_score(score, unit)} of {variable} by {by} and lead time"
+    return Table(caption, (by.capitalize(), "Forecast", *headings), tuple(rows), strong=frozenset(strong))
 
 
 def model_table(name: str, table: xr.Dataset, scores: Sequence[str], *, variable: str, unit: str = "1") -> Table:
@@ -82,7 +123,7 @@ def model_table(name: str, table: xr.Dataset, scores: Sequence[str], *, variable
         variable: Which variable.
         unit: Unit of the variable.
     """
-    chosen, headings = _columns(table["lead_time"])
+    chosen, headings = columns_of(table["lead_time"])
     values = np.array([np.asarray(table[s].sel(variable=variable).values, dtype=np.float64)[chosen] for s in scores])
     return Table(f"Scores of {name} for {variable} by lead time", ("Score", *headings), _rows([named_score(s, unit) for s in scores], values))
 
@@ -101,13 +142,13 @@ def overall_table(tables: Mapping[str, xr.Dataset], *, variable: str, unit: str 
             if found is not None:
                 averaged |= found.size > 1
                 values[i, j] = float(found.mean())
-    strong = {(i, j + 1) for j, s in enumerate(scores) if s in _SMALL_IS_GOOD for i, k in _best(values[:, j : j + 1]) if k == 1}
+    strong = {(i, j + 1) for j, s in enumerate(scores) if s in _SMALL_IS_GOOD for i, k in best_of(values[:, j : j + 1]) if k == 1}
     note = "Means over frames of each frame's score." if averaged else ""
     columns = ("Method", *(named_score(s, unit) for s in scores))
     return Table(f"Scores of {variable}", columns, _rows(list(tables), values), strong=frozenset(strong), note=note)
 
 
-def _columns(lead_time: xr.DataArray) -> tuple[list[int], list[str]]:
+def columns_of(lead_time: xr.DataArray) -> tuple[list[int], list[str]]:
     """At most twelve lead times, closer together at the beginning, the last among them; and their headings."""
     leads, unit = lead_of(lead_time)
     chosen = [n - 1 for n in _LEADS if n <= leads.size] if leads.size > _COLUMNS else list(range(leads.size))
@@ -120,9 +161,20 @@ def _rows(names: Sequence[str], values: np.ndarray) -> tuple[tuple[Cell, ...], .
     return tuple((name, *map(float, row)) for name, row in zip(names, values, strict=True))
 
 
-def _best(values: np.ndarray) -> frozenset[tuple[int, int]]:
+def best_of(values: np.ndarray) -> frozenset[tuple[int, int]]:
     """(row, column) of the smallest entry of every column, as a table counts them; none where there is nothing to compare."""
     if len(values) < 2:
         return frozenset()
     lowest = np.where(np.isnan(values), np.inf, values)
     return frozenset((int(lowest[:, j].argmin()), j + 1) for j in range(values.shape[1]) if np.isfinite(lowest[:, j]).any())
+
+
+def _intervals(row: int, ends: xr.DataArray, chosen: Sequence[int]) -> dict[tuple[int, int], str]:
+    """Lower and upper ends (lead_time, bounds) as small print under the numbers of a row."""
+    pairs = np.asarray(ends.transpose("lead_time", "bounds").values, dtype=np.float64)[list(chosen)]
+    return {(row, j + 1): interval_text(*pair) for j, pair in enumerate(pairs) if np.isfinite(pair).all()}
+
+
+def interval_text(low: float, high: float) -> str:
+    """Two ends as ``0.35 to 0.42``."""
+    return f"{show_number(float(low))} to {show_number(float(high))}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from physdiff.cli.evaluate import show_table, standard_scores
+from physdiff.cli.evaluate import show_table
 from physdiff.cli.main import main
 from physdiff.data.write import write_dataset
 from tests.cli.command import physdiff, refuses, untouched, works
@@ -58,11 +58,6 @@ def test_baselines_that_learn_from_the_samples_that_are_forecast_are_pointed_out
 def test_a_table_does_without_a_linear_model_that_has_too_few_days(tmp_path, era, forecast):
     done = physdiff("evaluate --baselines.stop 2020-01-02 --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
     assert done.code == 0 and "no linear inverse model: " in done.err and "climatology" in done.out and "linear inverse model" not in done.out
-
-
-def test_coverage_needs_enough_members():
-    assert list(standard_scores(1)) == ["crps", "ensemble_rmse"]
-    assert "coverage_90" not in standard_scores(18) and "coverage_90" in standard_scores(19)
 
 
 def test_a_table_shows_some_leads_of_many():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from physdiff.base.errors import InputError
-from physdiff.plots.calibration import coverage_curve, coverage_plot, rank_histogram_plot, spread_skill_plot
+from physdiff.plots.calibration import coverage_curve, coverage_plot, rank_histogram_plot, reliability_plot, spread_skill_plot
 from physdiff.scores.coverage import coverage
 from physdiff.scores.rank_histogram import rank_histogram
 from tests.plots.fields import by_lead
@@ -61,3 +61,15 @@ def test_coverage_plot_draws_every_curve_and_the_diagonal():
 def test_counts_are_not_shares(bad):
     with pytest.raises(InputError, match="divide counts by their sum"):
         rank_histogram_plot(bad)
+
+
+def test_reliability_is_the_share_that_happened_of_each_probability():
+    happened, otherwise = np.array([0.0, 0.1, 0.3, 0.0]), np.array([0.4, 0.1, 0.1, 0.0])
+    left, right = reliability_plot(happened, otherwise)
+    curve = left.lines[-1]
+    np.testing.assert_allclose(curve.get_xdata(), [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(curve.get_ydata(), [0.0, 0.5, 0.75, np.nan])
+    np.testing.assert_allclose(left.lines[1].get_ydata(), 0.4)
+    np.testing.assert_allclose([bar.get_height() for bar in right.patches], [0.4, 0.2, 0.4, 0.0])
+    with pytest.raises(InputError, match="sum to one"):
+        reliability_plot(happened, happened)

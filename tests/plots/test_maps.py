@@ -11,7 +11,7 @@ import xarray as xr
 from physdiff.base.errors import InputError
 from physdiff.data.open import open_dataset
 from physdiff.plots.colours import MISSING
-from physdiff.plots.maps import ensemble_maps, map_plot, sensor_marks
+from physdiff.plots.maps import ensemble_frames, ensemble_maps, map_plot, sensor_marks
 from physdiff.plots.style import figure_of, new_axes
 from tests.plots.fields import lat_lon_field
 
@@ -111,6 +111,25 @@ def test_without_truth_on_given_axes_with_sensors_per_row():
     for row in range(2):
         np.testing.assert_array_equal(axes[row, 0].collections[1].get_offsets(), places[row])
         assert len(axes[row, 1].collections) == 1
+
+
+def test_frames_are_the_rows_of_an_ensemble_one_after_another():
+    rng = np.random.default_rng(3)
+    shape, coords = (4, 3, 6, 8), {"latitude": np.arange(58.0, 46.0, -2), "longitude": np.arange(8.0)}
+    dims = ("member", "lead_time", "latitude", "longitude")
+    members = xr.DataArray(rng.normal(280, 3, shape), coords={**coords, "lead_time": [6.0, 12.0, 18.0]}, dims=dims, name="t", attrs={"units": "K"})
+    truth = members.isel(member=0, drop=True) + 1
+    whole = ensemble_maps(members, truth)
+    norm = whole[0, 0].collections[0].norm
+    for k, row in enumerate(ensemble_frames(members, truth)):
+        assert row.shape == (1, 5)
+        for panel, wanted in zip(row[0], whole[k], strict=True):
+            np.testing.assert_array_equal(drawn(panel), drawn(wanted))
+        # one colour scale for all times
+        assert (row[0, 0].collections[0].norm.vmin, row[0, 3].collections[0].norm.vmax) == (norm.vmin, norm.vmax)
+        assert row[0, 0].get_ylabel() == f"+{6 * (k + 1)}"
+    with pytest.raises(InputError, match="space-time pictures"):
+        next(ensemble_frames(members.isel(latitude=0, drop=True).rename(longitude="x")))
 
 
 def test_missing_members_are_not_averaged_over():

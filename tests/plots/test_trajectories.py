@@ -28,6 +28,13 @@ def test_scores_in_order_the_first_thicker():
         scores_plot({})
 
 
+def test_intervals_are_shaded_around_their_line():
+    ends = by_lead([1.0, 2.0, 3.0]).expand_dims(bounds=2, axis=-1) + np.array([-0.5, 0.5])
+    axes = scores_plot({"model": by_lead([1.0, 2.0, 3.0]), "other": by_lead([2.0, 4.0, 6.0])}, bounds={"model": ends})
+    (band,) = axes.collections
+    assert {tuple(p) for p in band.get_paths()[0].vertices} >= {(1.0, 0.5), (1.0, 1.5), (3.0, 2.5), (3.0, 3.5)}
+
+
 def test_a_fan_holds_mean_intervals_and_truth():
     place = {"latitude": 2, "longitude": 3}
     members, truth = lat_lon_field(4, members=20).isel(place), lat_lon_field(4, seed=1).isel(place)

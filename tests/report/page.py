@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -43,8 +46,13 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
     def check_self_contained(self) -> None:
-        """No script, nothing fetched, every picture inside and described, every table captioned and scoped."""
-        assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in self.tags}
+        """Our one script, nothing fetched, every picture inside and described, every table captioned and scoped."""
+        assert not {"link", "iframe", "object", "embed"} & {tag for tag, _ in self.tags}
+        script = files("physdiff.report").joinpath("page.js").read_text(encoding="utf-8")
+        assert self.all("script") == [{}] and self.texts["script"] == [script.strip()]
+        (policy,) = (a["content"] for a in self.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert policy.startswith("default-src 'none';") and policy.endswith(f"script-src 'sha256-{digest}'")
         for tag, attrs in self.tags:
             for name, value in attrs.items():
                 assert not name.startswith("on"), f"{tag} has {name}"

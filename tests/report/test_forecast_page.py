@@ -66,7 +66,8 @@ def test_a_whole_page(tmp_path):
     assert page.texts["h3"] == ["Calibration", "Maps", "Spectra"]
     assert "20 members from 3 starts, 4 lead times; compared with persistence." in page.texts["p"]
     alts = [a["alt"] for a in page.all("img")]
-    assert len(alts) == 7 and all(name in alt for alt in alts[:6])
+    # lines, spread and error, ranks, a map of each of four lead times, a place, spectra, training
+    assert len(alts) == 10 and all(name in alt for alt in alts[:9])
     numbers = {f"{float(v):.3f}" for v in tables["physdiff"]["crps"].values.reshape(-1)}
     assert numbers <= set(page.texts["td"]) | set(page.texts["strong"])
 
@@ -76,7 +77,7 @@ def test_samples_and_plain_times(tmp_path):
     sections = forecast_sections(forecast, truth, tables={"model": evaluate(forecast, truth, SCORES)})
     assert [s.title for s in sections] == ["Scores: vorticity", "Calibration", "Maps", "Spectra"]
     maps = sections[2].figures[0]
-    assert "+0.5, +1.5, +2" in maps.caption and "start 1.5, sample 5" in maps.caption
+    assert [name for name, _ in maps.frames] == ["+0.5", "+1", "+1.5", "+2"] and "start 1.5, sample 5" in maps.caption
 
 
 def test_fields_with_holes_have_no_spectra_and_the_rest_is_there():

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from physdiff.base.errors import InputError
-from physdiff.report.score_tables import lead_table, model_table, named_score, overall_table, plain_scores, score_of
+from physdiff.report.score_tables import lead_table, model_table, named_score, overall_table, parted_table, plain_scores, score_of
 
 
 def scored(crps, **more) -> xr.Dataset:
@@ -59,3 +59,21 @@ def test_what_is_found_and_what_is_not():
     assert named_score("my_score", "K") == "my score"
     with pytest.raises(InputError, match="evaluate with it"):
         lead_table(tables, "rmse", variable="u10")
+
+
+def test_intervals_stand_under_their_numbers():
+    table = scored([0.1, 0.5]).assign(crps_bounds=(("variable", "lead_time", "bounds"), [[[0.05, 0.2], [np.nan, np.nan]]]))
+    found = lead_table({"persistence": scored([0.2, 0.4]), "model": table}, "crps", variable="t2m")
+    assert found.below == {(1, 1): "0.0500 to 0.200"} and plain_scores({"model": table}) == ["crps"]
+
+
+def test_parts_have_a_best_forecast_each():
+    def parted(values):
+        coords = {"variable": ["t2m"], "region": ["n", "s"], "lead_time": [1.0, 2.0]}
+        return xr.Dataset({"crps": (tuple(coords), np.array([values]))}, coords)
+
+    table = parted_table({"a": parted([[1.0, 2], [3, 4]]), "b": parted([[2.0, 1], [5, 3]])}, "crps", by="region", variable="t2m", unit="K")
+    assert table.columns == ("Region", "Forecast", "1", "2") and table.caption == "Fair CRPS (K) of t2m by region and lead time"
+    assert table.rows == (("n", "a", 1.0, 2.0), ("n", "b", 2.0, 1.0), ("s", "a", 3.0, 4.0), ("s", "b", 5.0, 3.0))
+    # column 0 is the part, 1 the forecast
+    assert table.strong == {(0, 2), (1, 3), (2, 2), (3, 3)}

@@ -1,0 +1,160 @@
+"""What ``physdiff evaluate`` scores: forecasts start by start, their means with intervals, regions, seasons, events; and the sections of these."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import xarray as xr
+
+from physdiff.cli.splits import Event
+from physdiff.data.cases import matched
+from physdiff.data.timeline import show_time
+from physdiff.evaluation.evaluate import evaluate as score
+from physdiff.evaluation.start_scores import mean_scores, season_of, start_scores, with_bounds
+from physdiff.report.event_page import event_section
+from physdiff.report.html import Section
+from physdiff.report.score_tables import parted_table
+from physdiff.scores.band import band_coverage, band_width, interval_score
+from physdiff.scores.coverage import coverage, members_needed
+from physdiff.scores.crps import crps
+from physdiff.scores.pointwise import ensemble_rmse, mae
+from physdiff.scores.reduce import Score
+from physdiff.scores.spread_skill import spread, spread_skill
+
+__all__ = ["Clock", "Found", "Job", "part_sections", "scored", "standard_scores"]
+
+
+def standard_scores(members: int) -> dict[str, Score]:
+    """The scores that suit an ensemble of this size; the CRPS of one member is its absolute error."""
+    found: dict[str, Score] = {"crps": crps if members > 1 else mae, "ensemble_rmse": ensemble_rmse}
+    if members > 1:
+        found.update(spread_skill=spread_skill, spread=spread)
+    if members >= members_needed(0.9):
+        found["coverage_90"] = partial(coverage, level=0.9)
+    return found
+
+
+class Clock:
+    """Seconds of each stage since the last."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.monotonic()
+        self.laps[name], self._last = now - self._last, now
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is scored.
+
+    Args:
+        forecast: The forecast, or bands as two members.
+        truth: What came true.
+        train: What baselines learn from, if anything.
+        regions: Boolean fields by name.
+        events: Thresholds.
+        seasons: Whether to score seasons.
+        band: Level of the bands, if they are what is scored.
+    """
+
+    forecast: xr.Dataset
+    truth: xr.Dataset
+    train: xr.Dataset | None = None
+    regions: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    seasons: bool = False
+    band: float | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The fields that are forecast."""
+        return [str(n) for n, v in self.forecast.data_vars.items() if "lead_time" in v.dims]
+
+    def scores(self, members: int) -> dict[str, Score]:
+        """Those that suit a forecast of so many members, or bands."""
+        if self.band is None:
+            return standard_scores(members)
+        return {"band_coverage": band_coverage, "band_width": band_width, "interval_score": partial(interval_score, level=self.band)}
+
+    def facts(self, files: Mapping[str, str | list[str] | None], seed: int) -> dict[str, str]:
+        """On what: files, their sizes, what is in them, and what made them."""
+        said = {name: _files(given) for name, given in files.items() if given}
+        cases = matched(self.forecast, self.truth)
+        starts = self.forecast["init_time"].values.reshape(-1)
+        said["Fields"] = ", ".join(f"{n} ({self.forecast[n].attrs.get('units', '1')})" for n in self.names)
+        said["Grid"] = cases.grid.summary()
+        said["Starts"] = f"{starts.size}, {show_time(starts.min())} to {show_time(starts.max())}"
+        said["Members"] = "bands" if self.band is not None else str(cases.members)
+        said["Seed of baselines"] = str(seed)
+        for what, ds in (("forecast", self.forecast), ("truth", self.truth)):
+            for key in ("history", "source"):
+                made = str(ds.attrs.get(key, "")).strip()
+                if made:
+                    said[f"{key.capitalize()} of the {what}"] = made[:600]
+        return said
+
+
+def _files(given: str | list[str]) -> str:
+    names = [given] if isinstance(given, str) else given
+    return ", ".join(f"{n} ({os.path.getsize(n) / 2**20:.3g} MiB)" if os.path.isfile(n) else n for n in names)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Scores of all forecasts.
+
+    Args:
+        tables: By lead time, with intervals, by the forecast's name.
+        starts: By start, likewise.
+        parts: By ``region`` and ``season``, likewise.
+        events: `evaluate` of the forecast for each event.
+    """
+
+    tables: dict[str, xr.Dataset]
+    starts: dict[str, xr.Dataset]
+    parts: dict[str, dict[str, xr.Dataset]]
+    events: dict[Event, xr.Dataset]
+
+
+def scored(forecasts: Mapping[str, xr.Dataset], job: Job, *, level: float) -> Found:
+    """Scores of each forecast; intervals at `level`."""
+    tables, starts = {}, {}
+    parts: dict[str, dict[str, xr.Dataset]] = {}
+    for name, fc in forecasts.items():
+        scores = job.scores(fc.sizes.get("member", 1))
+        starts[name] = start_scores(fc, job.truth, scores)
+        tables[name] = with_bounds(mean_scores(starts[name], scores), starts[name], scores, level=level)
+        if job.regions:
+            parts.setdefault("region", {})[name] = mean_scores(start_scores(fc, job.truth, scores, regions=job.regions), scores)
+        if job.seasons:
+            season = season_of(starts[name])
+            there = [s for s in ("DJF", "MAM", "JJA", "SON") if bool((season == s).any())]
+            each = [mean_scores(starts[name], scores, where=season == s) for s in there]
+            parts.setdefault("season", {})[name] = xr.concat(each, xr.Variable("season", there))
+    events = {event: score(job.forecast[[event.variable]], job.truth, event.scores) for event in job.events}
+    return Found(tables, starts, parts, events)
+
+
+def part_sections(found: Found, job: Job) -> list[Section]:
+    """Regions, seasons, levels and events on the page."""
+    sections = []
+    for by, tables in found.parts.items():
+        first = next(iter(tables.values()))
+        scores = [s for s in ("crps", "ensemble_rmse", "spread_skill", "coverage_90", "band_coverage", "interval_score") if s in first]
+        cells = tuple(
+            parted_table(tables, s, by=by, variable=name, unit=str(job.forecast[name].attrs.get("units", "1"))) for name in job.names for s in scores
+        )
+        sections.append(Section(f"By {by}", tables=cells))
+    for k, (event, table) in enumerate(found.events.items()):
+        unit = str(job.forecast[event.variable].attrs.get("units", "1"))
+        sections += [Section("Events", ("How probable the forecast held an event, and how often it happened.",))] if k == 0 else []
+        sections.append(event_section(str(event), table, variable=event.variable, unit=unit))
+    return sections

@@ -1,0 +1,199 @@
+"""Several evaluated forecasts side by side: which is best at which lead time, and which differences are more than chance.
+
+Every pair of models is tested on the same starts (`paired_difference`: blocks of starts redrawn for both alike). Of one score of one variable all
+pairs and all lead times are one family of tests, whose p-values are Holm's: with probability `level` or more none of the differences that are
+called significant is chance, whichever model one then looks at as the best. The test of an RMSE is that of the squared errors.
+Reference: Holm (1979), "A simple sequentially rejective multiple test procedure".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.rng import Rng
+from physdiff.data.timeline import as_times, show_time
+from physdiff.evaluation.significance import paired_difference, score_interval
+
+__all__ = ["compare", "holm", "read_scores"]
+
+# scores of which less is better, and what is kept of them by start
+TESTED = {"crps": "crps", "ensemble_rmse": "ensemble_rmse_part0", "interval_score": "interval_score"}
+_SHOWN = ("spread_skill", "coverage_90", "band_coverage", "band_width")
+_FEWEST = 5
+_DRAWS = (2000, 20000)
+
+
+def read_scores(path: str | Path) -> xr.Dataset:
+    """The scores that ``physdiff evaluate`` wrote to a folder (or the file itself).
+
+    Raises:
+        DataError: If there is no such folder or file, or it holds something else.
+    """
+    given = Path(path)
+    file = given / "scores.nc" if given.is_dir() else given
+    if not file.is_file():
+        there = f"a folder without scores.nc in {given}" if given.is_dir() else f"nothing at {given}"
+        raise DataError(f"compare: expected a folder that physdiff evaluate wrote, got {there}; check the path, or evaluate first")
+    try:
+        with xr.open_dataset(file, decode_timedelta=True) as opened:
+            found = opened.load()
+    except (OSError, ValueError) as error:
+        raise DataError(f"compare: expected scores in {file}, got something else or a damaged file ({error}); evaluate again") from error
+    if "forecast" not in found.dims or "truth_square_by_start" not in found or "lead_time" not in found.dims:
+        got = ", ".join(map(str, found.data_vars)) or "none"
+        raise DataError(f"compare: expected scores by start in {file}, got {got}; run physdiff evaluate again")
+    return found
+
+
+def compare(
+    runs: Mapping[str, xr.Dataset], *, baselines: Sequence[str] = (), level: float = 0.95, rng: Rng = Rng(0)  # noqa: B008 - a value
+) -> xr.Dataset:
+    """Scores of several forecasts of the same starts, and which differ by more than chance.
+
+    Args:
+        runs: Name -> what `read_scores` gave; the entry ``forecast`` of each is compared.
+        baselines: Entries of the first run that are compared too, as in ``("persistence",)``.
+        level: Confidence level of intervals, and one minus the family-wise error of the tests.
+        rng: Randomness of the redrawings.
+
+    Returns:
+        On (model, variable, lead_time): ``<score>`` and ``<score>_bounds``; on (pair, variable, lead_time): ``<score>_difference`` (the `first` of the
+        pair minus its `second`, bound: mean, lower, upper) and ``<score>_p`` (Holm's, for all pairs and lead times of a variable). Differences
+        of the RMSE are those of squared errors. Without five starts there are means alone.
+
+    Raises:
+        InputError: If there is one run only, or the level makes no sense.
+        DataError: If the runs are not of the same fields, units, starts, lead times and truth, or share no score; it says what differs.
+    """
+    if len(runs) < 2:
+        raise InputError(f"compare: expected two evaluated forecasts or more, got {', '.join(runs) or 'none'}; the page of evaluate tells about one")
+    if not 0 < level < 1:
+        raise InputError(f"compare level: expected a number between 0 and 1, as in 0.95, got {level:g}")
+    first, *others = runs
+    for other in others:
+        _check_same((first, runs[first]), (other, runs[other]))
+    entries = {name: run.sel(forecast="forecast", drop=True) for name, run in runs.items()}
+    for baseline in baselines:
+        if baseline not in runs[first]["forecast"].values:
+            raise InputError(f"compare: expected baselines among {', '.join(map(str, runs[first]['forecast'].values[1:]))}, got {baseline!r}")
+        entries[baseline] = runs[first].sel(forecast=baseline, drop=True)
+    return _compared(entries, level, rng)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's p-values of a family of tests, of any shape; NaN is no test.
+
+    Each is at least the one it was made of; rejecting those below alpha keeps the probability of any false rejection below alpha.
+    """
+    flat = np.asarray(p, dtype=float).reshape(-1)
+    known = np.flatnonzero(~np.isnan(flat))
+    order = known[np.argsort(flat[known], kind="stable")]
+    found = np.full(flat.shape, np.nan)
+    found[order] = np.minimum(np.maximum.accumulate(flat[order] * np.arange(order.size, 0, -1)), 1.0)
+    return found.reshape(np.shape(p))
+
+
+def _compared(entries: Mapping[str, xr.Dataset], level: float, rng: Rng) -> xr.Dataset:
+    names = list(entries)
+    shared = [s for s in TESTED if all(_has(e, s) for e in entries.values())]
+    if not shared:
+        raise DataError(f"compare: expected forecasts that share one of the scores {', '.join(TESTED)}, got none; compare ensembles, or bands, alone")
+    found: dict[str, xr.DataArray] = {}
+    for score in (*shared, *(s for s in _SHOWN if any(_has(e, s) for e in entries.values()))):
+        found[score] = _stacked({n: e[score] if score in e else entries[names[0]][shared[0]] * np.nan for n, e in entries.items()}, "model")
+    cases, over = _cases(entries, shared)
+    if cases[names[0]].sizes.get(over, 0) >= _FEWEST:
+        for score in shared:
+            found[f"{score}_bounds"] = _stacked({n: _bounds(c[[score]], over, level, rng)[score] for n, c in cases.items()}, "model")
+        found.update(_pairs(cases, over, level=level, rng=rng))
+    facts = {"level": level, "over": over, "scores": shared, "units": [str(u) for u in entries[names[0]]["unit"].values]}
+    return xr.Dataset(found, attrs=facts)
+
+
+def _has(entry: xr.Dataset, score: str) -> bool:
+    return score in entry and bool(entry[score].notnull().any())
+
+
+def _stacked(each: Mapping[str, xr.DataArray], dim: str) -> xr.DataArray:
+    bare = [v.drop_vars("cases", errors="ignore") for v in each.values()]
+    return xr.concat(bare, xr.Variable(dim, list(each)), coords="minimal", compat="override")
+
+
+def _cases(entries: Mapping[str, xr.Dataset], scores: Sequence[str]) -> tuple[dict[str, xr.Dataset], str]:
+    """What is tested, one value per case: samples where there are five or more, else starts."""
+    cases, over = {}, "init_time"
+    for name, entry in entries.items():
+        kept = xr.Dataset({s: entry[f"{TESTED[s]}_by_start"] for s in scores})
+        kept = kept.where(np.isfinite(kept))
+        over = "sample" if kept.sizes.get("sample", 0) >= _FEWEST else "init_time"
+        others = [d for d in ("sample", "init_time") if d in kept.dims and d != over]
+        cases[name] = (kept.mean(others) if others else kept).drop_vars("cases", errors="ignore")
+    return cases, over
+
+
+def _bounds(table: xr.Dataset, over: str, level: float, rng: Rng) -> xr.Dataset:
+    ends = score_interval(table, over=over, level=level, rng=rng).sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
+    return ends.map(lambda v: np.sqrt(v.clip(min=0.0)) if str(v.name).endswith("rmse") else v).transpose(..., "bounds")
+
+
+def _pairs(cases: Mapping[str, xr.Dataset], over: str, *, level: float, rng: Rng) -> dict[str, xr.DataArray]:
+    pairs = list(combinations(cases, 2))
+    # the least p-value of a redrawing is 1/draws: it must be able to pass Holm's first threshold
+    tests = len(pairs) * next(iter(cases.values())).sizes["lead_time"]
+    draws = int(np.clip(4 * tests / (1 - level), *_DRAWS))
+    coords = {"first": ("pair", [a for a, _ in pairs]), "second": ("pair", [b for _, b in pairs])}
+    each = {f"{a} − {b}": paired_difference(cases[a], cases[b], over=over, level=level, draws=draws, rng=rng) for a, b in pairs}
+    found = {}
+    for score in next(iter(cases.values())).data_vars:
+        both = _stacked({pair: d[score] for pair, d in each.items()}, "pair").transpose("bound", "pair", "variable", "lead_time").assign_coords(coords)
+        found[f"{score}_difference"] = both.sel(bound=["mean", "lower", "upper"])
+        p = both.sel(bound="p_value", drop=True)
+        adjusted = np.stack([holm(p.isel(variable=k).values) for k in range(p.sizes["variable"])], axis=1)
+        found[f"{score}_p"] = p.copy(data=adjusted).assign_attrs(long_name="Holm's p-value for all pairs and lead times of a variable")
+    return found
+
+
+def _check_same(one: tuple[str, xr.Dataset], other: tuple[str, xr.Dataset]) -> None:
+    (a, first), (b, second) = one, other
+    for dim, what in (("variable", "fields"), ("sample", "samples"), ("init_time", "starts"), ("lead_time", "lead times")):
+        values = [as_times(ds[dim].values) if dim.endswith("time") else ds[dim].values for ds in (first, second) if dim in ds.dims]
+        if len(values) == 1 or (len(values) == 2 and not np.array_equal(*values)):
+            said = [_listed(ds, dim) for ds in (first, second)]
+            got = f"{said[0]} in {a} and {said[1]} in {b}"
+            raise DataError(f"compare: expected the same {what} in all runs, got {got}; evaluate both on the same ones")
+    units = [dict(zip(map(str, ds["variable"].values), map(str, ds["unit"].values), strict=True)) for ds in (first, second)]
+    for name, unit in units[0].items():
+        if units[1][name] != unit:
+            raise DataError(f"compare: expected the same units in all runs, got {name} in {unit} in {a} and in {units[1][name]} in {b}; convert one")
+    for mark in ("truth_mean_by_start", "truth_square_by_start"):
+        x, y = (ds[mark].transpose("variable", ..., "lead_time").values for ds in (first, second))
+        # marks of one truth differ by the order of sums of float32 values
+        same = np.isclose(x, y, rtol=1e-5, atol=1e-6 * float(np.nanmax(np.abs(x), initial=0.0)), equal_nan=True)
+        if not same.all():
+            at = tuple(np.argwhere(~same)[0])
+            kind = f"a {'mean' if 'mean' in mark else 'mean square'} of {first['variable'].values[at[0]]}"
+            where = f"{(~same).sum()} of {same.size} frames differ, the first at {_place(first[mark].transpose('variable', ..., 'lead_time'), at)}"
+            got = f"{kind} of {x[at]:.6g} in {a} and {y[at]:.6g} in {b} ({where})"
+            raise DataError(f"compare: expected the same truth in all runs, got {got}; evaluate both against one truth")
+
+
+def _listed(ds: xr.Dataset, dim: str) -> str:
+    if dim not in ds.dims:
+        return "none"
+    values = ds[dim].values
+    if dim == "init_time":
+        return f"{values.size} from {show_time(as_times(values).min())} to {show_time(as_times(values).max())}"
+    shown = [f"{v / np.timedelta64(1, 'h'):g} h" if values.dtype.kind == "m" else str(v) for v in values]
+    return ", ".join(shown) if values.size <= 6 else f"{values.size} from {shown[0]} to {shown[-1]}"
+
+
+def _place(array: xr.DataArray, at: tuple[int, ...]) -> str:
+    names = dict(zip(array.dims, at, strict=True))
+    start = f"start {show_time(as_times(array['init_time'].values)[names['init_time']])}" if "init_time" in names else "the only start"
+    return f"{start}, lead time {names['lead_time'] + 1}"

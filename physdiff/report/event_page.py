@@ -1,0 +1,62 @@
+"""How probable a forecast held an event, and how often it happened: a section for each threshold asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from physdiff.plots.calibration import reliability_plot
+from physdiff.plots.style import pretty_unit, show_number
+from physdiff.report.html import Cell, Section, Table, to_picture
+from physdiff.report.score_tables import columns_of
+
+__all__ = ["event_section"]
+
+
+def event_section(event: str, table: xr.Dataset, *, variable: str, unit: str = "1") -> Section:
+    """Reliability diagram over all lead times, and by lead time the Brier score beside that of a forecast of the frequency alone.
+
+    Args:
+        event: As in ``t2m > 283.15``.
+        table: `evaluate` by lead time of ``brier``, ``hits`` and ``others`` (`brier_score` and `events_by_count` of both kinds).
+        variable: Which variable.
+        unit: Its unit.
+    """
+    at = table.sel(variable=variable)
+    hits, others = (at[n].rename({f"{n}_bin": "count"}) for n in ("hits", "others"))
+    weights = at["cases"].astype(float)
+    happened, otherwise = (v.weighted(weights).mean("lead_time").values for v in (hits, others))
+    total = float(happened.sum() + otherwise.sum())
+    happened, otherwise = happened / total, otherwise / total
+    members = happened.size - 1
+    rate = float(happened.sum())
+    title = f"Reliability: {event} {pretty_unit(unit)}".rstrip()
+    if rate in (0.0, 1.0):
+        return Section(title, (f"The event {'always' if rate else 'never'} happened: there is nothing to judge probabilities by.",), level=3)
+    sure = np.arange(members + 1) >= 0.8 * members
+    both = float((happened + otherwise)[sure].sum())
+    share = show_number(100 * float(happened[sure].sum()) / both) if both > 0 else None
+    said = f"where 80 % of the members or more had it, it happened in {share} %" if share else "80 % of the members never had it"
+    picture = to_picture(
+        reliability_plot(happened, otherwise),
+        caption=f"{event}: how often it happened for each forecast probability (the diagonal is right; dashed: its frequency, "
+        f"{show_number(100 * rate)} %), and how often each probability was given, all lead times: {said}.",
+        alt=f"Left: observed frequency of {event} against the probability forecast. Right: bar chart of the probabilities given. "
+        f"It happened in {show_number(100 * rate)} % of all cases; {said}.",
+        vector=True,
+    )
+    return Section(title, figures=(picture,), tables=(_scores(event, at, hits, others),), level=3)
+
+
+def _scores(event: str, at: xr.Dataset, hits: xr.DataArray, others: xr.DataArray) -> Table:
+    chosen, headings = columns_of(at["lead_time"])
+    share = np.linspace(0, 1, hits.sizes["count"])
+    rate = hits.sum("count").values
+    given = ((hits + others) * xr.DataArray(share, dims="count")).sum("count").values
+    brier = at["brier"].values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skill = np.where(rate * (1 - rate) > 0, 1 - brier / (rate * (1 - rate)), np.nan)
+    rows = {"Fair Brier score": brier, "Skill over its frequency": skill, "Frequency of the event": rate, "Mean probability forecast": given}
+    cells: list[tuple[Cell, ...]] = [(name, *map(float, np.asarray(v)[chosen])) for name, v in rows.items()]
+    note = "Skill: 1 is perfect, 0 is worth the frequency alone."
+    return Table(f"Probabilities of {event} by lead time", ("Score", *headings), tuple(cells), note=note)

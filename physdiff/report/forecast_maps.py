@@ -1,0 +1,117 @@
+"""Maps of a forecast on its page: one start, its lead times on a slider, and one place through time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from physdiff.data.cases import Cases
+from physdiff.data.timeline import show_time
+from physdiff.plots.maps import ensemble_frames, ensemble_maps
+from physdiff.plots.style import even_choice, pretty_unit, quantity, show_number, step_label
+from physdiff.plots.trajectories import fan_plot
+from physdiff.report.html import Picture, Section, Slides, to_picture
+
+__all__ = ["map_section"]
+
+_BYTES = 3_000_000  # of the frames of one slider; a page of four variables stays below 4 x 3 MB x 4/3
+_DPI = 110
+
+
+def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Section:
+    """Truth, mean, two members and spread of the middle start: its lead times on a slider, or a space-time picture of one dimension of space.
+
+    Args:
+        name: Variable.
+        cases: What `matched` returned; two members at least.
+        heading: Of the section.
+        most: Most frames of the slider, evenly chosen; fewer where they would be large.
+    """
+    members, truth, began = _pair(name, cases)
+    step = cases.inner
+    level = "; the middle level in z" if cases.grid.ndim == 3 else ""
+    figures: list[Picture | Slides] = []
+    if members.ndim > 3:
+        figures.append(_slides(members, truth, step, most=most, about=f"{name}, {began}{level}"))
+    else:
+        alt = f"Space-time pictures of {_told(name, members, truth, slice(None))}"
+        caption = f"{name}, {began}: all lead times (upwards). Values share one colour scale; grey cells are missing."
+        figures.append(to_picture(ensemble_maps(members, truth), caption=caption, alt=alt))
+    place = _central(truth)
+    if members.sizes[step] > 2 and place:
+        where = ", ".join(quantity(f"{d} {float(truth[d][k]):.4g}", "1") for d, k in place.items())
+        line = truth.isel(place)
+        panel = fan_plot(members.isel(place), line)
+        ends = f"{show_number(float(line[0]))} to {show_number(float(line[-1]))}"
+        alt = f"Line plot of {name} at {where} against lead time with intervals; the truth goes from {ends}."
+        figures.append(to_picture(panel, caption=f"{name} at {where}, {began}: ensemble and truth.", alt=alt, vector=True))
+    return Section(heading, figures=tuple(figures), level=3)
+
+
+def _slides(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int, about: str) -> Slides:
+    chosen = list(even_choice(members.sizes[step], most))
+    some = (members.isel({step: chosen}), truth.isel({step: chosen}))
+    size = len(next(_pictures(*some)).data)
+    fewer = list(even_choice(len(chosen), max(3, _BYTES // size)))
+    some = (some[0].isel({step: fewer}), some[1].isel({step: fewer}))
+    names = [step_label(some[0][step], k) for k in range(len(fewer))]
+    caption = f"{about}. One colour scale holds for all values and lead times, another for the standard deviations; grey cells are missing."
+    return Slides(caption, "Lead time" if step == "lead_time" else "Time", tuple(zip(names, _pictures(*some), strict=True)))
+
+
+def _pictures(members: xr.DataArray, truth: xr.DataArray) -> Iterator[Picture]:
+    """One picture after another, each drawn when it is asked for."""
+    step = str(truth.dims[0])
+    for k, axes in enumerate(ensemble_frames(members, truth)):
+        at = step_label(truth[step], k)
+        yield to_picture(axes, caption="", alt=f"Maps of {_told(f'{truth.name} at {at}', members, truth, k)}", dpi=_DPI)
+
+
+def _told(what: str, members: xr.DataArray, truth: xr.DataArray, frames: int | slice) -> str:
+    """What a map shows, in numbers."""
+    step = str(truth.dims[0])
+    real, drawn = truth.isel({step: frames}), members.isel({step: frames})
+    unit = pretty_unit(str(members.attrs.get("units", "1")))
+    off = float(np.sqrt(((drawn.mean("member") - real) ** 2).mean()))
+    spread = float(np.sqrt(drawn.var("member", ddof=1).mean()))
+    low, high, off_shown, spread_shown = (show_number(float(v)) for v in (real.min(), real.max(), off, spread))
+    text = f"{what}: truth {low} to {high} {unit}".rstrip()
+    errors = f"the ensemble mean is off by {off_shown} rms, the members spread by {spread_shown}"
+    return f"{text}; {errors}. Panels: truth, mean, two members, standard deviation."
+
+
+def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:
+    """Members and truth of the middle start whose frames the truth holds, (member, lead, *space) and (lead, *space); and a name for it."""
+    where = np.atleast_2d(cases.where)
+    full = np.flatnonzero((where >= 0).sum(1) == (where >= 0).sum(1).max())
+    start = int(full[full.size // 2])
+    place = {d: (start if d == "init_time" else cases.sizes[d] // 2) for d in cases.outer}
+    frames = np.flatnonzero(where[start] >= 0)
+    members = cases.forecast[name].isel({**place, cases.inner: frames})
+    key = {"time": where[start][frames]} | ({"sample": int(cases.rows[place["sample"]])} if cases.rows.size else {})
+    truth = cases.truth[name].isel(key).drop_vars("time", errors="ignore").rename(time=cases.inner)
+    truth = truth.assign_coords({cases.inner: members[cases.inner]})
+    began = f"start {show_time(cases.forecast['init_time'].values.reshape(-1)[start])}" if "init_time" in cases.forecast.coords else "one case"
+    if "sample" in place:
+        labels = cases.coordinates["sample"].values if "sample" in cases.coordinates else np.arange(cases.sizes["sample"])
+        began += f", sample {labels[place['sample']]}"
+    members = members.reset_coords(drop=True).compute()
+    return _slab(members.transpose("member", cases.inner, *cases.grid.dims)), _slab(truth.reset_coords(drop=True).compute()), began
+
+
+def _slab(field: xr.DataArray) -> xr.DataArray:
+    """The middle level of a field of three dimensions of space."""
+    return field.isel(z=field.sizes["z"] // 2) if "z" in field.dims else field
+
+
+def _central(truth: xr.DataArray) -> dict[str, int]:
+    """The cell nearest to the middle that always has a value; empty if there is none."""
+    space = [str(d) for d in truth.dims[1:]]
+    full = np.argwhere(np.isfinite(truth.values).all(0))
+    if not full.size:
+        return {}
+    middle = np.array([truth.sizes[d] // 2 for d in space])
+    nearest = full[np.abs(full - middle).sum(1).argmin()]
+    return dict(zip(space, map(int, nearest), strict=True))

@@ -1,0 +1,38 @@
+"""What is scored, and the sections of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from physdiff.cli.scoring import Clock, Job, part_sections, scored, standard_scores
+from physdiff.cli.splits import Event
+from tests.evaluation.test_start_scores import pair
+
+
+def test_coverage_needs_enough_members():
+    assert list(standard_scores(1)) == ["crps", "ensemble_rmse"]
+    assert "coverage_90" not in standard_scores(18) and "coverage_90" in standard_scores(19)
+
+
+def test_a_clock_tells_each_stage_once():
+    clock = Clock()
+    clock.lap("reading")
+    clock.lap("scores")
+    assert list(clock.laps) == ["reading", "scores"] and all(0 <= s < 5 for s in clock.laps.values())
+
+
+def test_everything_asked_for_is_scored_and_shown():
+    forecast, truth = pair()
+    box = xr.DataArray(np.ones((4, 5), dtype=bool), dims=("latitude", "longitude"))
+    job = Job(forecast, truth, regions={"all of it": box}, events=(Event("t", 0.0), Event("q", 0.5, True)), seasons=True)
+    found = scored({"forecast": forecast, "one": forecast.isel(member=[0])}, job, level=0.9)
+    assert "crps_bounds" in found.tables["one"] and list(found.parts) == ["region", "season"]
+    np.testing.assert_allclose(found.parts["region"]["forecast"]["crps"].isel(region=0), found.tables["forecast"]["crps"], rtol=1e-12)
+    assert found.parts["season"]["one"]["season"].values.tolist() == ["DJF", "MAM", "JJA"]
+    sections = part_sections(found, job)
+    assert [s.title for s in sections] == ["By region", "By season", "Events", "Reliability: t > 0 K", "Reliability: q < 0.5 K"]
+    assert sections[1].tables[0].rows[0][:2] == ("DJF", "forecast") and len(sections[1].tables[0].rows) == 6
+    facts = job.facts({"Forecast": "none.nc", "Truth": ["a", "b"]}, 3)
+    assert facts["Fields"] == "t (K), q (K)" and facts["Truth"] == "a, b" and facts["Seed of baselines"] == "3"
+    assert facts["Starts"].startswith("8, 2019-02-01")

@@ -1,0 +1,40 @@
+"""Maps on a slider: every lead time, few bytes, words that say the numbers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from physdiff.data.cases import matched
+from physdiff.report import forecast_maps
+from physdiff.report.forecast_maps import map_section
+from physdiff.report.html import Slides
+from tests.report.test_forecast_page import boxes, hourly
+
+
+def test_a_frame_for_each_lead_time_says_its_numbers():
+    forecast, truth = hourly()
+    section = map_section("t2m", matched(forecast, truth), heading="Maps")
+    slides, fan = section.figures
+    assert isinstance(slides, Slides) and slides.label == "Lead time" and slides.printed == {0, 2, 3}
+    assert [name for name, _ in slides.frames] == ["+1 h", "+2 h", "+3 h", "+4 h"]
+    # the middle of three starts is that at 04:00
+    real, drawn = truth["t2m"].values[4 + 3], forecast["t2m"].values[1, :, 2]
+    off = np.sqrt(((drawn.mean(0) - real) ** 2).mean())
+    alt = slides.frames[2][1].alt
+    assert alt.startswith(f"Maps of t2m at +3 h: truth {real.min():.0f} to {real.max():.0f} K; the ensemble mean is off by {off:.3f} rms")
+    spread = float(re.search(r"members spread by ([\d.]+)", alt)[1])
+    # printed to three digits
+    assert abs(spread - np.sqrt(drawn.var(0, ddof=1).mean())) < 0.006
+    pictures = {picture.data for _, picture in slides.frames}
+    assert len(pictures) == 4 and len({(p.width, p.height) for _, p in slides.frames}) == 1
+    assert fan.alt.startswith("Line plot of t2m")
+
+
+def test_frames_are_fewer_where_asked_or_where_they_are_large(monkeypatch):
+    forecast, truth = boxes()
+    cases = matched(forecast, truth)
+    assert [n for n, _ in map_section("vorticity", cases, heading="Maps", most=2).figures[0].frames] == ["+0.5", "+2"]
+    monkeypatch.setattr(forecast_maps, "_BYTES", 1000)
+    assert [n for n, _ in map_section("vorticity", cases, heading="Maps").figures[0].frames] == ["+0.5", "+1.5", "+2"]
