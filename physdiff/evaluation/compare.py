@@ -63,8 +63,8 @@ def compare(
         rng: Randomness of the redrawings.
 
     Returns:
-        On (model, variable, lead_time): ``<score>`` and ``<score>_bounds``; on (pair, variable, lead_time): ``<score>_difference`` (the `first` of the
-        pair minus its `second`, bound: mean, lower, upper) and ``<score>_p`` (Holm's, for all pairs and lead times of a variable). Differences
+        On (model, variable, lead_time): ``<score>`` and ``<score>_bounds``; on (pair, variable, lead_time): ``<score>_difference`` (the `first`
+        of the pair minus its `second`, bound: mean, lower, upper) and ``<score>_p`` (Holm's, for all pairs and lead times of a variable). Differences
         of the RMSE are those of squared errors. Without five starts there are means alone.
 
     Raises:
@@ -151,7 +151,8 @@ def _pairs(cases: Mapping[str, xr.Dataset], over: str, *, level: float, rng: Rng
     each = {f"{a} − {b}": paired_difference(cases[a], cases[b], over=over, level=level, draws=draws, rng=rng) for a, b in pairs}
     found = {}
     for score in next(iter(cases.values())).data_vars:
-        both = _stacked({pair: d[score] for pair, d in each.items()}, "pair").transpose("bound", "pair", "variable", "lead_time").assign_coords(coords)
+        both = _stacked({pair: d[score] for pair, d in each.items()}, "pair").assign_coords(coords)
+        both = both.transpose("bound", "pair", "variable", "lead_time")
         found[f"{score}_difference"] = both.sel(bound=["mean", "lower", "upper"])
         p = both.sel(bound="p_value", drop=True)
         adjusted = np.stack([holm(p.isel(variable=k).values) for k in range(p.sizes["variable"])], axis=1)

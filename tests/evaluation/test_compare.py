@@ -1,0 +1,135 @@
+"""Comparisons find what is there, keep the family-wise error, and refuse what cannot be compared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from physdiff.base.errors import DataError, InputError
+from physdiff.data.write import write_dataset
+from physdiff.evaluation.compare import compare, holm, read_scores
+
+HOUR = np.timedelta64(3600 * 10**9, "ns")
+
+
+def run(shift=0.0, seed=0, starts=40, leads=4, noise=0.3, drop=()):
+    """Scores as `physdiff evaluate` writes them: those of one model are `shift` larger on starts that are hard for all alike."""
+    hard = np.random.default_rng(99).gamma(4.0, 0.25, (2, starts, leads))
+    own = np.random.default_rng(seed).normal(0, noise, (2, starts, leads))
+    crps = np.stack([hard + own + shift, 2 * hard])
+    coords = {
+        "forecast": ["forecast", "persistence"],
+        "variable": ["t2m", "q"],
+        "init_time": np.datetime64("2019-03-01", "ns") + 6 * np.arange(starts) * HOUR,
+        "lead_time": np.arange(1, leads + 1) * HOUR,
+    }
+    dims = tuple(coords)
+    each = {"crps": crps, "ensemble_rmse_part0": crps**2}
+    data = {f"{n}_by_start": (dims, v) for n, v in each.items()}
+    short = ("forecast", "variable", "lead_time")
+    data |= {"crps": (short, crps.mean(2)), "ensemble_rmse": (short, np.sqrt((crps**2).mean(2)))}
+    data |= {f"truth_{n}_by_start": (dims[1:], hard) for n in ("mean", "square")}
+    data["unit"] = ("variable", ["K", "kg/kg"])
+    return xr.Dataset(data, coords).drop_vars(list(drop))
+
+
+def test_holm_against_its_definition():
+    # Holm (1979): the smallest of n times n, the next times n - 1, ..., never falling
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, np.nan])), [0.03, 0.06, 0.06, np.nan])
+    np.testing.assert_allclose(holm(np.array([[0.5, 0.9], [0.001, 0.6]])), [[1.0, 1.0], [0.004, 1.0]])
+    rng = np.random.default_rng(0)
+    p = rng.random(7)
+    order = np.argsort(p)
+    wanted = np.empty(7)
+    for place, k in enumerate(order):
+        wanted[k] = min(1.0, max((7 - j) * p[order[j]] for j in range(place + 1)))
+    np.testing.assert_allclose(holm(p), wanted)
+
+
+def test_a_small_difference_on_hard_starts_is_found_where_intervals_overlap():
+    found = compare({"a": run(), "b": run(shift=0.25, seed=1), "c": run(seed=2)})
+    assert found["crps"].dims == ("model", "variable", "lead_time") and found.attrs["scores"] == ["crps", "ensemble_rmse"]
+    np.testing.assert_array_equal(found["crps"].sel(model="b"), run(shift=0.25, seed=1)["crps"].sel(forecast="forecast"))
+    assert found["pair"].values.tolist() == ["a − b", "a − c", "b − c"] and found["second"].values.tolist() == ["b", "c", "c"]
+    p = found["crps_p"]
+    assert float(p.sel(pair="a − b").max()) < 0.05 and float(p.sel(pair="b − c").max()) < 0.05 and float(p.sel(pair="a − c").min()) > 0.05
+    # 0.25 is five standard errors of the paired difference, 0.3 sqrt(2/40), and two of the unpaired one
+    low, high = found["crps_bounds"].sel(model=["a", "b"]).transpose("bounds", "model", ...).values
+    assert (high[0] > low[1]).any(), "the intervals of the models overlap"
+    direct = run()["crps_by_start"][0] - run(shift=0.25, seed=1)["crps_by_start"][0]
+    np.testing.assert_allclose(found["crps_difference"].sel(pair="a − b", bound="mean"), direct.mean("init_time"), rtol=1e-12)
+    root = found["ensemble_rmse_bounds"].sel(model="a").values
+    mean = found["ensemble_rmse"].sel(model="a").values
+    assert (root[..., 0] < mean).all() and (mean < root[..., 1]).all()
+
+
+@pytest.mark.slow
+def test_equal_models_are_rarely_told_apart():
+    """Of 200 comparisons of three equal models (2 variables, 4 leads, 3 pairs each) some false mark may show in 5 % of the families."""
+    wrong = 0
+    for seed in range(100):
+        p = compare({k: run(seed=3 * seed + i + 10) for i, k in enumerate("abc")})["crps_p"]
+        wrong += int((p.min(("pair", "lead_time")) < 0.05).sum())
+    # 200 families at 5 % or less: 10, plus four standard errors
+    assert wrong <= 10 + 4 * np.sqrt(200 * 0.05 * 0.95)
+
+
+def test_baselines_of_the_first_and_few_starts():
+    found = compare({"a": run(starts=4), "b": run(seed=1, starts=4)}, baselines=("persistence",))
+    assert found["model"].values.tolist() == ["a", "b", "persistence"] and "crps_p" not in found and "crps_bounds" not in found
+    with pytest.raises(InputError, match="baselines among persistence, got 'climatology'"):
+        compare({"a": run(), "b": run()}, baselines=("climatology",))
+
+
+def test_samples_are_the_cases_where_there_are_enough():
+    def several(seed):
+        each = [run(seed=seed + 10 * k, starts=2) for k in range(8)]
+        by = [n for n in each[0].data_vars if str(n).endswith("_by_start")]
+        whole = xr.concat([e[by] for e in each], xr.Variable("sample", np.arange(8)))
+        return each[0].drop_vars(by).merge(whole)
+
+    found = compare({"a": several(0), "b": several(1)})
+    assert found.attrs["over"] == "sample" and bool(found["crps_p"].notnull().all())
+
+
+def changed(run, **data):
+    return run.assign(data)
+
+
+def test_what_cannot_be_compared_says_what_differs():
+    one = run()
+    late = one.assign_coords(init_time=one["init_time"] + HOUR)
+    other = changed(one, truth_square_by_start=one["truth_square_by_start"] * np.where(np.arange(40) == 3, 1.001, 1.0)[:, None])
+    for wrong, said in (
+        (run(starts=20), "the same starts in all runs, got 40 from 2019-03-01T00:00 to 2019-03-10T18:00 in a and 20 from"),
+        (late, "the same starts"),
+        (run(leads=2), "the same lead times in all runs, got 1 h, 2 h, 3 h, 4 h in a and 1 h, 2 h in b"),
+        (one.isel(variable=[0]), "the same fields in all runs, got t2m, q in a and t2m in b"),
+        (changed(one, unit=("variable", ["degC", "kg/kg"])), "the same units in all runs, got t2m in K in a and in degC in b"),
+        (other, r"got a mean square of t2m of .* \(8 of 320 frames differ, the first at start 2019-03-01T18:00, lead time 1"),
+    ):
+        with pytest.raises(DataError, match=said):
+            compare({"a": one, "b": wrong})
+    with pytest.raises(InputError, match="two evaluated forecasts or more, got a"):
+        compare({"a": one})
+    with pytest.raises(InputError, match="compare level: expected a number between 0 and 1"):
+        compare({"a": one, "b": one}, level=95)
+    bare = {"crps", "ensemble_rmse"}
+    with pytest.raises(DataError, match="share one of the scores crps, ensemble_rmse, interval_score"):
+        compare({"a": one, "b": one.drop_vars([*bare, "crps_by_start"])})
+
+
+def test_files_that_are_no_scores(tmp_path):
+    with pytest.raises(DataError, match="got nothing at"):
+        read_scores(tmp_path / "none")
+    with pytest.raises(DataError, match="a folder without scores.nc"):
+        read_scores(tmp_path)
+    (tmp_path / "scores.nc").write_text("text")
+    with pytest.raises(DataError, match="something else or a damaged file"):
+        read_scores(tmp_path)
+    write_dataset(run(drop=("truth_square_by_start",)), tmp_path / "scores.nc")
+    with pytest.raises(DataError, match="scores by start .*run physdiff evaluate again"):
+        read_scores(tmp_path)
+    write_dataset(run(), tmp_path / "scores.nc")
+    xr.testing.assert_allclose(read_scores(tmp_path)["crps_by_start"], run()["crps_by_start"])

@@ -1,0 +1,28 @@
+"""The page of a comparison: stars where tests say so, the best in bold."""
+
+from __future__ import annotations
+
+from physdiff.evaluation.compare import compare
+from physdiff.report.compare_page import compare_report
+from tests.evaluation.test_compare import run
+from tests.report.page import Page
+
+
+def test_stars_stand_where_the_tests_say(tmp_path):
+    evil = "<script>alert(1)</script>"
+    found = compare({"a": run(), evil: run(shift=0.25, seed=1)})
+    page = Page(compare_report(tmp_path, found, facts={"Run a": "x"}))
+    page.check_self_contained()
+    assert page.texts["h2"] == ["Scores: t2m", "Scores: q", "What was run"] and evil in page.texts["th"]
+    stars = [text for text in page.texts["td"] if text == "*"]
+    # the worse model in both scores of both fields at four lead times, and the same in the tables of differences
+    assert len(stars) == 2 * (2 * 2 * 4)
+    numbers = {f"{v:.3f}" if v < 1 else f"{v:.2f}" for v in found["crps"].sel(model="a", variable="t2m").values}
+    assert numbers <= set(page.texts["strong"])
+    assert any("Holm's rule over all pairs" in text for text in page.texts["p"])
+    assert any("at the last lead time: a " in a["alt"] for a in page.all("img"))
+
+
+def test_few_starts_say_so(tmp_path):
+    page = Page(compare_report(tmp_path, compare({"a": run(starts=3), "b": run(seed=1, starts=3)})))
+    assert "h3" not in page.texts and any("nothing can be said of chance" in text for text in page.texts["p"])
