@@ -77,6 +77,7 @@ from physdiff.diffusion.special_schedules import (
 from physdiff.diffusion.taper_choice import Taper as Taper, choose_inflation as choose_inflation, choose_taper as choose_taper
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
+from physdiff.evaluation.compare import compare as compare, read_scores as read_scores
 from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate
@@ -303,17 +304,25 @@ from physdiff.pinn.windowed_net import WindowedNet as WindowedNet, cut_condition
 from physdiff.plots.calibration import (
     coverage_plot as coverage_plot,
     rank_histogram_plot as rank_histogram_plot,
+    reliability_plot as reliability_plot,
     spread_skill_plot as spread_skill_plot,
 )
 from physdiff.plots.collocation import looks_plot as looks_plot, residual_maps as residual_maps
 from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
-from physdiff.plots.maps import ensemble_maps as ensemble_maps, map_plot as map_plot
+from physdiff.plots.maps import ensemble_frames as ensemble_frames, ensemble_maps as ensemble_maps, map_plot as map_plot
 from physdiff.plots.posterior_checks import posterior_checks_plot as posterior_checks_plot, rank_ecdf_plot as rank_ecdf_plot
 from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
 from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve
 from physdiff.report.calibration_page import calibration_report as calibration_report
+from physdiff.report.compare_page import compare_report as compare_report
 from physdiff.report.forecast_page import forecast_report as forecast_report
-from physdiff.report.html import Section as Section, Table as Table, to_picture as to_picture, write_report as write_report
+from physdiff.report.html import (
+    Section as Section,
+    Slides as Slides,
+    Table as Table,
+    to_picture as to_picture,
+    write_report as write_report,
+)
 from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
 from physdiff.scores.band import band_coverage as band_coverage, band_holds as band_holds, band_width as band_width, interval_score as interval_score
 from physdiff.scores.correlation_time import high_correlation_time as high_correlation_time
