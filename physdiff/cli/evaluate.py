@@ -25,9 +25,12 @@ from physdiff.evaluation.climatology import climatology
 from physdiff.evaluation.evaluate import evaluate as score
 from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
 from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
+from physdiff.pdes.pde import PDE
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
+from physdiff.report.law_section import law_section
 from physdiff.report.physics_page import physics_report
+from physdiff.solvers.stepper_for import stepper_for
 from physdiff.uq.calibrate import band_members
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ def evaluate(
     forecast: str | None = None,
     truth: str | list[str] | None = None,
     physics: str | list[str] | None = None,
+    pde: PDE | None = None,
     parts: Parts = Parts(),  # noqa: B008 - a frozen value
     baselines: Baselines = Baselines(),  # noqa: B008
 ) -> None:
@@ -89,6 +93,7 @@ def evaluate(
         forecast: netCDF with dims (init_time, member, lead_time, space), as ``physdiff forecast`` writes it, or bands of ``physdiff calibrate``.
         truth: Data that hold what came true.
         physics: Files with winds, temperature, geopotential or humidity on pressure levels, instead of forecast and truth.
+        pde: A law whose residuals are looked at by lead time, as in ``--pde Burgers --pde.viscosity 0.01``.
         parts: Regions, seasons, events.
         baselines: What it is compared with.
     """
@@ -113,11 +118,16 @@ def evaluate(
         clock.lap("baselines")
     found = scored(forecasts, job, level=parts.level)
     clock.lap("scores")
+    sections = part_sections(found, job)
+    if pde is not None:
+        operators = stepper_for(pde, grid_of(job.truth[job.names])).operators  # type: ignore[attr-defined]  # every solver of a law has them
+        sections.append(law_section(job.forecast, job.truth, pde, operators))
+        clock.lap("residuals")
     _warn_of_leaks(job, truth, baselines)
     write_dataset(_whole(found, job), folder / "scores.nc", command=command_line())
     told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), extra=told)
-    page = forecast_report(folder, job.forecast, job.truth, tables=found.tables, facts=facts, timings=clock.laps, extra=part_sections(found, job))
+    page = forecast_report(folder, job.forecast, job.truth, tables=found.tables, facts=facts, timings=clock.laps, extra=sections)
     for name in job.names:
         print(show_table(found.tables, "crps" if "crps" in found.tables["forecast"] else "interval_score", name))
     print(f"wrote {folder / 'scores.nc'} and {page}")

@@ -164,7 +164,7 @@ def _check_same(one: tuple[str, xr.Dataset], other: tuple[str, xr.Dataset]) -> N
     (a, first), (b, second) = one, other
     for dim, what in (("variable", "fields"), ("sample", "samples"), ("init_time", "starts"), ("lead_time", "lead times")):
         values = [as_times(ds[dim].values) if dim.endswith("time") else ds[dim].values for ds in (first, second) if dim in ds.dims]
-        if len(values) == 1 or (len(values) == 2 and not np.array_equal(*values)):
+        if len(values) == 1 or (len(values) == 2 and not np.array_equal(values[0], values[1])):
             said = [_listed(ds, dim) for ds in (first, second)]
             got = f"{said[0]} in {a} and {said[1]} in {b}"
             raise DataError(f"compare: expected the same {what} in all runs, got {got}; evaluate both on the same ones")

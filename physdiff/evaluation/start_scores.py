@@ -120,7 +120,7 @@ def with_bounds(means: xr.Dataset, table: xr.Dataset, scores: Mapping[str, Score
     added = {}
     for name, part in wanted.items():
         ends = found[part].sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
-        ends = np.sqrt(ends.clip(min=0.0)) if part != name else ends
+        ends = ends.clip(min=0.0) ** 0.5 if part != name else ends
         about = f"{100 * level:g} % confidence interval of {name}, by blocks of {over}"
         added[f"{name}_bounds"] = ends.transpose(*means[name].dims, "bounds").assign_attrs(long_name=about)
     return means.assign(added)
