@@ -70,7 +70,7 @@ def _summary(found: xr.Dataset) -> str:
     score = str(np.atleast_1d(found.attrs["scores"])[0])
     for name in map(str, found["variable"].values):
         last = found[score].sel(variable=name).isel(lead_time=-1)
-        best = str(found["model"].values[int(last.argmin())])
+        best = str(found["model"].values[int(np.nanargmin(last.values))])
         worse = []
         for k in range(found.sizes.get("pair", 0)):
             sides = [str(found[end].values[k]) for end in ("first", "second")]

@@ -17,6 +17,7 @@ from physdiff.report.score_tables import best_of, columns_of, interval_text, lea
 __all__ = ["compare_report"]
 
 _MARK = " *"
+_MOST_SHADED = 3  # intervals of more models hide each other
 
 
 def compare_report(
@@ -47,16 +48,17 @@ def _listed(models: list[str]) -> str:
 def _variable(found: xr.Dataset, name: str, unit: str) -> list[Section]:
     tested = [str(s) for s in np.atleast_1d(found.attrs["scores"])]
     each = {str(m): found.sel(model=m) for m in found["model"].values}
+    shaded = f"{tested[0]}_bounds" in found and len(each) <= _MOST_SHADED
     axes = new_axes(1, len(tested), size=(5.6, 3.4))
     for score, panel in zip(tested, axes.reshape(-1), strict=True):
-        bounds = {m: v[f"{score}_bounds"].sel(variable=name) for m, v in each.items() if f"{score}_bounds" in found}
+        bounds = {m: v[f"{score}_bounds"].sel(variable=name) for m, v in each.items() if shaded}
         scores_plot({m: v[score].sel(variable=name) for m, v in each.items()}, panel, label=named_score(score, unit), bounds=bounds)
     words = " and ".join(named_score(s, unit) for s in tested)
     ends = "; ".join(f"{m} {show_number(float(v[tested[0]].sel(variable=name)[-1]))}" for m, v in each.items())
-    shaded = f"; shaded: intervals of {100 * found.attrs['level']:g} %" if f"{tested[0]}_bounds" in found else ""
+    told = f"; shaded: intervals of {100 * found.attrs['level']:g} %" if shaded else ""
     picture = to_picture(
         axes,
-        caption=f"{words} of {name} against lead time{shaded}. Intervals of two models may overlap although the models differ on the same starts.",
+        caption=f"{words} of {name} against lead time{told}. Intervals of two models may overlap although the models differ on the same starts.",
         alt=f"Line plots of {words} of {name} against lead time. {named_score(tested[0], unit)} at the last lead time: {ends}.",
         vector=True,
     )
@@ -110,7 +112,7 @@ def _pair_table(found: xr.Dataset, score: str, name: str, unit: str) -> Table:
     pairs = [str(k) for k in found["pair"].values]
     places = [(i, j) for i in range(len(pairs)) for j in range(len(chosen)) if np.isfinite(change[i, j]).all()]
     marks = {(i, j + 1): _MARK for i, j in places if p[i, j] < 1 - found.attrs["level"]}
-    below = {(i, j + 1): f"{interval_text(*change[i, j, 1:])}, p {show_number(float(p[i, j]), 2)}" for i, j in places}
+    below = {(i, j + 1): f"{interval_text(*change[i, j, 1:])}\np {show_number(float(p[i, j]), 2)}" for i, j in places}
     rows: list[tuple[Cell, ...]] = [(pair, *map(float, change[i, :, 0])) for i, pair in enumerate(pairs)]
     what = f"mean squared error{f' ({unit}²)' if unit != '1' else ''}" if score.endswith("rmse") else named_score(score, unit)
     note = "Small: interval of the difference by itself, and Holm's p-value. * more than chance."

@@ -125,6 +125,11 @@ class Table:
         """The entries as the template wants them."""
         return [[self._entry(cell, (i, j)) for j, cell in enumerate(row)] for i, row in enumerate(self.rows)]
 
+    @property
+    def texts(self) -> frozenset[int]:
+        """Columns of words."""
+        return frozenset(j for j in range(len(self.columns)) if self.rows and all(isinstance(row[j], str) for row in self.rows))
+
     def _entry(self, cell: Cell, at: tuple[int, int]) -> dict[str, Any]:
         number = not isinstance(cell, str)
         value = "" if cell is None or not number or cell != cell else repr(float(cell))

@@ -13,7 +13,7 @@ from physdiff.evaluation.compare import compare, holm, read_scores
 HOUR = np.timedelta64(3600 * 10**9, "ns")
 
 
-def run(shift=0.0, seed=0, starts=40, leads=4, noise=0.3, drop=()):
+def run(shift=0.0, seed=0, starts=40, leads=4, noise=0.1, drop=()):
     """Scores as `physdiff evaluate` writes them: those of one model are `shift` larger on starts that are hard for all alike."""
     hard = np.random.default_rng(99).gamma(4.0, 0.25, (2, starts, leads))
     own = np.random.default_rng(seed).normal(0, noise, (2, starts, leads))
@@ -54,7 +54,7 @@ def test_a_small_difference_on_hard_starts_is_found_where_intervals_overlap():
     assert found["pair"].values.tolist() == ["a − b", "a − c", "b − c"] and found["second"].values.tolist() == ["b", "c", "c"]
     p = found["crps_p"]
     assert float(p.sel(pair="a − b").max()) < 0.05 and float(p.sel(pair="b − c").max()) < 0.05 and float(p.sel(pair="a − c").min()) > 0.05
-    # 0.25 is five standard errors of the paired difference, 0.3 sqrt(2/40), and two of the unpaired one
+    # 0.25 is eleven standard errors of the paired difference, 0.1 sqrt(2/40), and two of the unpaired one, 0.5 sqrt(2/40)
     low, high = found["crps_bounds"].sel(model=["a", "b"]).transpose("bounds", "model", ...).values
     assert (high[0] > low[1]).any(), "the intervals of the models overlap"
     direct = run()["crps_by_start"][0] - run(shift=0.25, seed=1)["crps_by_start"][0]

@@ -20,11 +20,11 @@ def wave(noise=0.0, starts=3, leads=5):
     x = np.arange(N) * 2 * np.pi / N
     axis = {"x": ("x", x, {"units": "1", "periodic": "true"})}
     times = DT * np.arange(20)
-    truth = xr.Dataset({"u": (("time", "x"), np.sin(x - SPEED * times[:, None]), {"units": "1"})}, {"time": times, **axis})
+    truth = xr.Dataset({"c": (("time", "x"), np.sin(x - SPEED * times[:, None]), {"units": "1"})}, {"time": times, **axis})
     init, lead = times[: 4 * starts : 4], DT * np.arange(1, leads + 1)
     field = np.sin(x - SPEED * (init[:, None, None] + lead[:, None]))[:, None] + noise * np.random.default_rng(0).normal(size=(starts, 2, leads, N))
     coords = {"init_time": init, "member": [0, 1], "lead_time": lead, **axis}
-    return xr.Dataset({"u": (("init_time", "member", "lead_time", "x"), field, {"units": "1"})}, coords), truth
+    return xr.Dataset({"c": (("init_time", "member", "lead_time", "x"), field, {"units": "1"})}, coords), truth
 
 
 def rows(noise):
