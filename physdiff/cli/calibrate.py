@@ -72,8 +72,8 @@ def calibrate(
     if os.path.realpath(forecast) == os.path.realpath(past):
         raise InputError("calibrate: expected past forecasts from other starts than the new ones, got one file for both; split it by its starts")
     _check_alike(new, old, names)
-    _check_apart(new, old, real)
     if sequential is None:
+        _check_apart(new, old, real)
         found = banded(new[names], with_pairs=(old[names], real), level=level, together=band.together, share=band.share, scale=band.scale)
     else:
         if band != Band():

@@ -86,7 +86,7 @@ def forecast_sections(
     sections = []
     for name in cases.names:
         sections.append(_score_section(name, tables, cases))
-        if name in drawn:
+        if name in drawn and not _bands(tables):
             several = f": {name}" if len(cases.names) > 1 else ""
             if cases.members > 1:
                 maps = map_section(name, cases, heading=f"Maps{several}", most=max(_FEWEST, _FRAMES // len(drawn)))
@@ -109,8 +109,14 @@ def _summary(forecast: xr.Dataset, tables: Mapping[str, xr.Dataset]) -> str:
     sizes = forecast.sizes
     starts = sizes.get("init_time", 1) * sizes.get("sample", 1)
     against = list(tables)[1:]
-    text = f"{sizes.get('member', 1)} members from {starts} start{'s' if starts > 1 else ''}, {sizes.get('lead_time', 1)} lead times"
+    what = "Bands" if _bands(tables) else f"{sizes.get('member', 1)} members"
+    text = f"{what} from {starts} start{'s' if starts > 1 else ''}, {sizes.get('lead_time', 1)} lead times"
     return f"{text}; compared with {', '.join(against)}." if against else f"{text}."
+
+
+def _bands(tables: Mapping[str, xr.Dataset]) -> bool:
+    """Whether the forecast is bands, whose two bounds are no members."""
+    return "band_coverage" in next(iter(tables.values()))
 
 
 def _unit(cases: Cases, name: str) -> str:
@@ -119,7 +125,7 @@ def _unit(cases: Cases, name: str) -> str:
 
 def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) -> Section:
     scores, unit, model = plain_scores(tables), _unit(cases, name), next(iter(tables))
-    shown = [s for s in ("crps", *_ERRORS, "spread_skill", "fine_scale_power") if s in scores and score_of(tables, s, name)][:4]
+    shown = [s for s in ("crps", *_ERRORS, "spread_skill", "fine_scale_power", "interval_score", "band_coverage", "band_width") if s in scores and score_of(tables, s, name)][:4]
     bounded = [v for t in tables.values() for n, v in t.data_vars.items() if str(n).endswith("_bounds")]
     figures = []
     if shown:

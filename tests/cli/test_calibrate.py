@@ -68,7 +68,7 @@ def test_bands_carry_their_guarantee_and_hold(tmp_path, files, extra):
             # 20 cells x 2 leads of one calibration set each: mean 0.9, of a cell's coverage sd 0.047, of 24 starts 0.061; the mean of 40 has 0.012
             assert abs(np.mean(inside) - 37 / 41) < 4 * 0.012
         else:
-            assert np.mean(inside) > 0.9
+            assert np.mean(inside) > (0.9 if "field" in extra else 0.8)
     assert "mean width of the band of t2m (K): " in said and " at 1 h" in said
 
 
@@ -79,7 +79,8 @@ def test_evaluate_scores_the_bands(tmp_path, files):
     with xr.open_dataset(tmp_path / "report" / "scores.nc") as scores:
         assert abs(float(scores["band_coverage"].mean()) - 0.9) < 0.06 and scores["forecast"].values.tolist() == ["forecast"]
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Coverage of the band" in page and "Interval score (K) of t2m" in page
+    assert "Coverage of the band" in page and "Interval score (K)" in page and "Bands from 24 starts, 2 lead times." in page
+    assert "Ranks of the truth" not in page and "ensemble mean" not in page, "bounds are no members"
 
 
 def test_bands_start_by_start(tmp_path, files):
@@ -95,7 +96,7 @@ def test_what_cannot_calibrate_is_refused(tmp_path, files):
             (dict(past="past"), "--level 0.99", "expected at least 99 calibration cases for a level of 0.99, got 40"),
             (dict(past="past"), "--level 90", "a probability between 0 and 1"),
             (dict(past="new"), "", "got one file for both"),
-            (dict(past="next"), "", "other times than the new ones (2020-01-06T01:00 to 2020-01-08T23:00), got 69 of 70 that share some"),
+            (dict(past="next"), "", "other times than the new ones (2020-01-06T01:00 to 2020-01-08T23:00), got 70 of 70 that share some"),
             (dict(new="grid"), "", "the new forecast: expected LatLonGrid with latitude 4"),
             (dict(new="unit"), "", "t2m of the new forecast: expected the unit 'K', got 'degC'"),
             (dict(new="members"), "", "as many members as in the pairs, 20, got 8"),
