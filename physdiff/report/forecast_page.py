@@ -27,6 +27,7 @@ _SPECTRUM_CASES = 8
 _FRAMES, _FEWEST = 24, 6  # of the sliders of a page together, and of each
 _RATIOS = {"spread_skill": (1.0, (0.8, 1.25)), "fine_scale_power": (1.0, (0.5, 2.0))}
 _ERRORS = ("ensemble_rmse", "rmse")
+_DRAWN = ("crps", *_ERRORS, "spread_skill", "fine_scale_power", "interval_score", "band_coverage", "band_width")
 
 
 def forecast_report(
@@ -125,7 +126,7 @@ def _unit(cases: Cases, name: str) -> str:
 
 def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) -> Section:
     scores, unit, model = plain_scores(tables), _unit(cases, name), next(iter(tables))
-    shown = [s for s in ("crps", *_ERRORS, "spread_skill", "fine_scale_power", "interval_score", "band_coverage", "band_width") if s in scores and score_of(tables, s, name)][:4]
+    shown = [s for s in _DRAWN if s in scores and score_of(tables, s, name)][:4]
     bounded = [v for t in tables.values() for n, v in t.data_vars.items() if str(n).endswith("_bounds")]
     figures = []
     if shown:
