@@ -41,10 +41,10 @@ class Band:
 
 def calibrate(
     forecast: str,
-    past: str,
     truth: str | list[str],
     out: str,
     *,
+    past: str,
     level: float = 0.9,
     band: Band = Band(),  # noqa: B008 - a frozen value
     sequential: Literal["adaptive", "quantiles", "regression"] | None = None,
@@ -56,9 +56,9 @@ def calibrate(
 
     Args:
         forecast: The new forecast, as ``physdiff forecast`` writes it.
-        past: Forecasts of the same model, lead times and members, from other starts or samples, none of which trained it.
         truth: Data that hold what came true of the past forecasts.
         out: netCDF file to write: lower and upper end of every field.
+        past: Forecasts of the same model, lead times and members, from other starts or samples, none of which trained it.
         level: Probability of the band.
         band: What it is to hold.
         sequential: Method of bands for drifting series; past and new starts must be equally spaced.

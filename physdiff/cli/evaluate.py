@@ -121,7 +121,7 @@ def evaluate(
     sections = part_sections(found, job)
     if pde is not None:
         operators = stepper_for(pde, grid_of(job.truth[job.names])).operators  # type: ignore[attr-defined]  # every solver of a law has them
-        sections.append(law_section(job.forecast, job.truth, pde, operators))
+        sections.append(law_section(job.forecast, job.truth, pde, operators=operators))
         clock.lap("residuals")
     _warn_of_leaks(job, truth, baselines)
     write_dataset(_whole(found, job), folder / "scores.nc", command=command_line())

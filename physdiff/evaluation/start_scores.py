@@ -26,12 +26,12 @@ _FEWEST = 5  # starts for an error bar, as in significance.py
 _SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
-def truth_mean(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+def _truth_mean(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
     """The truth itself."""
     return reduced(truth, weights)
 
 
-def truth_square(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+def _truth_square(members: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
     """Its square."""
     return reduced(truth.square(), weights)
 
@@ -54,7 +54,7 @@ def start_scores(
     Raises:
         PhysdiffError: As `evaluate`.
     """
-    parts: dict[str, Score] = {"truth_mean": truth_mean, "truth_square": truth_square}
+    parts: dict[str, Score] = {"truth_mean": _truth_mean, "truth_square": _truth_square}
     for name, score in scores.items():
         parts.update(_parts(name, score))
     inner = "lead_time" if "lead_time" in forecast.dims else "time"

@@ -21,7 +21,7 @@ __all__ = ["law_section"]
 _STARTS = 8
 
 
-def law_section(forecast: xr.Dataset, truth: xr.Dataset, pde: PDE, operators: Operators) -> Section:
+def law_section(forecast: xr.Dataset, truth: xr.Dataset, pde: PDE, *, operators: Operators) -> Section:
     """Root mean square residual of a law, of the members and of the truth, over some starts.
 
     The residual of the truth is what frames this far apart and this grid allow: a forecast cannot be asked to be below it.

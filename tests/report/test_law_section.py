@@ -30,7 +30,7 @@ def wave(noise=0.0, starts=3, leads=5):
 def rows(noise):
     forecast, truth = wave(noise)
     grid = CartesianGrid((N,), 2 * np.pi)
-    section = law_section(forecast, truth, AdvectionDiffusion(velocity=(SPEED,), diffusivity=0.0), Spectral(grid))
+    section = law_section(forecast, truth, AdvectionDiffusion(velocity=(SPEED,), diffusivity=0.0), operators=Spectral(grid))
     assert section.title == "Physics: AdvectionDiffusion"
     return {row[0].rpartition(", ")[2]: np.array(row[1:]) for row in section.tables[0].rows}
 
@@ -50,4 +50,4 @@ def test_two_lead_times_are_too_few():
     forecast, truth = wave(leads=2)
     law = AdvectionDiffusion(velocity=(SPEED,), diffusivity=0.0)
     with pytest.raises(DataError, match="three lead times or more"):
-        law_section(forecast, truth, law, Spectral(CartesianGrid((N,), 2 * np.pi)))
+        law_section(forecast, truth, law, operators=Spectral(CartesianGrid((N,), 2 * np.pi)))
