@@ -52,13 +52,16 @@ def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Sec
 
 def _slides(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int, about: str) -> Slides:
     chosen = list(even_choice(members.sizes[step], most))
-    some = (members.isel({step: chosen}), truth.isel({step: chosen}))
-    size = len(next(_pictures(*some)).data)
-    fewer = list(even_choice(len(chosen), max(3, _BYTES // size)))
-    some = (some[0].isel({step: fewer}), some[1].isel({step: fewer}))
-    names = [step_label(some[0][step], k) for k in range(len(fewer))]
+    pictures = _pictures(members.isel({step: chosen}), truth.isel({step: chosen}))
+    first = next(pictures)
+    allowed = max(3, _BYTES // len(first.data))
+    if allowed < len(chosen):
+        chosen = [chosen[k] for k in even_choice(len(chosen), allowed)]
+        pictures = _pictures(members.isel({step: chosen}), truth.isel({step: chosen}))
+        first = next(pictures)
+    names = [step_label(members[step], k) for k in chosen]
     caption = f"{about}. One colour scale holds for all values and lead times, another for the standard deviations; grey cells are missing."
-    return Slides(caption, "Lead time" if step == "lead_time" else "Time", tuple(zip(names, _pictures(*some), strict=True)))
+    return Slides(caption, "Lead time" if step == "lead_time" else "Time", tuple(zip(names, [first, *pictures], strict=True)))
 
 
 def _pictures(members: xr.DataArray, truth: xr.DataArray) -> Iterator[Picture]:

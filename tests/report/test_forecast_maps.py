@@ -23,8 +23,8 @@ def test_a_frame_for_each_lead_time_says_its_numbers():
     # the middle of three starts is that at 04:00
     real, drawn = truth["t2m"].values[4 + 3], forecast["t2m"].values[1, :, 2]
     off = np.sqrt(((drawn.mean(0) - real) ** 2).mean())
-    alt = slides.frames[2][1].alt
-    assert alt.startswith(f"Maps of t2m at +3 h: truth {real.min():.0f} to {real.max():.0f} K; the ensemble mean is off by {show_number(float(off))} rms")
+    alt, shown = slides.frames[2][1].alt, show_number(float(off))
+    assert alt.startswith(f"Maps of t2m at +3 h: truth {real.min():.0f} to {real.max():.0f} K; the ensemble mean is off by {shown} rms")
     spread = float(re.search(r"members spread by ([\d.]+)", alt)[1])
     # printed to three digits
     assert abs(spread - np.sqrt(drawn.var(0, ddof=1).mean())) < 0.006
