@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,10 @@ class Job:
         """The fields that are forecast."""
         return [str(n) for n, v in self.forecast.data_vars.items() if "lead_time" in v.dims]
 
+    def unit(self, name: str) -> str:
+        """Unit of a field."""
+        return str(self.forecast[name].attrs.get("units", "1"))
+
     def scores(self, members: int) -> dict[str, Score]:
         """Those that suit a forecast of so many members, or bands."""
         if self.band is None:
@@ -89,7 +94,7 @@ class Job:
         said = {name: _files(given) for name, given in files.items() if given}
         cases = matched(self.forecast, self.truth)
         starts = self.forecast["init_time"].values.reshape(-1)
-        said["Fields"] = ", ".join(f"{n} ({self.forecast[n].attrs.get('units', '1')})" for n in self.names)
+        said["Fields"] = ", ".join(f"{n} ({self.unit(n)})" for n in self.names)
         said["Grid"] = cases.grid.summary()
         said["Starts"] = f"{starts.size}, {show_time(starts.min())} to {show_time(starts.max())}"
         said["Members"] = "bands" if self.band is not None else str(cases.members)
@@ -147,14 +152,39 @@ def part_sections(found: Found, job: Job) -> list[Section]:
     """Regions, seasons, levels and events on the page."""
     sections = []
     for by, tables in found.parts.items():
-        first = next(iter(tables.values()))
-        scores = [s for s in ("crps", "ensemble_rmse", "spread_skill", "coverage_90", "band_coverage", "interval_score") if s in first]
-        cells = tuple(
-            parted_table(tables, s, by=by, variable=name, unit=str(job.forecast[name].attrs.get("units", "1"))) for name in job.names for s in scores
-        )
+        cells = tuple(parted_table(tables, s, by=by, variable=n, unit=job.unit(n)) for n in job.names for s in _parted(tables))
         sections.append(Section(f"By {by}", tables=cells))
+    for base, names in _levels(job.names).items():
+        levels = {n: _by_level(table, base, names) for n, table in found.tables.items()}
+        cells = tuple(parted_table(levels, s, by="level", variable=base, unit=job.unit(names[0])) for s in _parted(levels))
+        sections.append(Section(f"By level: {base}", tables=cells))
     for k, (event, table) in enumerate(found.events.items()):
-        unit = str(job.forecast[event.variable].attrs.get("units", "1"))
         sections += [Section("Events", ("How probable the forecast held an event, and how often it happened.",))] if k == 0 else []
-        sections.append(event_section(str(event), table, variable=event.variable, unit=unit))
+        sections.append(event_section(str(event), table, variable=event.variable, unit=job.unit(event.variable)))
     return sections
+
+
+def _parted(tables: Mapping[str, xr.Dataset]) -> list[str]:
+    first = next(iter(tables.values()))
+    return [s for s in ("crps", "ensemble_rmse", "spread_skill", "coverage_90", "band_coverage", "interval_score") if s in first]
+
+
+def _levels(names: list[str]) -> dict[str, list[str]]:
+    """Fields on two levels or more by the name of the quantity: t_500 and t_850 of t, the lowest number first."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = re.fullmatch(r"(.+)_(?:ml)?(\d+(?:\.\d+)?)", name)
+        if parts:
+            found.setdefault(parts[1], []).append(name)
+    return {base: sorted(group, key=_level) for base, group in found.items() if len(group) > 1}
+
+
+def _level(name: str) -> float:
+    return float(name.rpartition("_")[2].removeprefix("ml"))
+
+
+def _by_level(table: xr.Dataset, base: str, names: list[str]) -> xr.Dataset:
+    """Scores of the fields of one quantity with a dimension ``level``."""
+    kept = table[[n for n, v in table.data_vars.items() if set(v.dims) == {"variable", "lead_time"}]]
+    labels = [name.removeprefix(f"{base}_") for name in names]
+    return kept.sel(variable=names).rename(variable="level").assign_coords(level=labels).expand_dims(variable=[base])

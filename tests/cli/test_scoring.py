@@ -36,3 +36,15 @@ def test_everything_asked_for_is_scored_and_shown():
     facts = job.facts({"Forecast": "none.nc", "Truth": ["a", "b"]}, 3)
     assert facts["Fields"] == "t (K), q (K)" and facts["Truth"] == "a, b" and facts["Seed of baselines"] == "3"
     assert facts["Starts"].startswith("8, 2019-02-01")
+
+
+def test_fields_on_levels_stand_together():
+    forecast, truth = pair(starts=2)
+    names = {"t": "t_850", "q": "t_500"}
+    job = Job(forecast.rename(names), truth.rename(names))
+    found = scored({"forecast": job.forecast, "one": job.forecast.isel(member=[0])}, job, level=0.95)
+    (section,) = part_sections(found, job)
+    assert section.title == "By level: t"
+    table = section.tables[0]
+    assert table.columns[0] == "Level" and [row[:2] for row in table.rows] == [("500", "forecast"), ("500", "one"), ("850", "forecast"), ("850", "one")]
+    np.testing.assert_allclose(table.rows[2][2:], found.tables["forecast"]["crps"].sel(variable="t_850"))
