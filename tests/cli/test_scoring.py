@@ -46,5 +46,6 @@ def test_fields_on_levels_stand_together():
     (section,) = part_sections(found, job)
     assert section.title == "By level: t"
     table = section.tables[0]
-    assert table.columns[0] == "Level" and [row[:2] for row in table.rows] == [("500", "forecast"), ("500", "one"), ("850", "forecast"), ("850", "one")]
+    assert table.columns[0] == "Level"
+    assert [row[:2] for row in table.rows] == [("500", "forecast"), ("500", "one"), ("850", "forecast"), ("850", "one")]
     np.testing.assert_allclose(table.rows[2][2:], found.tables["forecast"]["crps"].sel(variable="t_850"))
