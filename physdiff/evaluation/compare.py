@@ -19,11 +19,12 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.timeline import as_times, show_time
 from physdiff.evaluation.significance import paired_difference, score_interval
+from physdiff.scores.uniformity import adjusted_p_values
 
-__all__ = ["compare", "holm", "read_scores"]
+__all__ = ["compare", "read_scores"]
 
 # scores of which less is better, and what is kept of them by start
-TESTED = {"crps": "crps", "ensemble_rmse": "ensemble_rmse_part0", "interval_score": "interval_score"}
+_TESTED = {"crps": "crps", "ensemble_rmse": "ensemble_rmse_part0", "interval_score": "interval_score"}
 _SHOWN = ("spread_skill", "coverage_90", "band_coverage", "band_width")
 _FEWEST = 5
 _DRAWS = (2000, 20000)
@@ -86,24 +87,20 @@ def compare(
     return _compared(entries, level, rng)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's p-values of a family of tests, of any shape; NaN is no test.
-
-    Each is at least the one it was made of; rejecting those below alpha keeps the probability of any false rejection below alpha.
-    """
-    flat = np.asarray(p, dtype=float).reshape(-1)
+def _holm(p: np.ndarray) -> np.ndarray:
+    """Holm's p-values of a family of tests, of any shape; NaN is no test."""
+    flat = np.array(p, dtype=float).reshape(-1)
     known = np.flatnonzero(~np.isnan(flat))
-    order = known[np.argsort(flat[known], kind="stable")]
-    found = np.full(flat.shape, np.nan)
-    found[order] = np.minimum(np.maximum.accumulate(flat[order] * np.arange(order.size, 0, -1)), 1.0)
-    return found.reshape(np.shape(p))
+    if known.size:
+        flat[known] = list(adjusted_p_values({str(k): float(flat[k]) for k in known}).values())
+    return flat.reshape(np.shape(p))
 
 
 def _compared(entries: Mapping[str, xr.Dataset], level: float, rng: Rng) -> xr.Dataset:
     names = list(entries)
-    shared = [s for s in TESTED if all(_has(e, s) for e in entries.values())]
+    shared = [s for s in _TESTED if all(_has(e, s) for e in entries.values())]
     if not shared:
-        raise DataError(f"compare: expected forecasts that share one of the scores {', '.join(TESTED)}, got none; compare ensembles, or bands, alone")
+        raise DataError(f"compare: expected forecasts that share one of the scores {', '.join(_TESTED)}, got none; compare ensembles, or bands, alone")
     found: dict[str, xr.DataArray] = {}
     for score in (*shared, *(s for s in _SHOWN if any(_has(e, s) for e in entries.values()))):
         found[score] = _stacked({n: e[score] if score in e else entries[names[0]][shared[0]] * np.nan for n, e in entries.items()}, "model")
@@ -129,7 +126,7 @@ def _cases(entries: Mapping[str, xr.Dataset], scores: Sequence[str]) -> tuple[di
     """What is tested, one value per case: samples where there are five or more, else starts."""
     cases, over = {}, "init_time"
     for name, entry in entries.items():
-        kept = xr.Dataset({s: entry[f"{TESTED[s]}_by_start"] for s in scores})
+        kept = xr.Dataset({s: entry[f"{_TESTED[s]}_by_start"] for s in scores})
         kept = kept.where(np.isfinite(kept))
         over = "sample" if kept.sizes.get("sample", 0) >= _FEWEST else "init_time"
         others = [d for d in ("sample", "init_time") if d in kept.dims and d != over]
@@ -155,7 +152,7 @@ def _pairs(cases: Mapping[str, xr.Dataset], over: str, *, level: float, rng: Rng
         both = both.transpose("bound", "pair", "variable", "lead_time")
         found[f"{score}_difference"] = both.sel(bound=["mean", "lower", "upper"])
         p = both.sel(bound="p_value", drop=True)
-        adjusted = np.stack([holm(p.isel(variable=k).values) for k in range(p.sizes["variable"])], axis=1)
+        adjusted = np.stack([_holm(p.isel(variable=k).values) for k in range(p.sizes["variable"])], axis=1)
         found[f"{score}_p"] = p.copy(data=adjusted).assign_attrs(long_name="Holm's p-value for all pairs and lead times of a variable")
     return found
 

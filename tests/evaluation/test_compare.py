@@ -8,7 +8,8 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.write import write_dataset
-from physdiff.evaluation.compare import compare, holm, read_scores
+from physdiff.evaluation.compare import compare, read_scores
+from physdiff.evaluation.significance import paired_difference
 
 HOUR = np.timedelta64(3600 * 10**9, "ns")
 
@@ -34,17 +35,20 @@ def run(shift=0.0, seed=0, starts=40, leads=4, noise=0.1, drop=()):
     return xr.Dataset(data, coords).drop_vars(list(drop))
 
 
-def test_holm_against_its_definition():
-    # Holm (1979): the smallest of n times n, the next times n - 1, ..., never falling
-    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, np.nan])), [0.03, 0.06, 0.06, np.nan])
-    np.testing.assert_allclose(holm(np.array([[0.5, 0.9], [0.001, 0.6]])), [[1.0, 1.0], [0.004, 1.0]])
-    rng = np.random.default_rng(0)
-    p = rng.random(7)
-    order = np.argsort(p)
-    wanted = np.empty(7)
-    for place, k in enumerate(order):
-        wanted[k] = min(1.0, max((7 - j) * p[order[j]] for j in range(place + 1)))
-    np.testing.assert_allclose(holm(p), wanted)
+def test_all_pairs_and_leads_of_a_variable_are_one_family():
+    """Holm's p-values of the pairs' own tests, twelve at a time; with a score missing at a lead, nine."""
+    runs = {"a": run(), "b": run(shift=0.1, seed=1), "c": run(seed=2)}
+    runs["a"]["crps_by_start"][0, 1, :, 3] = np.nan
+    found = compare(runs)
+    each = {pair: paired_difference(*(runs[k][["crps_by_start"]].isel(forecast=0) for k in pair)) for pair in ("ab", "ac", "bc")}
+    for v, family in ((0, 12), (1, 10)):
+        p = np.stack([d["crps_by_start"].sel(bound="p_value")[v].values for d in each.values()])
+        known = np.sort(p[np.isfinite(p)])
+        assert known.size == family
+        wanted = np.minimum(np.maximum.accumulate(known * np.arange(family, 0, -1)), 1.0)
+        got = found["crps_p"].isel(variable=v).values
+        np.testing.assert_allclose(np.sort(got[np.isfinite(got)]), wanted)
+        assert np.isnan(got).tolist() == np.isnan(p).tolist()
 
 
 def test_a_small_difference_on_hard_starts_is_found_where_intervals_overlap():
