@@ -8,6 +8,7 @@ Reference: Holm (1979), "A simple sequentially rejective multiple test procedure
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -84,7 +85,10 @@ def compare(
         if baseline not in runs[first]["forecast"].values:
             raise InputError(f"compare: expected baselines among {', '.join(map(str, runs[first]['forecast'].values[1:]))}, got {baseline!r}")
         entries[baseline] = runs[first].sel(forecast=baseline, drop=True)
-    return _compared(entries, level, rng)
+    with warnings.catch_warnings():
+        # a lead time that no start has, or no score at: its means are NaN, which is what is to be said
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return _compared(entries, level, rng)
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
@@ -100,7 +104,7 @@ def _compared(entries: Mapping[str, xr.Dataset], level: float, rng: Rng) -> xr.D
     names = list(entries)
     shared = [s for s in _TESTED if all(_has(e, s) for e in entries.values())]
     if not shared:
-        raise DataError(f"compare: expected forecasts that share one of the scores {', '.join(_TESTED)}, got none; compare ensembles, or bands, alone")
+        raise DataError(f"compare: expected forecasts that share a score of {', '.join(_TESTED)}, got none; compare ensembles, or bands, alone")
     found: dict[str, xr.DataArray] = {}
     for score in (*shared, *(s for s in _SHOWN if any(_has(e, s) for e in entries.values()))):
         found[score] = _stacked({n: e[score] if score in e else entries[names[0]][shared[0]] * np.nan for n, e in entries.items()}, "model")

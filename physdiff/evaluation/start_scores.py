@@ -7,6 +7,7 @@ the same frames if these agree.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -116,7 +117,9 @@ def with_bounds(means: xr.Dataset, table: xr.Dataset, scores: Mapping[str, Score
     other = [d for d in ("sample", "init_time") if d in table.dims and d != over]
     cases = cases.mean(other) if other else cases
     finite = cases.where(np.isfinite(cases))
-    found = score_interval(finite, over=over, level=level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a lead time that no start has: its bounds are NaN
+        found = score_interval(finite, over=over, level=level)
     added = {}
     for name, part in wanted.items():
         ends = found[part].sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
