@@ -11,7 +11,7 @@ import xarray as xr
 
 from physdiff.plots.assimilation import assimilation_plot
 from physdiff.plots.style import quantity, show_number
-from physdiff.report.html import Cell, Picture, Section, Table, to_picture, write_report
+from physdiff.report.html import Cell, Picture, Section, Slides, Table, to_picture, write_report
 from physdiff.report.posterior_page import Readings, posterior_sections
 
 __all__ = ["assimilation_report"]
@@ -40,7 +40,7 @@ def assimilation_report(
     summary = f"{result.sizes['member']} members, {cycles} cycles, {used} readings; innovation ratio {show_number(ratio)}: {verdict}."
     sections = []
     for name in names[:4]:
-        figures = [_lines(result, name)]
+        figures: list[Picture | Slides] = [_lines(result, name)]
         tables = [_scores(result, name)] if f"rmse_{name}" in result else []
         parts = _fields(result, name, readings)
         figures += [figure for part in parts for figure in part.figures]

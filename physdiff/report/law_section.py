@@ -53,7 +53,8 @@ def law_section(forecast: xr.Dataset, truth: xr.Dataset, pde: PDE, *, operators:
             squares[who].append(np.stack([(found[n] ** 2).mean([d for d in found[n].dims if d != "time"]).values for n in names]))
     rms = {who: np.sqrt(np.mean(values, axis=0)) for who, values in squares.items()}
     lead = cases.forecast[cases.inner]
-    pictures, rows = [], []
+    pictures = []
+    rows: list[tuple[Cell, ...]] = []
     chosen, headings = columns_of(lead)
     for k, (name, unit) in enumerate(zip(names, units, strict=True)):
         lines = {who: xr.DataArray(v[k], dims="lead_time", coords={"lead_time": lead.values}) for who, v in rms.items()}
@@ -69,8 +70,7 @@ def law_section(forecast: xr.Dataset, truth: xr.Dataset, pde: PDE, *, operators:
         )
         pictures.append(picture)
         rows += [(f"{name}, {who}", *map(float, v[k][chosen])) for who, v in rms.items()]
-    cells: tuple[tuple[Cell, ...], ...] = tuple(rows)
-    table = Table(f"Root mean square residual of {type(pde).__name__} by lead time", ("Residual", *headings), cells)
+    table = Table(f"Root mean square residual of {type(pde).__name__} by lead time", ("Residual", *headings), tuple(rows))
     return Section(f"Physics: {type(pde).__name__}", figures=tuple(pictures), tables=(table,))
 
 

@@ -25,7 +25,7 @@ def test_a_frame_for_each_lead_time_says_its_numbers():
     off = np.sqrt(((drawn.mean(0) - real) ** 2).mean())
     alt, shown = slides.frames[2][1].alt, show_number(float(off))
     assert alt.startswith(f"Maps of t2m at +3 h: truth {real.min():.0f} to {real.max():.0f} K; the ensemble mean is off by {shown} rms")
-    spread = float(re.search(r"members spread by ([\d.]+)", alt)[1])
+    spread = float(re.search(r"members spread by (\d+\.\d+)", alt)[1])
     # printed to three digits
     assert abs(spread - np.sqrt(drawn.var(0, ddof=1).mean())) < 0.006
     pictures = {picture.data for _, picture in slides.frames}
