@@ -52,7 +52,7 @@ from physdiff.uq.swag import descent_iterates, swag
 from physdiff.uq.weight_draws import WeightDraws, deviations
 from physdiff.uq.weights_hmc import weight_chains
 
-NOISE, LAW_STD, PRIOR_STD, DRAWS = 0.05, 0.05, 5.0, 19
+NOISE, LAW_STD, DRAWS = 0.05, 0.05, 19
 METHODS = ("hmc", "nuts", "dropout", "ensemble", "starts", "laplace", "swag")
 FLOW = ("velocity_x", "velocity_y", "pressure")
 TRUE = {"burgers": 0.05, "flow": 0.05}
@@ -146,10 +146,10 @@ def drawn(method: str, this: Case, seed: int, options: argparse.Namespace) -> We
         return dropout_draws(p, DRAWS, share=0.05, rng=rng.child("draws"))
     solved(p, points, options.steps)
     if method == "laplace":
-        return weight_laplace(p, lambda: terms(p), prior_std=PRIOR_STD, last_layer=True).draw(DRAWS, rng=rng)
+        return weight_laplace(p, lambda: terms(p), prior_std=options.prior_std, last_layer=True).draw(DRAWS, rng=rng)
     if method == "swag":
         return _along_descent(p, points, rng)
-    return weight_chains(p, terms, options.chain, rng=rng, prior_std=PRIOR_STD, method=method, chains=2, warmup=options.warmup)
+    return weight_chains(p, terms, options.chain, rng=rng, prior_std=options.prior_std, method=method, chains=2, warmup=options.warmup)
 
 
 def _along_descent(p: Collocated, points: Tensor, rng: Rng) -> WeightDraws:
@@ -202,7 +202,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="Gauss-Newton steps of a fit")
     parser.add_argument("--dropout-steps", type=int, default=4000)
     parser.add_argument("--chain", type=int, default=100, help="draws of the chains")
-    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--warmup", type=int, default=200)
+    parser.add_argument("--prior-std", type=float, default=1.0, help="of every weight, for laplace, hmc and nuts")
     options = parser.parse_args()
     torch.set_num_threads(1)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
@@ -216,7 +217,7 @@ def main() -> None:
                 seconds = time.process_time() - begin
                 line = {"case": name, "method": method, "seed": seed, **judged(draws, case(name)), "cpu_s": round(seconds, 1), "commit": commit}
                 line |= {k: round(float(draws.info[k]), 3) for k in ("rhat", "acceptance", "divergences") if k in draws.info}
-                line |= {"noise": NOISE, "law_std": LAW_STD, "prior_std": PRIOR_STD, "draws": DRAWS, "units": options.width}
+                line |= {"noise": NOISE, "law_std": LAW_STD, "prior_std": options.prior_std, "draws": DRAWS, "units": options.width}
                 with (options.out / "neural_pde.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(json.dumps(line), flush=True)

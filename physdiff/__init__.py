@@ -287,6 +287,7 @@ _NAMES: dict[str, str] = {
     "uq.conformal": "conformal_quantile coverage_law",
     "uq.deep_ensemble": "deep_ensemble perturbed",
     "uq.dropout": "dropout_draws masked_weights train_with_dropout",
+    "uq.input_ensemble": "input_ensemble",
     "uq.ipinner": "ipinner niche_selection pareto_fronts reference_directions",
     "uq.isotonic": "isotonic_cdf isotonic_quantiles",
     "uq.laplace": "weight_laplace WeightGaussian",

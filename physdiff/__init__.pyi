@@ -425,6 +425,7 @@ from physdiff.uq.calibrate import band_members as band_members, calibrate as cal
 from physdiff.uq.conformal import conformal_quantile as conformal_quantile, coverage_law as coverage_law
 from physdiff.uq.deep_ensemble import deep_ensemble as deep_ensemble, perturbed as perturbed
 from physdiff.uq.dropout import dropout_draws as dropout_draws, masked_weights as masked_weights, train_with_dropout as train_with_dropout
+from physdiff.uq.input_ensemble import input_ensemble as input_ensemble
 from physdiff.uq.ipinner import (
     ipinner as ipinner,
     niche_selection as niche_selection,

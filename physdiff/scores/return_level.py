@@ -129,7 +129,8 @@ def _ratio(xi: Tensor) -> Tensor:
 
 def _quantile(parameters: Tensor, period: float) -> Tensor:
     location, scale, xi = parameters
-    return location + scale / xi * torch.expm1(-xi * math.log(-math.log1p(-1 / period)))
+    level: Tensor = location + scale / xi * torch.expm1(-xi * math.log(-math.log1p(-1 / period)))
+    return level
 
 
 def _checked(level: float, what: str) -> float:
