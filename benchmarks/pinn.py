@@ -1,11 +1,12 @@
 """Networks of the coordinates beside DeepXDE and PINA: residuals per second of a training step, and seconds to an error on Burgers' shock.
 
-    python benchmarks/pinn.py --peer /path/to/venv/bin/python --data ../shared/data --jobs rate time
+    python benchmarks/pinn.py --peer /path/to/venv/bin/python --data ../shared/data --jobs rate time --p6 ../shared/bench/peers/p6_pinn.py
 
 Law, network (2-20-20-20-1, tanh, Glorot), points and conditions are those of job P6: u_t + u u_x = (0.01/pi) u_xx on [-1, 1] x [0, 1],
 u(x, 0) = -sin(pi x), zero at the ends; error: relative L2 against ``burgers_shock.nc``. `rate` is one Adam step on 10000 points, float32, taken
 in turns with the peer's, each in seconds of CPU of its own process, one thread. `time` is `PINNModule` (Levenberg-Marquardt, 1500 points by
-residual, float64) until the error is first below 1e-1, 1e-2 and 1e-3; that of the peers is job P6 itself, some six minutes.
+residual, float64) until the error is first below 1e-1, 1e-2 and 1e-3, and with `--p6 PATH/p6_pinn.py` that job's DeepXDE run with the deep network
+(the only one that gets there: 1000 Adam steps, then L-BFGS) after it, on one thread too: four minutes quiet, and ten at most.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -166,10 +168,22 @@ def seconds_to(data: Path, steps: int) -> dict[str, float | None]:
     return {**bounds, "best": float(f"{best:.3g}"), "last": float(f"{module.looks[-1]['error']:.3g}"), "cpu_s": round(time.process_time() - begin, 1)}
 
 
+def peer_seconds_to(python: str, script: Path) -> dict[str, float | None]:
+    """The same of DeepXDE by job P6, in a process of its own; bounds that it does not reach in its time are None."""
+    variables = {**os.environ, "BENCH_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    run = subprocess.run([python, str(script), "--one", "deepxde:time-deep"], env=variables, capture_output=True, text=True, timeout=600, check=False)
+    lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    if not lines or "seconds_to" not in lines[-1]:
+        raise SystemExit(f"expected a line with seconds_to from {script}, got {(lines or [run.stderr[-300:]])[-1]}")
+    reached = {float(bound): seconds for bound, seconds in lines[-1]["seconds_to"].items()}
+    return {**{f"deepxde_s_to_{bound:g}": reached.get(bound) for bound in (1e-1, 1e-2, 1e-3)}, "deepxde_best": lines[-1]["best"]}
+
+
 def main() -> None:
     """Run the jobs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="interpreter with deepxde and pina-mathlab, for rate")
+    parser.add_argument("--p6", help="job P6's script, to run DeepXDE's time beside ours")
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--out", default="benchmarks/results")
     parser.add_argument("--jobs", nargs="+", default=["rate", "time"], choices=["rate", "time"])
@@ -186,6 +200,8 @@ def main() -> None:
             row["times_deepxde"] = round(seconds["deepxde"] / seconds["physdiff"], 2)
         else:
             row = dict(seconds_to(Path(options.data), options.steps))
+            if options.p6 and options.peer:
+                row |= peer_seconds_to(options.peer, Path(options.p6))
         line = json.dumps({"job": f"pinn_{job}", "load": round(os.getloadavg()[0], 1), **row})
         print(line, flush=True)
         target = Path(options.out)
