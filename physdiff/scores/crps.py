@@ -6,8 +6,8 @@ $$D = m(m-1)\ \text{(fair)}, \qquad D = m^2\ \text{(biased)}.$$
 The fair one is unbiased for the law the members are drawn from, at any m; the biased one expects more by
 E|X-X'|/(2m). With sorted members $\sum_{i<j}|x_i-x_j| = \sum_i (2i-m-1)\,x_{(i)}$, so the cost is O(m log m)
 per cell; cells go in blocks that stay in the cache, so the extra memory is that of a block. On a CPU a block is laid
-out cell by cell and sorted by numpy, which has vector instructions for short rows of values without indices: seven times
-as fast as torch, which makes indices. These are kept for gradients. References: Gneiting and Raftery (2007);
+out cell by cell and sorted by numpy, which has vector instructions for short rows of values without indices: torch,
+which makes indices, takes several times as long. Gradients need these. References: Gneiting and Raftery (2007);
 Ferro (2014), "Fair scores for ensemble forecasts".
 """
 

@@ -104,8 +104,8 @@ class _Target:
         with torch.enable_grad():
             try:
                 half = 0.5 * torch.stack([d.square().sum() for d in self.deviations(self.twin)]).sum()
-            except Diverged:
-                # a trajectory has run away: no density there
+            except (Diverged, InputError):
+                # a trajectory has run away, or taken a coefficient out of its law's range: no density there
                 return theta.new_tensor(-torch.inf), torch.zeros_like(theta)
             grads = torch.autograd.grad(half, self.parameters, materialize_grads=True)
         value = -half.detach() - 0.5 * self.precision * (theta @ theta)

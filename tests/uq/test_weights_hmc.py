@@ -8,6 +8,7 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.networks.mlp import MLP
 from physdiff.pinn.coordinate_net import CoordinateNet
+from physdiff.uq import weights_hmc as module
 from physdiff.uq.weights_hmc import weight_chains
 
 STD, PRIOR = 0.3, 1.5
@@ -64,6 +65,23 @@ def test_a_law_that_is_not_gaussian_has_the_moments_of_its_density_on_a_grid():
     print(f"product {float(got.mean()):.4f} +- {float(got.std()):.4f}, exact {mean:.4f} +- {spread:.4f}, ess {ess:.0f}")
     assert abs(float(got.mean()) - mean) < 4 * spread / max(ess, 50) ** 0.5
     assert float(got.std()) == pytest.approx(spread, rel=0.2)
+
+
+def test_weights_that_the_law_refuses_have_no_density():
+    net, points = network(width=1), torch.zeros(1, 1, dtype=torch.float64)
+
+    def terms(m):
+        (w,) = m.network.layers[0].weight.flatten()
+        if float(w) > 2:
+            raise InputError("a coefficient that is no coefficient")
+        return [m.fields(points)["u"] + w]
+
+    # weight_laplace would take this Jacobian; only the density is asked for here
+    target = module._Target.__new__(module._Target)
+    target.twin, target.deviations, target.precision, target.parameters = net, terms, 1.0, list(net.parameters())
+    assert float(target._one(torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64))[0]) > -1e3
+    value, slope = target._one(torch.tensor([3.0, 0.0, 0.0, 0.0], dtype=torch.float64))
+    assert value == -torch.inf and not slope.any()
 
 
 def test_bad_input_is_refused():
