@@ -230,6 +230,7 @@ _NAMES: dict[str, str] = {
     "scores.spectrum": "log_spectral_distance spectral_coherence",
     "scores.spread_skill": "spread spread_skill",
     "scores.tarp": "tarp_rank",
+    "scores.trajectory_variance": "restless trajectory_variance",
     "scores.uniformity": "adjusted_p_values rank_band rank_chi2 rank_p_value",
     "scores.variogram": "structure_function variogram_score",
     "solvers.chang_cooper": "ChangCooper",

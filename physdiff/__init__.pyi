@@ -353,6 +353,7 @@ from physdiff.scores.return_level import event_probability as event_probability,
 from physdiff.scores.spectrum import log_spectral_distance as log_spectral_distance, spectral_coherence as spectral_coherence
 from physdiff.scores.spread_skill import spread as spread, spread_skill as spread_skill
 from physdiff.scores.tarp import tarp_rank as tarp_rank
+from physdiff.scores.trajectory_variance import restless as restless, trajectory_variance as trajectory_variance
 from physdiff.scores.uniformity import (
     adjusted_p_values as adjusted_p_values,
     rank_band as rank_band,
