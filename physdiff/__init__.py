@@ -209,7 +209,7 @@ _NAMES: dict[str, str] = {
     "plots.maps": "ensemble_frames ensemble_maps map_plot",
     "plots.posterior_checks": "posterior_checks_plot rank_ecdf_plot",
     "plots.spectra": "spectral_ratio_plot spectrum_plot",
-    "plots.trajectories": "fan_plot scores_plot training_curve",
+    "plots.trajectories": "band_plot fan_plot scores_plot training_curve",
     "report.calibration_page": "calibration_report",
     "report.compare_page": "compare_report",
     "report.forecast_page": "forecast_report",

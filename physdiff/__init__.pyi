@@ -312,7 +312,12 @@ from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
 from physdiff.plots.maps import ensemble_frames as ensemble_frames, ensemble_maps as ensemble_maps, map_plot as map_plot
 from physdiff.plots.posterior_checks import posterior_checks_plot as posterior_checks_plot, rank_ecdf_plot as rank_ecdf_plot
 from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
-from physdiff.plots.trajectories import fan_plot as fan_plot, scores_plot as scores_plot, training_curve as training_curve
+from physdiff.plots.trajectories import (
+    band_plot as band_plot,
+    fan_plot as fan_plot,
+    scores_plot as scores_plot,
+    training_curve as training_curve,
+)
 from physdiff.report.calibration_page import calibration_report as calibration_report
 from physdiff.report.compare_page import compare_report as compare_report
 from physdiff.report.forecast_page import forecast_report as forecast_report

@@ -141,6 +141,8 @@ def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: B
         fc = band_members(fc)
     names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
     target = open_dataset(truth, variables=names)
+    if all("sample" in ds.dims and "sample" in ds.coords for ds in (fc, target)) and np.isin(fc["sample"], target["sample"]).all():
+        target = target.sel(sample=fc["sample"].values)  # baselines start from the samples that are forecast, not from all
     grid = grid_of(target[names])
     train = None if baselines.train is None else opened(baselines.train, Select(names, baselines.start, baselines.stop))
     if train is not None:

@@ -14,7 +14,7 @@ from physdiff.plots.colours import LINES, TRUTH, line_style
 from physdiff.plots.style import SMALL, label_of, lead_of, one_axes, plain, quantity, tidy
 from physdiff.scores.coverage import central_interval, members_needed
 
-__all__ = ["fan_plot", "running_mean", "scores_plot", "training_curve"]
+__all__ = ["band_plot", "fan_plot", "running_mean", "scores_plot", "training_curve"]
 
 
 def scores_plot(
@@ -100,6 +100,29 @@ def fan_plot(
         axes.plot(place, np.asarray(truth.values, dtype=np.float64), color=TRUTH, linewidth=1.8, label="truth")
     axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, columnspacing=1.4)
     return tidy(axes, x=quantity(step.replace("_", " "), unit), y=label_of(members))
+
+
+def band_plot(lower: xr.DataArray, upper: xr.DataArray, truth: xr.DataArray | None = None, axes: Axes | None = None) -> Axes:
+    """A band at one place through time, and the truth.
+
+    Args:
+        lower: Lower end, (lead_time or time,).
+        upper: Upper end.
+        truth: The same.
+        axes: Where to draw; a new figure if None.
+
+    Returns:
+        The axes; the collection is the band, the line the truth.
+    """
+    axes = one_axes(axes, size=(5.6, 3.0))
+    step = str(lower.dims[0])
+    place, unit = lead_of(lower[step])
+    ends = [np.asarray(v.values, dtype=np.float64) for v in (lower, upper)]
+    axes.fill_between(place, *ends, color=LINES[0], alpha=0.3, linewidth=0, label="band")
+    if truth is not None:
+        axes.plot(place, np.asarray(truth.values, dtype=np.float64), color=TRUTH, linewidth=1.8, label="truth")
+    axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+    return tidy(axes, x=quantity(step.replace("_", " "), unit), y=label_of(truth if truth is not None else lower))
 
 
 def training_curve(

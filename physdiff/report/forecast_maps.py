@@ -11,10 +11,10 @@ from physdiff.data.cases import Cases
 from physdiff.data.timeline import show_time
 from physdiff.plots.maps import ensemble_frames, ensemble_maps
 from physdiff.plots.style import even_choice, pretty_unit, quantity, show_number, step_label
-from physdiff.plots.trajectories import fan_plot
+from physdiff.plots.trajectories import band_plot, fan_plot
 from physdiff.report.html import Picture, Section, Slides, to_picture
 
-__all__ = ["map_section"]
+__all__ = ["band_picture", "map_section"]
 
 _BYTES = 3_000_000  # of the frames of one slider; a page of four variables stays below 4 x 3 MB x 4/3
 _DPI = 110
@@ -48,6 +48,25 @@ def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Sec
         alt = f"Line plot of {name} at {where} against lead time with intervals; the truth goes from {ends}."
         figures.append(to_picture(panel, caption=f"{name} at {where}, {began}: ensemble and truth.", alt=alt, vector=True))
     return Section(heading, figures=tuple(figures), level=3)
+
+
+def band_picture(name: str, cases: Cases) -> Picture | None:
+    """Bounds and truth of the middle start at the central cell; None where there is no such cell.
+
+    Args:
+        name: Variable.
+        cases: Of bands as two members, what `matched` returned.
+    """
+    bounds, truth, began = _pair(name, cases)
+    place = _central(truth)
+    if not place:
+        return None
+    where = ", ".join(f"{d} {float(truth[d][k]):.4g}" for d, k in place.items())
+    lower, upper, line = (v.isel(place) for v in (bounds.isel(member=0), bounds.isel(member=1), truth))
+    inside = int(((lower <= line) & (line <= upper)).sum())
+    said = f"the truth lies inside at {inside} of {line.size} lead times"
+    alt = f"Band of {name} at {where} against lead time, {show_number(float((upper - lower)[-1]))} wide at the end; {said}."
+    return to_picture(band_plot(lower, upper, line), caption=f"{name} at {where}, {began}: band and truth; {said}.", alt=alt, vector=True)
 
 
 def _slides(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int, about: str) -> Slides:

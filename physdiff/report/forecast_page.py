@@ -16,7 +16,7 @@ from physdiff.plots.calibration import coverage_curve, coverage_plot, rank_histo
 from physdiff.plots.spectra import spectral_ratio_plot, spectrum_plot
 from physdiff.plots.style import even_choice, new_axes, show_number, step_label
 from physdiff.plots.trajectories import scores_plot, training_curve
-from physdiff.report.forecast_maps import map_section
+from physdiff.report.forecast_maps import band_picture, map_section
 from physdiff.report.html import Picture, Section, to_picture, write_report
 from physdiff.report.score_tables import lead_table, model_table, named_score, plain_scores, score_of
 from physdiff.scores.rank_histogram import rank_histogram
@@ -87,6 +87,8 @@ def forecast_sections(
     sections = []
     for name in cases.names:
         sections.append(_score_section(name, tables, cases))
+        band = band_picture(name, cases) if name in drawn and _bands(tables) else None
+        sections += [Section("One place", figures=(band,), level=3)] if band is not None else []
         if name in drawn and not _bands(tables):
             several = f": {name}" if len(cases.names) > 1 else ""
             if cases.members > 1:
@@ -165,7 +167,7 @@ def _calibration_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cas
     rank_histogram_plot(frequency, axes[0, 0])
     coverage_plot({model: frequency}, axes[0, 1])
     nominal, observed = coverage_curve(frequency)
-    near = int(np.abs(nominal - 0.9).argmin())
+    near = int(np.abs(nominal[:-1] - 0.9).argmin())  # the last interval is the whole line
     said = f"the central {100 * nominal[near]:.0f} % interval holds the truth in {100 * observed[near]:.0f} % of cells"
     alt = f"Left: bar chart of the rank of the true {name} among {frequency.size - 1} members. Right: observed against nominal coverage; {said}."
     caption = f"Ranks of the truth (flat is calibrated, a U shape over-confident) and coverage of central intervals, all lead times: {said}."

@@ -80,6 +80,7 @@ def test_evaluate_scores_the_bands(tmp_path, files):
         assert abs(float(scores["band_coverage"].mean()) - 0.9) < 0.06 and scores["forecast"].values.tolist() == ["forecast"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Coverage of the band" in page and "Interval score (K)" in page and "Bands from 24 starts, 2 lead times." in page
+    assert "Band of t2m at latitude" in page and "the truth lies inside at" in page
     assert "Ranks of the truth" not in page and "ensemble mean" not in page, "bounds are no members"
 
 

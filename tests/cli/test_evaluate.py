@@ -55,6 +55,25 @@ def test_baselines_that_learn_from_the_samples_that_are_forecast_are_pointed_out
     assert done.code == 0 and "the baselines learn from the samples that are forecast" in done.err
 
 
+def test_baselines_are_of_the_samples_that_are_forecast(tmp_path):
+    rng = np.random.default_rng(0)
+    axis = {"x": ("x", np.arange(8) / 8, {"units": "1", "periodic": "true"})}
+    size = np.array([1.0, 1.0, 10.0, 10.0])[:, None, None]
+    ds = xr.Dataset({"u": (("sample", "time", "x"), size * rng.normal(size=(4, 6, 8)))}, {"sample": np.arange(4), "time": np.arange(6.0), **axis})
+    fc = xr.Dataset(
+        {"u": (("sample", "init_time", "member", "lead_time", "x"), rng.normal(size=(2, 2, 3, 2, 8)))},
+        {"sample": [0, 1], "init_time": [0.0, 2.0], "member": np.arange(3), "lead_time": [1.0, 2.0], **axis},
+    )
+    write_dataset(ds, tmp_path / "truth.nc")
+    write_dataset(fc, tmp_path / "fc.nc")
+    works("evaluate --forecast", tmp_path / "fc.nc", "--truth", tmp_path / "truth.nc", "--out", tmp_path / "report")
+    with xr.open_dataset(tmp_path / "report" / "scores.nc") as scores:
+        here = ds["u"].isel(sample=slice(2))
+        expected = np.abs(here.isel(time=[1, 3]).values - here.isel(time=[0, 2]).values).mean()
+        assert float(scores["crps"].sel(forecast="persistence")[0, 0]) == pytest.approx(expected, rel=1e-5)
+        assert scores.sizes["sample"] == 2
+
+
 def test_a_table_does_without_a_linear_model_that_has_too_few_days(tmp_path, era, forecast):
     done = physdiff("evaluate --baselines.stop 2020-01-02 --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
     assert done.code == 0 and "no linear inverse model: " in done.err and "climatology" in done.out and "linear inverse model" not in done.out

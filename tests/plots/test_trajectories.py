@@ -8,7 +8,7 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.plots.style import new_axes
-from physdiff.plots.trajectories import fan_plot, running_mean, scores_plot, training_curve
+from physdiff.plots.trajectories import band_plot, fan_plot, running_mean, scores_plot, training_curve
 from physdiff.scores.coverage import central_interval
 from tests.plots.fields import by_lead, lat_lon_field
 
@@ -33,6 +33,13 @@ def test_intervals_are_shaded_around_their_line():
     axes = scores_plot({"model": by_lead([1.0, 2.0, 3.0]), "other": by_lead([2.0, 4.0, 6.0])}, bounds={"model": ends})
     (band,) = axes.collections
     assert {tuple(p) for p in band.get_paths()[0].vertices} >= {(1.0, 0.5), (1.0, 1.5), (3.0, 2.5), (3.0, 3.5)}
+
+
+def test_a_band_holds_its_ends_and_the_truth():
+    axes = band_plot(by_lead([0.0, 1.0]), by_lead([2.0, 4.0]), by_lead([1.0, 5.0]))
+    assert {tuple(p) for p in axes.collections[0].get_paths()[0].vertices} >= {(1.0, 0.0), (1.0, 2.0), (2.0, 1.0), (2.0, 4.0)}
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.0, 5.0])
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["band", "truth"]
 
 
 def test_a_fan_holds_mean_intervals_and_truth():
