@@ -102,7 +102,7 @@ def fan_plot(
     return tidy(axes, x=quantity(step.replace("_", " "), unit), y=label_of(members))
 
 
-def band_plot(lower: xr.DataArray, upper: xr.DataArray, truth: xr.DataArray | None = None, axes: Axes | None = None) -> Axes:
+def band_plot(lower: xr.DataArray, upper: xr.DataArray, truth: xr.DataArray | None = None, *, axes: Axes | None = None) -> Axes:
     """A band at one place through time, and the truth.
 
     Args:
@@ -117,8 +117,8 @@ def band_plot(lower: xr.DataArray, upper: xr.DataArray, truth: xr.DataArray | No
     axes = one_axes(axes, size=(5.6, 3.0))
     step = str(lower.dims[0])
     place, unit = lead_of(lower[step])
-    ends = [np.asarray(v.values, dtype=np.float64) for v in (lower, upper)]
-    axes.fill_between(place, *ends, color=LINES[0], alpha=0.3, linewidth=0, label="band")
+    low, high = (np.asarray(v.values, dtype=np.float64) for v in (lower, upper))
+    axes.fill_between(place, low, high, color=LINES[0], alpha=0.3, linewidth=0, label="band")
     if truth is not None:
         axes.plot(place, np.asarray(truth.values, dtype=np.float64), color=TRUTH, linewidth=1.8, label="truth")
     axes.legend(frameon=False, fontsize=SMALL, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
