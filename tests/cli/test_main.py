@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import xarray as xr
@@ -118,12 +119,18 @@ def test_control_c_in_the_middle_of_training(tmp_path, era):
         "--training.save_every",
         "5",
     ]
-    process = subprocess.Popen([sys.executable, "-m", "physdiff", *words], env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # a shell starts its background jobs with interrupts ignored, and Python keeps that: a suite that runs in one must take it back for the child
+    taken = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    run = [sys.executable, "-m", "physdiff", *words]
+    process = subprocess.Popen(run, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=taken)
     end = time.monotonic() + 60
     while not (tmp_path / "a.prior.fit" / "last.ckpt").exists() and time.monotonic() < end:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and err.strip().endswith("run the same command again to go on where it can")
     assert not (tmp_path / "a.prior").exists()
 
