@@ -10,18 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import cftime
 import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
 from physdiff.data.units import normal_unit
 
-__all__ = ["HOUSE", "PLANE", "SPHERE", "Axis", "align", "decode_times", "role_of", "space_axis"]
+__all__ = ["EPOCH", "HOUSE", "PLANE", "SPHERE", "Axis", "align", "decode_times", "role_of", "space_axis"]
 
 SPHERE = ("latitude", "longitude")
 PLANE = ("z", "y", "x")
 HOUSE = ("sample", "init_time", "member", "lead_time", "time", *PLANE, *SPHERE)
 """All dimensions a house data set may have, in their order."""
+
+EPOCH = "days since 1850-01-01"
+"""What times of calendars without datetime64 (360 days, no leap years) are counted in, in their own calendar."""
 
 _NAMES = {
     "time": ("time", "t", "valid_time"),
@@ -81,7 +85,7 @@ def role_of(dim: str, attrs: Mapping[str, Any]) -> str | None:
 
 
 def decode_times(variable: xr.Variable, what: str, *, spans: bool = False) -> np.ndarray:
-    """CF times as datetime64[ns], spans as timedelta64[ns], other numbers as float64.
+    """CF times as datetime64[ns], spans as timedelta64[ns], other numbers as float64; times of other calendars as days since `EPOCH`.
 
     Args:
         variable: The coordinate as it stands in the file.
@@ -89,7 +93,7 @@ def decode_times(variable: xr.Variable, what: str, *, spans: bool = False) -> np
         spans: Whether units as in ``"hours"`` make a span.
 
     Raises:
-        DataError: If the calendar is not the usual one, or the units cannot be read.
+        DataError: If the units cannot be read.
     """
     units = str(variable.attrs.get("units", ""))
     span = str(variable.attrs.get("dtype", "")).startswith("timedelta64") or (spans and units.lower() in _SPANS)
@@ -101,8 +105,9 @@ def decode_times(variable: xr.Variable, what: str, *, spans: bool = False) -> np
     except (ValueError, OverflowError) as error:
         raise DataError(f"{what}: expected CF time units as in 'hours since 1900-01-01', got {units!r}: {error}") from error
     if values.dtype.kind not in "mM":
-        calendar = variable.attrs.get("calendar", "unknown")
-        raise DataError(f"{what}: expected the standard calendar, got {calendar!r}; convert it with xarray's Dataset.convert_calendar")
+        # numbers of one epoch: files of one calendar may count from different days
+        days = cftime.date2num(values, EPOCH, calendar=str(variable.attrs["calendar"]))
+        return np.asarray(days, dtype=np.float64).reshape(variable.shape)
     values = values.astype("timedelta64[ns]" if values.dtype.kind == "m" else "datetime64[ns]")
     return values.reshape(variable.shape)
 

@@ -8,7 +8,6 @@ opens its own.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from physdiff.base.errors import DataError
-from physdiff.data.join import check_zarr, is_zarr
+from physdiff.data.readers.detect import open_file
 
 __all__ = ["EXPVER", "Files", "LazyField", "Piece", "damaged"]
 
@@ -51,29 +50,8 @@ class Files:
             self._inherited.append(self._open)
             self._process, self._open = os.getpid(), {}
         if path not in self._open:
-            self._open[path] = _opened(path)
+            self._open[path] = open_file(path)
         return self._open[path]
-
-
-def _opened(path: str) -> xr.Dataset:
-    store = os.path.isdir(path) and is_zarr(path)
-    if os.path.isdir(path) and not store:
-        raise DataError(f"{path}: expected a netCDF file or a Zarr store, got a folder; give a pattern as in 'folder/*.nc'")
-    if store:
-        check_zarr(path)
-    if not os.path.exists(path):
-        raise DataError(f"{path}: expected a netCDF file, found nothing there; check the path")
-    try:
-        with warnings.catch_warnings():
-            # two different fill values in one variable are both missing values
-            warnings.simplefilter("ignore", xr.SerializationWarning)
-            if store:
-                return xr.open_dataset(path, engine="zarr", decode_times=False, cache=False, chunks=None, consolidated=False)
-            return xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
-    except PermissionError as error:
-        raise DataError(f"{path}: expected a readable file, got {error.strerror}; check its permissions") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: expected a netCDF file (classic, 64-bit or netCDF-4), got something else or a damaged one ({error})") from error
 
 
 def damaged(path: str, what: str, error: Exception) -> DataError:

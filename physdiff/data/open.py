@@ -21,6 +21,7 @@ from physdiff.base.errors import DataError
 from physdiff.data.axes import PLANE, SPHERE, Axis, align
 from physdiff.data.lazy import Files, LazyField
 from physdiff.data.names import find_name, unknown_variable
+from physdiff.data.readers.detect import KINDS, kind_of
 from physdiff.data.scan import Found, scan
 from physdiff.data.timeline import show_time
 from physdiff.data.units import check_unit
@@ -37,10 +38,13 @@ def open_dataset(
     units: Mapping[str, str] | None = None,
     dtype: str = "float32",
 ) -> xr.Dataset:
-    """Open netCDF files or Zarr stores as one lazy data set in house conventions.
+    """Open files or stores as one lazy data set in house conventions.
+
+    What a file is is told from its first bytes: netCDF 3 or 4, Zarr 2 or 3, GRIB (extra ``grib``), HDF5 of PDEBench, The Well or with named
+    arrays, npz, MATLAB (extra ``formats``), torch.
 
     Args:
-        path: A file or store, a glob pattern, or a list of these; local, netCDF 3 or 4, Zarr 2 or 3.
+        path: A file or store, the address of a Zarr store (``https://``, ``s3://``), a folder, a glob pattern, or a list of these.
         variables: Which to take, by any name of the quantity (``"t2m"``, ``"2m_temperature"``, ``"z_500"``; ``"z"`` for all its levels);
             they are then called what was asked for. All of them, under the names of the file, if not given. Fields that do not depend
             on time (masks, topography) can be asked for too.
@@ -49,10 +53,10 @@ def open_dataset(
 
     Returns:
         A data set with dims (sample?, member?, time, *space). Latitude as in the file, longitude and x, y, z increasing. `time` is
-        datetime64 for CF times, else float64 with the file's unit.
+        datetime64 for CF times, else float64 with the file's unit; days since 1850 for calendars without datetime64.
 
     Raises:
-        DataError: If a file is missing or not netCDF, has no time dimension, lacks a variable, or if variables or files do not fit.
+        DataError: If a file is missing or of no known kind, has no time dimension, lacks a variable, or if variables or files do not fit.
         UnitError: If a unit is missing or another than expected.
     """
     return _opened(path, variables, units, dtype=dtype, needed=("time",))
@@ -93,7 +97,11 @@ def _paths(path: Source) -> list[str]:
     for entry in given:
         text = os.path.expanduser(os.fspath(entry))
         if "://" in text:
-            raise DataError(f"{text}: expected a local file, got an address; download it first")
+            found += [text]
+            continue
+        if Path(text).is_dir() and not kind_of(text):
+            found += _inside(text)
+            continue
         matches = [text] if Path(text).exists() or not glob.has_magic(text) else sorted(glob.glob(text, recursive=True))
         if not matches:
             raise DataError(f"{text}: expected files that match the pattern, found none; check the folder")
@@ -101,6 +109,15 @@ def _paths(path: Source) -> list[str]:
     if not found:
         raise DataError("open_dataset: expected at least one file, got an empty list")
     return found
+
+
+def _inside(folder: str) -> list[str]:
+    """Files and stores of a folder that are of a known kind, by name; others (notes, tables) are passed over."""
+    known = [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if not n.startswith(".")]
+    known = [p for p in known if os.access(p, os.R_OK) and kind_of(p)]
+    if not known:
+        raise DataError(f"{folder}: expected a folder with files ({KINDS}), got none; give a file")
+    return known
 
 
 def _with_time(found: Found) -> Found:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.axes import HOUSE, PLANE, SPHERE, Axis, decode_times, role_of, space_axis
+from physdiff.data.axes import EPOCH, HOUSE, PLANE, SPHERE, Axis, decode_times, role_of, space_axis
 from physdiff.data.lazy import EXPVER, Files, Piece, damaged
 from physdiff.data.names import level_name
 from physdiff.data.units import normal_unit
@@ -148,6 +148,8 @@ def _axis(role: str, dim: str, raw: xr.Dataset, path: str) -> Axis:
     times = decode_times(variable, f"{path}: {dim}", spans=role == "lead_time")
     kept = {"long_name", *(() if times.dtype.kind in "mM" else ("units",)), *(() if role == "time" else ("standard_name",))}
     attrs = {k: v for k, v in variable.attrs.items() if k in kept and not (role == "time" and times.dtype.kind == "M")}
+    if times.dtype.kind == "f" and " since " in str(attrs.get("units", "")):
+        attrs |= {"units": "day", "comment": f"{EPOCH}, calendar {variable.attrs.get('calendar')}"}
     return Axis(dim, times, None, attrs)
 
 

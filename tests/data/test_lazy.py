@@ -98,7 +98,7 @@ def test_what_is_no_netcdf_is_refused(tmp_path):
     text = tmp_path / "a.nc"
     text.write_text("not a netCDF")
     (tmp_path / "store.zarr").mkdir()
-    for path, message in ((text, "expected a netCDF file"), (tmp_path / "none.nc", "found nothing there"), (tmp_path / "store.zarr", "got a folder")):
+    for path, message in ((text, "expected netCDF, Zarr"), (tmp_path / "none.nc", "found nothing there"), (tmp_path / "store.zarr", "got a folder")):
         with pytest.raises(DataError, match=message):
             Files().get(str(path))
 

@@ -183,7 +183,6 @@ BAD = {
     "wrong unit": (lambda: earth(3), {"units": {"t2m": "degC"}}, UnitError, "expected the unit 'degC', got 'K'"),
     "no unit": (without_units, {"units": {"t2m": "K"}}, UnitError, "no unit at all"),
     "no grid": (lambda: xr.Dataset({"a": ("time", [1.0, 2.0])}, {"time": [0.0, 1.0]}), {}, DataError, "expected a variable on a grid"),
-    "other calendar": (lambda: earth(3).convert_calendar("noleap"), {}, DataError, "standard calendar, got 'noleap'"),
 }
 
 
@@ -193,6 +192,21 @@ def test_bad_files_are_refused_in_words(tmp_path, case):
     path = save(make(), tmp_path / "bad.nc")
     with pytest.raises(kind, match=message):
         open_dataset(path, **keywords)
+
+
+@pytest.mark.parametrize("calendar", ["noleap", "360_day"])
+def test_other_calendars_are_days_of_their_own(tmp_path, calendar):
+    """Two files of daily frames over the end of February, each counting from its own day."""
+    days = xr.date_range("2001-02-27", periods=6, calendar=calendar, use_cftime=True)
+    for k in range(2):
+        ds = earth(3).assign_coords(time=days[3 * k : 3 * k + 3])
+        ds["time"].encoding = {"units": f"hours since {('1990-01-01', '1995-03-01')[k]}"}
+        save(ds, tmp_path / f"{k}.nc")
+    found = open_dataset(str(tmp_path / "*.nc"))
+    first = 151 * 360 + 30 + 26 if calendar == "360_day" else 151 * 365 + 31 + 26
+    assert found["time"].values.tolist() == [first + k for k in range(6)] and found["time"].attrs["units"] == "day"
+    spec = spec_of(found)
+    assert spec.dt == 1 and spec.time_unit == "day" and calendar in found["time"].attrs["comment"]
 
 
 def test_a_variable_of_one_of_two_grids_can_be_chosen(tmp_path):

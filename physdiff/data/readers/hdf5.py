@@ -1,0 +1,71 @@
+"""HDF5 files without netCDF's dimensions: PDEBench, The Well, MATLAB 7.3, and arrays that their coordinates name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import netCDF4
+import numpy as np
+import xarray as xr
+
+from physdiff.base.errors import DataError
+from physdiff.data.readers.fno import from_fno, is_fno
+from physdiff.data.readers.named_arrays import from_arrays
+from physdiff.data.readers.pdebench import is_pdebench, open_pdebench
+from physdiff.data.readers.stored import need
+from physdiff.data.readers.the_well import is_the_well, open_the_well
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["is_netcdf4", "open_hdf5"]
+
+
+def open_hdf5(path: str) -> xr.Dataset:
+    """The file as it stands, values left in it.
+
+    Raises:
+        DataError: If h5py is not installed, the file is damaged, or its layout is not known.
+    """
+    need("h5py", path, what="HDF5 files that are not netCDF", extra="formats")
+    import h5py
+
+    file = None
+    try:
+        file = h5py.File(path, "r")
+        if is_the_well(file):
+            return open_the_well(file, path)
+        if is_pdebench(file):
+            return open_pdebench(file, path)
+        arrays = _arrays(file)
+        return from_fno(arrays, path) if is_fno(arrays) else from_arrays(arrays, path, attrs=_attributes(file))
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: expected to read an HDF5 file, got an error ({error}); it is damaged, or not of a layout that is known") from error
+
+
+def is_netcdf4(path: str) -> bool:
+    """Whether the dimensions of an HDF5 file have names, which netCDF-4 stores as scales; True too where netCDF cannot read it at all."""
+    try:
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_maskandscale(False)
+            named = [d for d in file.dimensions if not d.startswith("phony_dim_")]
+            return bool(named) or not (file.variables or file.groups)
+    except (OSError, RuntimeError):
+        return True
+
+
+def _arrays(file: h5py.File) -> dict[str, Any]:
+    """Data sets at the root; MATLAB stores its arrays with the axes turned round."""
+    import h5py
+
+    turned = any("MATLAB_class" in v.attrs for v in file.values())
+    found = {n: v for n, v in file.items() if isinstance(v, h5py.Dataset)}
+    return {n: np.asarray(v).T for n, v in found.items()} if turned else found
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    return {str(k): v.decode() if isinstance(v, bytes) else v for k, v in file.attrs.items()}

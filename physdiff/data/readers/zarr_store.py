@@ -1,0 +1,55 @@
+"""Zarr stores, format 2 and 3: folders, and addresses that fsspec knows (``https://``, ``s3://``, ``memory://``; some need an extra of its own)."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import xarray as xr
+
+from physdiff.base.errors import DataError
+from physdiff.data.join import check_zarr
+
+__all__ = ["open_zarr"]
+
+
+def open_zarr(path: str) -> xr.Dataset:
+    """A store as it stands, values left in it.
+
+    Raises:
+        DataError: If zarr or fsspec is not installed, the store cannot be read, or an array is pickled: reading it could run code.
+    """
+    check_zarr(path)
+    import zarr
+
+    remote = "://" in path
+    if remote and importlib.util.find_spec("fsspec") is None:
+        raise DataError(f"{path}: expected the package fsspec for an address, found it not installed; pip install fsspec, or download the store")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of types that later versions may store otherwise: texts, which are left out anyhow
+            group = zarr.open_group(path, mode="r")
+            pickled = next((name for name, codec in _codecs(group) if "pickle" in codec), "")
+            if not pickled:
+                # the metadata of a folder are read as they are now; those of an address in one piece where they lie so
+                joint = remote and group.metadata.consolidated_metadata is not None
+                return xr.open_dataset(path, engine="zarr", consolidated=joint, decode_times=False, cache=False, chunks=None)
+    except Exception as error:  # each kind of address has errors of its own
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        pickled = "an array" if "pickle" in reason else ""
+        remedy = "check the address and the network, or download the store" if remote else "fetch it again"
+        if not pickled:
+            raise DataError(f"{path}: expected a Zarr store, got one that cannot be read ({reason}); {remedy}") from error
+    raise DataError(f"{path}: expected arrays of numbers, got {pickled} stored by pickle, which could run code; no value was read")
+
+
+def _codecs(group: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - zarr is an extra without types here
+    """Array and name of each codec that its chunks go through."""
+    for name, array in group.members(max_depth=None):
+        described = array.metadata.to_dict()
+        steps = [*(described.get("codecs") or ()), *(described.get("filters") or ()), described.get("compressor") or {}]
+        for step in steps:
+            words = step if isinstance(step, dict) else getattr(step, "get_config", dict)()
+            yield str(name), str(words.get("id", words.get("name", ""))).lower()
