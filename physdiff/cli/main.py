@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 VERBS = {
     "inspect": "what a file holds and what physdiff will do with it",
+    "convert": "any file to netCDF or Zarr: other chunks, fewer variables, axes that close",
     "generate": "training data from a law and a solver",
     "fit": "train a prior on trajectories",
     "fit-pinn": "a law solved by a network of the coordinates, coefficients from readings",

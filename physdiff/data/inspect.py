@@ -12,13 +12,16 @@ import xarray as xr
 
 from physdiff.base.errors import PhysdiffError
 from physdiff.data.convert import ROWS, field_names, grid_of, spec_of
+from physdiff.data.layout import chunks_in_file, window_cost
 from physdiff.data.open import open_dataset
+from physdiff.data.plausible import implausible
 from physdiff.data.timeline import TimeAxis, as_times, is_calendar, show_time, time_axis
 
 __all__ = ["Inspection", "inspect_file", "inspection"]
 
 _MOST_VALUES = 50_000_000
 _BLOCK = 2**22
+_SMALL = 2**26  # what stays in memory once it has been read costs nothing the second time
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def inspection(path: str | os.PathLike[str] | Sequence[str], *, variables: Seque
     lines += _time_lines(ds, times, axis)
     every = max(1, int(np.ceil(sum(ds[n].size for n in names) / _MOST_VALUES)))
     lines += ["", *_field_lines(ds, names, every=every, warnings=warnings)]
+    lines += _layout_lines(ds, names, warnings)
     fixed = [str(n) for n in ds.data_vars if n not in names]
     if fixed:
         lines.append(f"  fixed in time: {', '.join(fixed)} (use as statics or mask)")
@@ -133,6 +137,8 @@ def _field_lines(ds: xr.Dataset, names: Sequence[str], *, every: int, warnings: 
         unit = ds[name].attrs.get("units")
         cells = "".join(f" {v:11.5g}" for v in (facts.low, facts.mean, facts.high, facts.std))
         yield f"{name:28} {unit or '-':12}{cells} {facts.missing:8.2%}"
+        odd = implausible(name, unit, facts.low, facts.high)
+        warnings += [odd] if odd else []
         if unit is None:
             warnings.append(f"{name} has no unit; taken as dimensionless")
         if facts.missing == 1:
@@ -141,6 +147,23 @@ def _field_lines(ds: xr.Dataset, names: Sequence[str], *, every: int, warnings: 
             warnings.append(f"{name} does not change in time; use it as a static field, not as one to be forecast")
     if every > 1:
         yield f"  (from every {every}-th frame)"
+
+
+def _layout_lines(ds: xr.Dataset, names: Sequence[str], warnings: list[str]) -> Iterator[str]:
+    """How the fields lie in their files, and whether windows are slow to read."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        chunks = chunks_in_file(ds[name])
+        told = "in one piece" if chunks is None else "chunks of " + " x ".join(f"{n} {d}" for d, n in chunks.items())
+        slow = chunks is not None and ds[name].nbytes > _SMALL and (cost := window_cost(ds[name], chunks)) > 8
+        if slow and told not in kinds:
+            remedy = "`physdiff convert --frames 4` writes a file for windows"
+            warnings.append(f"a window of 4 frames of {name} reads {cost:.0f} times its size ({told}); {remedy}")
+        kinds.setdefault(told, []).append(name)
+    if kinds:
+        yield ""
+    for told, which in kinds.items():
+        yield f"stored  {told}: {', '.join(which) if len(which) < 6 else f'{len(which)} fields'}"
 
 
 def _facts(field: xr.DataArray, every: int) -> _Facts:

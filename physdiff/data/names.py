@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from physdiff.base.errors import DataError
 from physdiff.data.units import normal_unit
 
-__all__ = ["cf_attributes", "find_name", "level_name", "unknown_variable"]
+__all__ = ["cf_attributes", "find_name", "level_name", "quantity", "unknown_variable"]
 
 # short name: (CF standard name or "", long name, other names)
 _QUANTITIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -78,12 +78,12 @@ def find_name(asked: str, available: Iterable[str]) -> str | None:
     names = list(available)
     if asked in names:
         return asked
-    wanted = _quantity(asked)
-    return next((name for name in names if _quantity(name) == wanted), None)
+    wanted = quantity(asked)
+    return next((name for name in names if quantity(name) == wanted), None)
 
 
-def _quantity(name: str) -> tuple[str, str]:
-    """Short name and level."""
+def quantity(name: str) -> tuple[str, str]:
+    """Short name and level: ``("z", "500")`` of ``geopotential_500``; the name itself and an empty text for what is not known."""
     short = _SHORT.get(name)
     parts = _LEVEL.match(name)
     if short is None and parts:
@@ -96,7 +96,7 @@ def cf_attributes(name: str, *, unit: str, on_sphere: bool) -> dict[str, str]:
 
     Empty too for a field that has the name alone: of another unit, or not on latitudes and longitudes.
     """
-    short, level = _quantity(name)
+    short, level = quantity(name)
     if short not in _QUANTITIES or not on_sphere or normal_unit(unit) not in map(normal_unit, _UNITS[short]):
         return {}
     standard, long, _ = _QUANTITIES[short]

@@ -17,7 +17,7 @@ from physdiff import __version__
 from physdiff.base.errors import DataError
 from physdiff.data.axes import SPHERE
 
-__all__ = ["write_dataset"]
+__all__ = ["chunks_of", "ready_to_write", "write_dataset"]
 
 _STANDARD: dict[str, dict[str, str]] = {
     "time": {"standard_name": "time", "axis": "T"},
@@ -33,7 +33,7 @@ _STANDARD: dict[str, dict[str, str]] = {
 _CHUNK_BYTES = 2**22
 
 
-def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str | None = None) -> Path:
+def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str | None = None, frames: int | None = None) -> Path:
     """Write a data set to one netCDF-4 file.
 
     The file appears under its name only when it is complete; an old one of that name stays until then. Values, coordinates, attributes and
@@ -43,6 +43,7 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
         ds: Any data set of numbers, times and texts.
         path: File to write; its folder is made if needed.
         command: What made it, for the attribute `history`; the command line of this process if not given.
+        frames: Frames in a chunk; as many as fit into 4 MiB if not given.
 
     Raises:
         DataError: If the file cannot be written, or the data set holds what netCDF cannot.
@@ -53,14 +54,15 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
     odd = [str(n) for n, v in ds.variables.items() if v.dtype.kind not in "biufmMUS" and v.dtype != object]
     if odd:
         raise DataError(f"{target}: expected real numbers, times or texts, got {ds[odd[0]].dtype} in {odd[0]}; write real and imaginary part apart")
-    ready = _ready(ds, command)
+    ready = ready_to_write(ds, command)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
     try:
-        ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding={str(n): _encoding(ready[n].variable) for n in ready.variables})
+        encoding = {str(n): _encoding(ready[n].variable, frames) for n in ready.variables}
+        ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
         os.replace(temporary, target)
     except OSError as error:
         raise DataError(f"{target}: expected to write a file, got {error}; check the folder and the space left") from error
@@ -69,7 +71,7 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
     return target
 
 
-def _ready(ds: xr.Dataset, command: str | None) -> xr.Dataset:
+def ready_to_write(ds: xr.Dataset, command: str | None = None) -> xr.Dataset:
     """A shallow copy with CF attributes and without what is left of the encoding of its source."""
     out = ds.copy().drop_encoding()
     for name in out.variables:
@@ -97,7 +99,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any attribute
     return str(value)
 
 
-def _encoding(variable: xr.Variable) -> dict[str, Any]:
+def _encoding(variable: xr.Variable, frames: int | None) -> dict[str, Any]:
     kind = variable.dtype.kind
     if kind == "M":
         whole = variable.size == 0 or bool((variable.values.astype("datetime64[ns]").astype(np.int64) % 10**9 == 0).all())
@@ -110,17 +112,17 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
     if kind == "f" and coordinate:
         encoding["_FillValue"] = None
     if variable.size and not coordinate:
-        encoding |= {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": _chunks(variable)}
+        encoding |= {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunks_of(variable, frames)}
     return encoding
 
 
-def _chunks(variable: xr.Variable) -> tuple[int, ...]:
-    """Whole frames, one sample or member, as many steps of time as fit into 4 MiB."""
+def chunks_of(variable: xr.Variable, frames: int | None = None) -> tuple[int, ...]:
+    """Whole frames, one sample or member, and so many `frames`, or as many as fit into 4 MiB."""
     space = [d in (*SPHERE, "x", "y", "z") for d in variable.dims]
     chunks = [n if inside else 1 for n, inside in zip(variable.shape, space, strict=True)]
     frame = int(np.prod(chunks, dtype=np.int64)) * variable.dtype.itemsize
     for d in ("time", "lead_time"):
         if d in variable.dims:
             k = variable.dims.index(d)
-            chunks[k] = max(1, min(variable.shape[k], _CHUNK_BYTES // max(frame, 1)))
+            chunks[k] = max(1, min(variable.shape[k], frames or _CHUNK_BYTES // max(frame, 1)))
     return tuple(chunks)

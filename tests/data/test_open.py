@@ -206,7 +206,7 @@ def test_other_calendars_are_days_of_their_own(tmp_path, calendar):
     first = 151 * 360 + 30 + 26 if calendar == "360_day" else 151 * 365 + 31 + 26
     assert found["time"].values.tolist() == [first + k for k in range(6)] and found["time"].attrs["units"] == "day"
     spec = spec_of(found)
-    assert spec.dt == 1 and spec.time_unit == "day" and calendar in found["time"].attrs["comment"]
+    assert spec.dt == 1 and spec.time_unit == "d" and calendar in found["time"].attrs["comment"]
 
 
 def test_a_variable_of_one_of_two_grids_can_be_chosen(tmp_path):
@@ -236,7 +236,7 @@ def test_paths_that_lead_nowhere(tmp_path):
         (tmp_path / "none.nc", "found nothing there"),
         (str(tmp_path / "*.nc"), "files that match the pattern, found none"),
         ([], "at least one file"),
-        ("https://example.org/a.nc", "expected a local file"),
+        ("https://example.org/a.nc", "expected the address of a Zarr store, got that of a file; download it first"),
     ):
         with pytest.raises(DataError, match=message):
             open_dataset(path)

@@ -14,6 +14,8 @@ from physdiff.data.join import check_zarr
 
 __all__ = ["open_zarr"]
 
+_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".grib", ".grb", ".npz", ".mat", ".pt")
+
 
 def open_zarr(path: str) -> xr.Dataset:
     """A store as it stands, values left in it.
@@ -25,6 +27,8 @@ def open_zarr(path: str) -> xr.Dataset:
     import zarr
 
     remote = "://" in path
+    if remote and path.endswith(_FILES):
+        raise DataError(f"{path}: expected the address of a Zarr store, got that of a file; download it first")
     if remote and importlib.util.find_spec("fsspec") is None:
         raise DataError(f"{path}: expected the package fsspec for an address, found it not installed; pip install fsspec, or download the store")
     try:
