@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import xarray as xr
 
@@ -15,7 +16,7 @@ _WINDOW = 4
 
 def chunks_in_file(field: xr.DataArray) -> dict[str, int] | None:
     """Lengths of the chunks of a lazy field by dimension, in the first of its files; None if it does not lie in chunks."""
-    data = field.variable._data
+    data: Any = field.variable._data
     while not isinstance(data, LazyField):
         if not hasattr(data, "array"):
             return None
