@@ -13,6 +13,7 @@ __all__ = ["convert"]
 def convert(
     data: str | list[str],
     out: str,
+    *,
     select: Select = Select(),  # noqa: B008
     frames: int | None = None,
     periodic: str | list[str] | None = None,

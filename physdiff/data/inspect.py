@@ -137,7 +137,7 @@ def _field_lines(ds: xr.Dataset, names: Sequence[str], *, every: int, warnings: 
         unit = ds[name].attrs.get("units")
         cells = "".join(f" {v:11.5g}" for v in (facts.low, facts.mean, facts.high, facts.std))
         yield f"{name:28} {unit or '-':12}{cells} {facts.missing:8.2%}"
-        odd = implausible(name, unit, facts.low, facts.high)
+        odd = implausible(name, unit, low=facts.low, high=facts.high)
         warnings += [odd] if odd else []
         if unit is None:
             warnings.append(f"{name} has no unit; taken as dimensionless")

@@ -27,7 +27,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
 }
 
 
-def implausible(name: str, unit: str | None, low: float, high: float) -> str:
+def implausible(name: str, unit: str | None, *, low: float, high: float) -> str:
     """What is odd about a field's least and largest value, or an empty text.
 
     Args:

@@ -66,18 +66,17 @@ def test_the_description_comes_before_the_refusal(tmp_path):
 def test_what_is_no_data_ends_with_2(tmp_path):
     (tmp_path / "text.nc").write_text("not data")
     (tmp_path / "empty.nc").touch()
+    (tmp_path / "folder").mkdir()
     save(earth(40), tmp_path / "whole.nc")
     cut = (tmp_path / "whole.nc").read_bytes()
     (tmp_path / "cut.nc").write_bytes(cut[: len(cut) // 2])
     with untouched(tmp_path):
         for name in ("text", "empty", "cut"):
-            assert "torch, got something else or a damaged file" in refuses(
-                "inspect", tmp_path / f"{name}.nc"
-            )
+            assert "a damaged" in refuses("inspect", tmp_path / f"{name}.nc")
         assert "found nothing there; check the path" in refuses("inspect", tmp_path / "none.nc")
         assert "expected files that match the pattern, found none" in refuses("inspect", tmp_path / "x*.nc")
-        assert "got a folder; give a pattern as in 'folder/*.nc'" in refuses("inspect", tmp_path)
-        assert "expected a local file, got an address" in refuses("inspect", "https://example.org/a.nc")
+        assert "expected a folder with files (netCDF, Zarr" in refuses("inspect", tmp_path / "folder")
+        assert "expected the address of a Zarr store, got that of a file" in refuses("inspect", "https://example.org/a.nc")
 
 
 def test_a_gap_in_time_is_told_and_accepted(tmp_path):

@@ -8,11 +8,11 @@ from tests.data.files import earth, save
 
 
 def test_known_quantities_in_known_units(tmp_path):
-    assert implausible("2m_temperature", "K", 180.0, 330.0) == "" and implausible("t2m", "degC", -60.0, 50.0) == ""
-    assert "t_500 has values from -30 to 20 K, expected 150 to 345" in implausible("t_500", "K", -30.0, 20.0)
-    assert "msl has values from 0 to 1.02e+05 Pa" in implausible("msl", "Pa", 0.0, 102e3)
+    assert implausible("2m_temperature", "K", low=180.0, high=330.0) == "" and implausible("t2m", "degC", low=-60.0, high=50.0) == ""
+    assert "t_500 has values from -30 to 20 K, expected 150 to 345" in implausible("t_500", "K", low=-30.0, high=20.0)
+    assert "msl has values from 0 to 1.02e+05 Pa" in implausible("msl", "Pa", low=0.0, high=102e3)
     # what is not known, or bears the name of something else, is not judged
-    assert implausible("u", "1", -1e9, 1e9) == "" == implausible("tracer", "K", -1.0, 1.0) == implausible("t2m", None, -1.0, 1.0)
+    assert implausible("u", "1", low=-1e9, high=1e9) == "" == implausible("tracer", "K", low=-1.0, high=1.0) == implausible("t2m", None, low=-1.0, high=1.0)
     ds = earth(3)
     ds["t2m"] -= 273.15
     ds["t2m"].attrs["units"] = "K"

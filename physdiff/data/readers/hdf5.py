@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -12,11 +12,8 @@ from physdiff.base.errors import DataError
 from physdiff.data.readers.fno import from_fno, is_fno
 from physdiff.data.readers.named_arrays import from_arrays
 from physdiff.data.readers.pdebench import is_pdebench, open_pdebench
-from physdiff.data.readers.stored import need
+from physdiff.data.readers.stored import Group, need
 from physdiff.data.readers.the_well import is_the_well, open_the_well
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = ["is_netcdf4", "open_hdf5"]
 
@@ -58,7 +55,7 @@ def is_netcdf4(path: str) -> bool:
         return True
 
 
-def _arrays(file: h5py.File) -> dict[str, Any]:
+def _arrays(file: Group) -> dict[str, Any]:
     """Data sets at the root; MATLAB stores its arrays with the axes turned round."""
     import h5py
 
@@ -67,5 +64,5 @@ def _arrays(file: h5py.File) -> dict[str, Any]:
     return {n: np.asarray(v).T for n, v in found.items()} if turned else found
 
 
-def _attributes(file: h5py.File) -> dict[str, Any]:
+def _attributes(file: Group) -> dict[str, Any]:
     return {str(k): v.decode() if isinstance(v, bytes) else v for k, v in file.attrs.items()}

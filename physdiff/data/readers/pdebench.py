@@ -7,28 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.readers.stored import stored
-
-if TYPE_CHECKING:
-    import h5py
+from physdiff.data.readers.stored import Group, stored
 
 __all__ = ["is_pdebench", "open_pdebench"]
 
 _AXES = ("x", "y", "z")
 
 
-def is_pdebench(file: h5py.File) -> bool:
+def is_pdebench(file: Group) -> bool:
     """Whether an HDF5 file has one of PDEBench's layouts."""
     return "t-coordinate" in file or ("tensor" in file and "x-coordinate" in file) or "velocity" in file and "t" in file or bool(_seeds(file))
 
 
-def open_pdebench(file: h5py.File, path: str) -> xr.Dataset:
+def open_pdebench(file: Group, path: str) -> xr.Dataset:
     """The file as it stands: dims (sample, time, x[, y[, z]]); components of vectors are fields of their own.
 
     Raises:
@@ -42,13 +38,13 @@ def open_pdebench(file: h5py.File, path: str) -> xr.Dataset:
     return _flat(file, path)
 
 
-def _seeds(file: h5py.File) -> list[h5py.Group]:
+def _seeds(file: Group) -> list[Group]:
     """Groups of one run each, in the order of their numbers."""
     names = sorted((n for n in file if n.isdigit()), key=int)
     return [file[n] for n in names if "data" in file[n] and "grid" in file[n]]
 
 
-def _flat(file: h5py.File, path: str) -> xr.Dataset:
+def _flat(file: Group, path: str) -> xr.Dataset:
     """`tensor`, or one data set per field, at the root."""
     axes = {name: np.asarray(file[f"{name}-coordinate"]) for name in _AXES if f"{name}-coordinate" in file}
     if "t-coordinate" not in file:
@@ -69,7 +65,7 @@ def _flat(file: h5py.File, path: str) -> xr.Dataset:
     return _dataset(data, {"time": times[:frames], **axes}, file.attrs, path)
 
 
-def _by_seed(groups: Sequence[h5py.Group], path: str) -> xr.Dataset:
+def _by_seed(groups: Sequence[Group], path: str) -> xr.Dataset:
     """`data` (time, x[, y], channel) in a group for each seed; all on one grid."""
     first = groups[0]
     axes = {n: np.asarray(first["grid"][n]) for n in _AXES if n in first["grid"]}
@@ -88,7 +84,7 @@ def _by_seed(groups: Sequence[h5py.Group], path: str) -> xr.Dataset:
     return _dataset(data, {"time": times, **axes}, first.attrs, path)
 
 
-def _incompressible(file: h5py.File, path: str) -> xr.Dataset:
+def _incompressible(file: Group, path: str) -> xr.Dataset:
     """`velocity` and `particles` (batch, time, x, y, component), times (batch, time), without coordinates: the unit square."""
     times = np.asarray(file["t"])
     if times.ndim == 2:

@@ -13,7 +13,10 @@ from xarray.core import indexing
 
 from physdiff.base.errors import DataError
 
-__all__ = ["Indexable", "need", "stored"]
+__all__ = ["Group", "Indexable", "need", "stored"]
+
+Group = Any
+"""A file or group of h5py, which is an extra and has no types."""
 
 
 class Indexable(Protocol):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.readers.stored import stored
-
-if TYPE_CHECKING:
-    import h5py
+from physdiff.data.readers.stored import Group, stored
 
 __all__ = ["is_the_well", "open_the_well"]
 
@@ -21,12 +18,12 @@ _GROUPS = ("t0_fields", "t1_fields", "t2_fields")
 _SPHERE = {"theta": "latitude", "phi": "longitude"}
 
 
-def is_the_well(file: h5py.File) -> bool:
+def is_the_well(file: Group) -> bool:
     """Whether an HDF5 file has the groups of The Well."""
     return "dimensions" in file and any(g in file for g in _GROUPS)
 
 
-def open_the_well(file: h5py.File, path: str) -> xr.Dataset:
+def open_the_well(file: Group, path: str) -> xr.Dataset:
     """The file as it stands: dims (sample, time, axes); a vector v is v_x, v_y, a tensor t_xx, t_xy, ....
 
     Colatitude `theta` and longitude `phi` of spherical grids are degrees north and east. An axis closes where a condition of type PERIODIC
@@ -53,7 +50,7 @@ def open_the_well(file: h5py.File, path: str) -> xr.Dataset:
     return xr.Dataset(data, coords=coords, attrs=_parameters(file))
 
 
-def _components(name: str, values: h5py.Dataset, axes: list[str], houses: dict[str, str]) -> Iterator[tuple[str, xr.Variable]]:
+def _components(name: str, values: Group, axes: list[str], houses: dict[str, str]) -> Iterator[tuple[str, xr.Variable]]:
     """A field, or the components of a vector or tensor; those that do not vary along an axis are repeated there by nobody and left out."""
     varying = [_yes(v) for v in np.atleast_1d(values.attrs.get("dim_varying", [True] * len(axes)))]
     if not all(varying):
@@ -66,7 +63,7 @@ def _components(name: str, values: h5py.Dataset, axes: list[str], houses: dict[s
         yield (f"{name}_{label}" if rank else name), stored(dims, [values], tail=tail)
 
 
-def _coordinate(file: h5py.File, name: str, house: str, *, spherical: bool) -> xr.Variable:
+def _coordinate(file: Group, name: str, house: str, *, spherical: bool) -> xr.Variable:
     values = np.asarray(file["dimensions"][name], dtype=np.float64)
     if spherical:
         degrees = np.degrees(values)
@@ -78,7 +75,7 @@ def _coordinate(file: h5py.File, name: str, house: str, *, spherical: bool) -> x
     return xr.Variable((house,), values, {"periodic": int(closes)})
 
 
-def _parameters(file: h5py.File) -> dict[str, Any]:
+def _parameters(file: Group) -> dict[str, Any]:
     """Name, parameters, and scalars that are the same always."""
     kept = {k: v for k, v in file.attrs.items() if np.ndim(v) == 0 and k not in ("grid_type", "n_spatial_dims", "n_trajectories")}
     for name, value in file.get("scalars", {}).items():
