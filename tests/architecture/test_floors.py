@@ -159,7 +159,7 @@ def test_every_module_has_its_mirrored_test():
 
 
 def test_third_parties_are_declared():
-    """Every package imported is a core dependency, so that a plain install is never half a command; a kind of file may need an extra once it is read."""
+    """Every package imported is a core dependency, so that a plain install is never half a command; a kind of file may need an extra."""
     core = names_of(PROJECT["dependencies"])
     distributions, problems = packages_distributions(), []
     for source in sources():
