@@ -94,8 +94,8 @@ def test_what_is_no_forecast_or_no_truth_is_refused(tmp_path, era, forecast, bur
     with untouched(tmp_path):
         for path, said in (
             (tmp_path / "none.nc", "found nothing there; check the path"),
-            (tmp_path / "text.nc", "got something else or a damaged one"),
-            (era_prior, "got something else or a damaged one"),
+            (tmp_path / "text.nc", "a damaged"),
+            (era_prior, "a damaged"),
             (era, "expected t2m with init_time and lead_time, got time, latitude, longitude"),
             (burgers_forecast, "expected a variable 'u', got only t2m"),
         ):

@@ -128,7 +128,7 @@ def test_files_that_are_none_and_places_that_are_none(tmp_path, era, burgers):
     (tmp_path / "folder").mkdir()
     with untouched(tmp_path):
         assert "found nothing there" in refuses("fit", "--data", tmp_path / "none.nc", "--out", tmp_path / "a.prior")
-        assert "got something else or a damaged one" in refuses("fit", "--data", tmp_path / "text.nc", "--out", tmp_path / "a.prior")
+        assert "a damaged" in refuses("fit", "--data", tmp_path / "text.nc", "--out", tmp_path / "a.prior")
         assert "got the folder" in refuses("fit", "--data", era, "--out", tmp_path / "folder")
         assert "expected a folder to write into" in refuses("fit", "--data", era, "--out", tmp_path / "file" / "a.prior")
         assert "expected calendar times" in refuses("fit", *TINY, "--data", burgers, "--out", tmp_path / "a.prior", "--recipe.anomaly hour")
