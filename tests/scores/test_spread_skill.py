@@ -34,6 +34,17 @@ def test_it_is_the_loop():
     assert float(spread_skill(x, y, w)) == pytest.approx(math.sqrt(6 / 5 * variance / error), rel=1e-12)
 
 
+def test_cells_go_in_blocks_far_from_zero_too():
+    """More cells than a block has, values of pressure: what float32 keeps of a variance of 1 at 1e5 is the rounding of its values (4e-3), squared."""
+    x, y = 1e5 + draws(6, 3, 5000), 1e5 + draws(3, 5000, seed=1)
+    exact = x.float().double().var(0)
+    assert torch.allclose(ensemble_variance(x, y), x.var(0), rtol=1e-9)
+    assert torch.allclose(ensemble_variance(x.float(), y.float()).double(), exact, rtol=1e-2, atol=1e-4)
+    x.requires_grad_(True)
+    (grad,) = torch.autograd.grad(ensemble_variance(x, y).sum(), x)
+    assert torch.allclose(grad, 2 * (x - x.mean(0)).detach() / 5, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("m", [2, 3, 10])
 def test_a_perfect_ensemble_of_any_size_has_ratio_one(m):
     n = 40000
