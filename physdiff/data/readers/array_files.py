@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def open_npz(path: str) -> xr.Dataset:
         # numpy leaves a file of its own open where the archive is damaged
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {n: file[n] for n in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "objects are not read, for they could run code"
         raise DataError(f"{path}: expected arrays of numbers and text in an npz file, got {error}; {remedy}") from error
     return from_arrays(arrays, path)
