@@ -37,6 +37,7 @@ __all__ = ["noise_of", "parameters_of", "reconstruct"]
 log = logging.getLogger(__name__)
 
 _COLLAPSED = 2.0
+_MISSED = 10.0
 
 
 def reconstruct(
@@ -78,6 +79,7 @@ def reconstruct(
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
     least: list[float] = []
+    misses: list[float] = []
     jobs = _window(prior, readings, initial, known) if isinstance(initial, xr.Dataset) else _unconditional(prior, readings, initial)
     total = 1 if prior.spec.frames > 1 else len(readings.moments())
     for times, cond, placed in tqdm(jobs, total=total, desc="infer", unit="time", disable=None):
@@ -87,6 +89,8 @@ def reconstruct(
         ensemble = sampler.sample(Posterior(prior, (*observed, *laws), cond), members, rng=key)
         if "particles" in ensemble.info:
             least.append(float(ensemble.info["ess"].min()))
+        if "misfit" in ensemble.info:
+            misses.append(float(ensemble.info["misfit"].double().median().sqrt()))
         if not ensemble.equally_weighted:
             ensemble = ensemble.resample(key.child("equal"))
         ensemble = _obeying(ensemble, [(part, y) for part, y in placed if part.exact], prior.spec)
@@ -94,6 +98,7 @@ def reconstruct(
         stamps.append(np.zeros(1) if times is None else times[known:])
         notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})
     _warn_collapsed(least)
+    _warn_missed(misses)
     attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
     when = np.concatenate(stamps)
     spec = prior.spec.with_frames(len(when))
@@ -138,6 +143,17 @@ def _warn_collapsed(least: list[float]) -> None:
             "weights collapsed at %d of %d times: at some noise level %.2g particles carried all weight, so that draws are copies of few and "
             "too sure of themselves; take another method (TwistedSMC, Guided), a larger std or fewer readings at once, and look at the unit",
             *(len(lost), len(least), min(lost)),
+        )
+
+
+def _warn_missed(misses: list[float]) -> None:
+    """Say what to do where draws lie many standard deviations of the noise off their own readings (rms of the median draw by time)."""
+    off = [miss for miss in misses if miss > _MISSED]
+    if off:
+        log.warning(
+            "draws miss their own readings at %d of %d times: by %.3g standard deviations of the noise at worst, so that they are no draws given "
+            "these readings (the guidance has run away, or cannot follow readings so sharp); take Guided or TwistedSMC, more steps, or a larger std",
+            *(len(off), len(misses), max(off)),
         )
 
 

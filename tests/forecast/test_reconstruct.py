@@ -137,6 +137,17 @@ def test_single_frames_follow_the_closed_form():
     assert ((drawn.var(0) / variance).log().abs() < 4 * math.sqrt(2 / n) + 0.01).all()
 
 
+def test_draws_that_miss_their_readings_say_so(caplog):
+    """Guidance that does not follow: no spread for what the denoiser does not know, a thousandth of the step, and sharp readings."""
+    prior, _ = gaussian_frame()
+    readings = Readings(PLACES, torch.tensor([[1.0, -1.5]]), np.array([NOON, NOON]))
+    with caplog.at_level("WARNING", logger="physdiff"):
+        reconstruct(prior, readings, Guided(), std=0.01, members=8, rng=Rng(0))
+        assert not caplog.records
+        reconstruct(prior, readings, Guided(spread="residual", strength=1e-3), std=0.01, members=8, rng=Rng(0))
+    assert "draws miss their own readings at 1 of 1 times" in caplog.text and "take Guided or TwistedSMC" in caplog.text
+
+
 def test_the_draws_of_a_time_do_not_depend_on_the_other_times():
     prior, _ = gaussian_frame()
     past = np.datetime64("1959-03-16T12", "ns")
