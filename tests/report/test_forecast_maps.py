@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from physdiff.data.cases import matched
 from physdiff.plots.style import show_number
@@ -33,6 +34,7 @@ def test_a_frame_for_each_lead_time_says_its_numbers():
     assert fan.alt.startswith("Line plot of t2m")
 
 
+@pytest.mark.slow
 def test_frames_are_fewer_where_asked_or_where_they_are_large(monkeypatch):
     forecast, truth = boxes()
     cases = matched(forecast, truth)
