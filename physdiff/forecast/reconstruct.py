@@ -7,7 +7,7 @@ given known frames takes them from data and uses the readings at any of the fram
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -78,8 +78,7 @@ def reconstruct(
     draws: list[Tensor] = []
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
-    least: list[float] = []
-    misses: list[float] = []
+    reports: list[Mapping[str, Tensor]] = []
     jobs = _window(prior, readings, initial, known) if isinstance(initial, xr.Dataset) else _unconditional(prior, readings, initial)
     total = 1 if prior.spec.frames > 1 else len(readings.moments())
     for times, cond, placed in tqdm(jobs, total=total, desc="infer", unit="time", disable=None):
@@ -87,18 +86,15 @@ def reconstruct(
         key = rng.child(tick) if tick >= 0 else rng.child("before", -tick)
         observed = tuple(_observation(part, y, std, prior.spec) for part, y in placed if not part.exact)
         ensemble = sampler.sample(Posterior(prior, (*observed, *laws), cond), members, rng=key)
-        if "particles" in ensemble.info:
-            least.append(float(ensemble.info["ess"].min()))
-        if "misfit" in ensemble.info:
-            misses.append(float(ensemble.info["misfit"].double().median().sqrt()))
+        reports.append(ensemble.info)
         if not ensemble.equally_weighted:
             ensemble = ensemble.resample(key.child("equal"))
         ensemble = _obeying(ensemble, [(part, y) for part, y in placed if part.exact], prior.spec)
         draws.append(ensemble.members[:, :, known:])
         stamps.append(np.zeros(1) if times is None else times[known:])
         notes.append({k: float(v.double().mean()) for k, v in ensemble.info.items()})
-    _warn_collapsed(least)
-    _warn_missed(misses)
+    _warn_collapsed(reports)
+    _warn_missed(reports)
     attrs = {f"mean_{k}": float(np.mean([n[k] for n in notes])) for k in notes[0]}
     when = np.concatenate(stamps)
     spec = prior.spec.with_frames(len(when))
@@ -135,8 +131,9 @@ def _check(prior: DiffusionPrior, readings: Readings, std: float | Sequence[floa
         _scale(part, std, prior.spec)
 
 
-def _warn_collapsed(least: list[float]) -> None:
-    """Say what to do where particles that carry the weight were fewer than two at some level, least effective size by time."""
+def _warn_collapsed(reports: Sequence[Mapping[str, Tensor]]) -> None:
+    """Say what to do where particles that carry the weight were fewer than two at some level."""
+    least = [float(info["ess"].min()) for info in reports if "particles" in info]
     lost = [size for size in least if size < _COLLAPSED]
     if lost:
         log.warning(
@@ -146,8 +143,9 @@ def _warn_collapsed(least: list[float]) -> None:
         )
 
 
-def _warn_missed(misses: list[float]) -> None:
-    """Say what to do where draws lie many standard deviations of the noise off their own readings (rms of the median draw by time)."""
+def _warn_missed(reports: Sequence[Mapping[str, Tensor]]) -> None:
+    """Say what to do where draws lie many standard deviations of the noise off their own readings (rms of the median draw)."""
+    misses = [float(info["misfit"].double().median().sqrt()) for info in reports if "misfit" in info]
     off = [miss for miss in misses if miss > _MISSED]
     if off:
         log.warning(
