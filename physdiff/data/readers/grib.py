@@ -28,7 +28,10 @@ def open_grib(path: str) -> xr.Dataset:
     if len(kinds) != 1:
         told = ", ".join(kinds) or "nothing"
         raise DataError(f"{path}: expected levels of one type, got {len(kinds)} ({told}); split the file with grib_copy -w typeOfLevel=...")
-    return xr.merge(parts, compat="no_conflicts", join="exact")
+    try:
+        return xr.merge(parts, compat="no_conflicts", join="exact")
+    except ValueError as error:
+        raise DataError(f"{path}: expected all fields at the same times and places, got others ({error}); split the file with grib_copy") from error
 
 
 def _levels(part: xr.Dataset) -> str:

@@ -45,8 +45,12 @@ def from_arrays(arrays: Mapping[str, Indexable], path: str, *, attrs: Mapping[st
     for name, values in arrays.items():
         if name in axes or name.removesuffix("-coordinate") in axes or _words(values, name) is not None or np.dtype(values.dtype).kind not in "fiub":
             continue
-        given = arrays.get(f"{name}_dims", attrs.get(f"{name}_dims", arrays.get("dims", attrs.get("dims"))))
-        dims = _told(name, values.shape, given, axes, path) if given is not None else _by_length(name, values.shape, axes, path)
+        own = arrays.get(f"{name}_dims", attrs.get(f"{name}_dims"))
+        given = own if own is not None else arrays.get("dims", attrs.get("dims"))
+        if given is None:
+            dims = _by_length(name, values.shape, axes, path)
+        else:
+            dims = _told(name, values.shape, given, axes=axes, path=path, own=own is not None)
         if dims is not None:
             others = [v.sizes["sample"] for v in data.values() if "sample" in v.dims]
             if dims[0] == "sample" and others and others[0] != values.shape[0]:
@@ -79,10 +83,14 @@ def _coordinates(arrays: Mapping[str, Indexable], attrs: Mapping[str, Any]) -> d
     return found
 
 
-def _told(name: str, shape: Sequence[int], given: object, axes: Mapping[str, np.ndarray], path: str) -> tuple[str, ...] | None:
-    """Dimensions as the file says; None if it speaks of arrays with more or fewer."""
+def _told(
+    name: str, shape: Sequence[int], given: object, *, axes: Mapping[str, np.ndarray], path: str, own: bool
+) -> tuple[str, ...] | None:
+    """Dimensions as the file says; by their lengths where it speaks of arrays in general, with more or fewer."""
     names = [n.strip() for n in (_words(given, "dims") or "").split(",") if n.strip()]
     if len(names) != len(shape):
+        if own:
+            raise DataError(f"{path}: expected {len(shape)} dimensions in {name}_dims, got {', '.join(names) or 'none'}; repair it")
         return _by_length(name, shape, axes, path)
     for n, size in zip(names, shape, strict=True):
         if n in axes and axes[n].size != size:

@@ -21,7 +21,7 @@ _AXES = ("x", "y", "z")
 
 def is_pdebench(file: Group) -> bool:
     """Whether an HDF5 file has one of PDEBench's layouts."""
-    return "t-coordinate" in file or ("tensor" in file and "x-coordinate" in file) or "velocity" in file and "t" in file or bool(_seeds(file))
+    return "t-coordinate" in file or ("tensor" in file and "x-coordinate" in file) or _is_incompressible(file) or bool(_seeds(file))
 
 
 def open_pdebench(file: Group, path: str) -> xr.Dataset:
@@ -33,9 +33,14 @@ def open_pdebench(file: Group, path: str) -> xr.Dataset:
     seeds = _seeds(file)
     if seeds:
         return _by_seed(seeds, path)
-    if "velocity" in file and "t" in file:
+    if _is_incompressible(file):
         return _incompressible(file, path)
     return _flat(file, path)
+
+
+def _is_incompressible(file: Group) -> bool:
+    """Whether there are velocities and times, and no coordinates that the unit square would contradict."""
+    return "velocity" in file and "t" in file and not any(a in file for a in _AXES) and getattr(file["velocity"], "ndim", 0) == 5
 
 
 def _seeds(file: Group) -> list[Group]:

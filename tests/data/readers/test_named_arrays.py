@@ -28,6 +28,8 @@ def test_words_tell_where_lengths_do_not():
     assert from_arrays(square, "a.h5", attrs={"dims": "t,x,y", "nu": 0.1})["u"].dims == ("t", "x", "y")
     with pytest.raises(DataError, match="expected 4 entries of u along t, got 6; repair `dims`"):
         from_arrays(square | {"u": np.zeros((6, 6, 4))}, "a.npz", attrs={"dims": "t,y,x"})
+    with pytest.raises(DataError, match="expected 3 dimensions in u_dims, got t, x; repair it"):
+        from_arrays(square | {"u_dims": np.array("t,x")}, "a.npz")
     # the samples have the length of an axis, too
     with pytest.raises(DataError, match="expected lengths that tell"):
         from_arrays({"x": X, "t": T, "u": np.zeros((6, 4, 6))}, "a.npz")

@@ -74,6 +74,10 @@ def test_incompressible_flow(tmp_path):
     path = write(tmp_path / "ns_incom.h5", arrays, {"latestIndex": 2})
     ds = open_dataset(path)
     assert sorted(ds) == ["particles", "velocity_x", "velocity_y"] and np.array_equal(ds["velocity_y"].values, (VALUES + 1).transpose(0, 1, 3, 2))
+    # coordinates of its own are no unit square: such a file is not PDEBench's
+    own = {"velocity": flow[0], "t": np.arange(5.0), "x": 2 * np.arange(8.0), "y": np.arange(6.0), "velocity_dims": "t,x,y,component"}
+    with pytest.raises(DataError, match="dimension 'component'"):
+        open_dataset(write(tmp_path / "own.h5", own))
     arrays["t"][1] += 1
     with pytest.raises(DataError, match="same times for all samples"):
         open_dataset(write(tmp_path / "other.h5", arrays))
