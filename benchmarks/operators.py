@@ -75,8 +75,8 @@ PAIRS = {
     "physdiff-fno-32": "fno-neuralop-32",
     "physdiff-ffno": "tfno-neuralop",
     "physdiff-unet": "unet-diffusers",
+    "physdiff-unet-pyramid": "drunet-deepinv",
 }
-OTHERS = ("drunet-deepinv",)
 
 
 class _Level(nn.Module):
@@ -93,6 +93,8 @@ class _Level(nn.Module):
 
 def build(name: str, start: str) -> nn.Module:
     """Our network of a name; an FNO with the weights that neuraloperator has written to `start`."""
+    if name == "physdiff-unet-pyramid":  # the widths double from level to level, as deepinv's do
+        return _Level(UNet(1, 1, width=12, multipliers=(1, 2, 4, 8), attention=False, dropout=0.0))
     if name == "physdiff-unet":
         return _Level(UNet(1, 1, width=36, multipliers=(1, 2, 2), attention=False, dropout=0.0))
     if name == "physdiff-ffno":
@@ -136,12 +138,11 @@ def main() -> None:
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for ours, theirs in [*PAIRS.items(), *((None, name) for name in OTHERS)]:
+        for ours, theirs in PAIRS.items():
             if args.only and theirs not in args.only.split(","):
                 continue
             start = str(Path(folder) / theirs)
-            named = [(theirs, args.peer_python), *([(ours, sys.executable)] if ours else [])]
-            rows += _pair(named, start, args)
+            rows += _pair([(theirs, args.peer_python), (ours, sys.executable)], start, args)
     for row in rows:
         line = json.dumps(row)
         print(line, flush=True)

@@ -13,10 +13,11 @@ from typing import Any
 import xarray as xr
 from surrogate_cases import Case
 from torch import nn
+from torch.utils.data import Dataset
 
 from physdiff.base.rng import Rng
 from physdiff.data.split import split_time
-from physdiff.diffusion.centred import around_mean, residual_noise
+from physdiff.diffusion.centred import around_mean, around_residuals, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
@@ -28,6 +29,7 @@ from physdiff.forecast.rollout import Rollout
 from physdiff.networks.fno import FNO
 from physdiff.networks.unet import UNet
 from physdiff.training.callbacks.best_weights import BestWeights
+from physdiff.training.cross_fit import cross_fit, residual_part
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit, steps_for
@@ -134,6 +136,39 @@ def _residual(name: str, wavelet: str, case: Case, budget: Budget) -> tuple[xr.D
     return _drawn(stem, case, budget)
 
 
+def _cross_fitted(name: str, wavelet: str, case: Case, budget: Budget, *, folds: int = 4) -> tuple[xr.Dataset, Facts]:
+    """Diffusion of the errors that each of four U-Nets makes on the windows it has not seen, around the mean of the four (half of the budget)."""
+    stem = budget.work / f"{case.name}_{name}_{budget.seed}"
+    if not stem.with_suffix(".prior").is_file():
+        begin = time.process_time()
+        recipe = replace(case.recipe, process="deterministic", wavelet=wavelet)
+        built, steps = partial(prepare, case.train, recipe, network=_NETWORK, batch_size=case.batch), []
+        windows = built(seed=budget.seed)[1].train_windows
+
+        def build(fold: int) -> Forecaster:
+            mean = built(seed=budget.seed * folds + fold)[0]
+            assert isinstance(mean, Forecaster)
+            _one_scale(mean)
+            return mean
+
+        def train(mean: Forecaster, seen: Dataset[dict[str, Any]], unseen: Dataset[dict[str, Any]], fold: int) -> None:
+            module = OperatorModule(mean, case.lr, 0.95, input_noise=0.05, roll=case.roll, seed=budget.seed * folds + fold)
+            data, best = TrajectoryDataModule(seen, unseen, batch_size=case.batch, seed=budget.seed), BestWeights(patience=4)
+            until = begin + budget.seconds / 2 * (fold + 1) / folds
+            _fitted(module, data, until, callbacks=[best], check_val_every_n_epoch=max(1, 80 // len(seen)))  # type: ignore[arg-type]
+            steps.append(best.step)
+
+        mean, left = cross_fit(windows, build, train, folds=folds, roll=case.roll, copies=7, seed=budget.seed)
+        prior = around_residuals(mean, left.held["z"], network=_NETWORK, spectral=True, steps=case.recipe.steps, seed=budget.seed)
+        module = DiffusionModule(residual_part(prior), case.lr, 0.99, noise=residual_noise(prior), input_noise=0.05, seed=budget.seed)
+        data = TrajectoryDataModule(left, batch_size=case.batch, seed=budget.seed)
+        steps.append(_fitted(module, data, begin + budget.seconds))
+        prior.save(stem.with_suffix(".prior"))
+        facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}
+        stem.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
+    return _drawn(stem, case, budget)
+
+
 def _one_scale(prior: WindowPrior) -> None:
     """Bands as they come out of the wavelet: errors of all of them count as those of points do."""
     *_, last = (part for part in prior.transform.modules() if isinstance(part, Normalizer))
@@ -141,10 +176,10 @@ def _one_scale(prior: WindowPrior) -> None:
     last.std.fill_(1.0)
 
 
-def _fitted(module: PriorModule, data: TrajectoryDataModule, until: float) -> int:
+def _fitted(module: PriorModule, data: TrajectoryDataModule, until: float, **options: Any) -> int:  # noqa: ANN401
     """Train to a time of the process's clock; the number of steps."""
     steps, _ = steps_for(module, data, seconds=max(1.0, until - time.process_time()), floor=30, clock=time.process_time)
-    fit(module, data, max_steps=steps, progress=False)
+    fit(module, data, max_steps=steps, progress=False, **options)
     return steps
 
 
@@ -181,6 +216,7 @@ MODELS: dict[str, Row] = {
     "pixel": partial(_diffusion, "pixel", lambda recipe: replace(recipe, wavelet="pixels")),
     "latent": partial(_diffusion, "latent", lambda recipe: recipe, coder=Autoencoder(4.0, 4, 0)),
     "residual": partial(_residual, "residual", "haar"),
+    "cross-fitted": partial(_cross_fitted, "cross-fitted", "haar"),
     "fno": partial(_deterministic, "fno", partial(FNO, width=24, modes=12)),
     "unet": partial(_deterministic, "unet", _NETWORK, fold=True),
     "wavelet, raw increments": partial(_diffusion, "wavelet-raw", lambda recipe: replace(recipe, guess="increment")),

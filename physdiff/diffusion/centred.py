@@ -34,7 +34,7 @@ from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.schedule import EDMSchedule, per_sample
 from physdiff.networks.unet import UNet
 
-__all__ = ["CentredDenoiser", "around_mean", "residual_noise"]
+__all__ = ["CentredDenoiser", "around_mean", "around_residuals", "residual_noise"]
 
 _FLOOR = 1e-4  # share of the mean variance below which nothing is taken to vary
 
@@ -99,8 +99,37 @@ def around_mean(
     """
     if len(windows) < 2:  # type: ignore[arg-type]
         raise InputError(f"around_mean: expected two windows or more to tell the size of errors, got {len(windows)}")  # type: ignore[arg-type]
-    covariance, scale, inputs = _residuals(mean, windows, spectral=spectral)
+    return around_residuals(mean, _residuals(mean, windows), network=network, spectral=spectral, steps=steps, seed=seed)
+
+
+def around_residuals(
+    mean: Forecaster,
+    residuals: Tensor,
+    *,
+    network: Callable[..., nn.Module] = UNet,
+    spectral: bool = False,
+    steps: int = 24,
+    seed: int = 0,
+) -> DiffusionPrior:
+    """As `around_mean`, from the forecast's errors on windows that it has not seen, as `cross_fit` gives them.
+
+    Args:
+        mean: Trained; it shares its transform and condition with the prior.
+        residuals: Coefficients of truth less forecast, (N, C', T', *S') with N >= 2.
+        network: See `around_mean`.
+        spectral: See `around_mean`.
+        steps: Steps of the sampler.
+        seed: Seed of the weights.
+
+    Raises:
+        InputError: If there are fewer than two windows, or the forecast has no error on them.
+    """
+    if len(residuals) < 2:
+        raise InputError(f"around_residuals: expected the errors on two windows or more to tell their size, got {len(residuals)}")
+    covariance, scale = _size_of(residuals, spectral=spectral)
     channels, frames, *space = mean.latent_shape
+    assert mean.cond_transform is not None and mean.cond_spec is not None
+    inputs = mean.cond_transform.out_shape((len(mean.cond_spec.names), mean.spec.frames, *mean.spec.grid.shape))[0]
     periodic = mean.spec.grid.periodic if frames == 1 else (False, *mean.spec.grid.periodic)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -125,19 +154,21 @@ def residual_noise(prior: DiffusionPrior) -> LogNormalNoise:
     return LogNormalNoise(-0.5 + 0.5 * math.log(variance))
 
 
-def _residuals(mean: Forecaster, windows: Dataset[dict[str, Any]], *, spectral: bool) -> tuple[Covariance, float, int]:
-    """Covariance of the forecast's residuals about zero, their standard deviation, and the channels of the encoded condition."""
-    found, inputs, size = [], 0, len(windows)  # type: ignore[arg-type]
+def _residuals(mean: Forecaster, windows: Dataset[dict[str, Any]]) -> Tensor:
+    """Coefficients of truth less forecast, (N, C', T', *S')."""
+    found, size = [], len(windows)  # type: ignore[arg-type]
     mean.eval()
     with torch.no_grad():
         for start in range(0, size, 32):
             batch = default_collate([windows[i] for i in range(start, min(start + 32, size))])
             completed = mean.complete(batch["cond"], batch.get("guess"))
             z, c = mean.encode(batch["x"], completed), mean.encode_cond(completed)
-            assert c is not None
-            inputs = c.shape[1]
             found.append(z - mean.map(z, z.new_zeros(()), c))
-    residuals = torch.cat(found)
+    return torch.cat(found)
+
+
+def _size_of(residuals: Tensor, *, spectral: bool) -> tuple[Covariance, float]:
+    """Covariance of residuals about zero, and their standard deviation."""
     if spectral:
         # both signs, so that the mean is zero and a bias counts as an error
         covariance: Covariance = spectral_covariance(torch.cat([residuals, -residuals]), residuals.ndim - 3)[1]
@@ -148,4 +179,4 @@ def _residuals(mean: Forecaster, windows: Dataset[dict[str, Any]], *, spectral: 
         covariance = DiagonalCovariance(squares.clamp_min(_FLOOR * variance).to(residuals.dtype))
     if not math.isfinite(variance) or variance <= 0:
         raise InputError(f"around_mean: expected a forecast with errors on complete windows, got a mean square of {variance:.3g}; it needs no spread")
-    return covariance, math.sqrt(variance), inputs
+    return covariance, math.sqrt(variance)

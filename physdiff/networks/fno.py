@@ -85,7 +85,7 @@ class GridOperator(nn.Module):
     def leave(self, v: Tensor, axes: Sequence[int]) -> Tensor:
         """(B, *longer axes, width) -> (B, out, *axes)."""
         for axis, n in enumerate(axes, start=1):
-            v = v.narrow(axis, 0, n)
+            v = v.narrow(axis, 0, n) if v.shape[axis] > n else v
         out: Tensor = self.project(v)
         return out.movedim(-1, 1).contiguous()
 
@@ -172,9 +172,7 @@ class _Layer(nn.Module):
         self.last = last
 
     def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
-        # into the field that the modes make, in place: nothing else looks at it
-        h = self.conv(v, basis)
-        h = h.flatten(0, -2).addmm_(v.flatten(0, -2).to(h.dtype), self.skip.T).view_as(v)
+        h = self.conv(v, basis, onto=functional.linear(v, self.skip))
         mixed: Tensor = self.mlp(h, self.gate, v, acts=Acts(not self.last, not self.last))
         return mixed
 

@@ -56,14 +56,18 @@ class FourierBasis:
             v = torch.matmul(matrix / n, v.reshape(rows, matrix.shape[1], -1))
         return v.reshape(batch, 2, *self.modes, channels)
 
-    def synthesise(self, z: Tensor) -> Tensor:
-        """The field (B, *axes, C) of coefficients (B, 2, *K, C)."""
-        batch, channels = z.shape[0], z.shape[-1]
+    def synthesise(self, z: Tensor, onto: Tensor | None = None) -> Tensor:
+        """The field (B, *axes, C) of coefficients (B, 2, *K, C), added to the field `onto` if there is one."""
+        batch, channels, last = z.shape[0], z.shape[-1], len(self.shape) - 1
         z = z * self.double
-        for axis in range(len(self.shape)):
+        for axis in range(last + 1):
             matrix = self.matrices[axis].flatten(0, 1).flatten(1)
             rows = batch * math.prod(self.shape[:axis])
-            z = torch.matmul(matrix.T, z.reshape(rows, matrix.shape[0], -1))
+            z = z.reshape(rows, matrix.shape[0], -1)
+            if onto is None or axis < last:
+                z = torch.matmul(matrix.T, z)
+            else:  # one pass; a sum in place on a view would copy the field twice on the way back
+                z = torch.baddbmm(onto.reshape(rows, -1, channels), matrix.T.expand(rows, -1, -1), z)
         return z.reshape(batch, *self.shape, channels)
 
 

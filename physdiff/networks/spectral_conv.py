@@ -39,15 +39,15 @@ class SpectralConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(*sizes, in_channels, 2, out_channels) / math.sqrt(2 * in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
-    def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
-        """Return K v, in float32 at least."""
+    def forward(self, v: Tensor, basis: FourierBasis, onto: Tensor | None = None) -> Tensor:
+        """Return K v, plus `onto` if given, in float32 at least."""
         with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
             z = basis.analyse(v.to(basis.double.dtype))
-            z = _mixed(z, self.weight[basis.kept])
+            z = _mixed(z, _kept(self.weight, basis.kept))
             if self.bias is not None:  # the mean of a field is one coefficient: one cell in place of all
                 at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
                 z[at] += self.bias
-            return basis.synthesise(z)
+            return basis.synthesise(z, None if onto is None else onto.to(z.dtype))
 
 
 class AxisConv(nn.Module):
@@ -74,10 +74,16 @@ class AxisConv(nn.Module):
             z = z.reshape(*z.shape[:-1], -1, v.shape[-1])
             rows, _, kept, rest, channels = z.shape
             z = z.permute(0, 3, 1, 2, 4).reshape(rows * rest, 2, kept, channels)
-            z = _mixed(z, self.weight[basis.kept])
+            z = _mixed(z, _kept(self.weight, basis.kept))
             z = z.reshape(rows, rest, 2, kept, -1).permute(0, 2, 3, 1, 4).flatten(-2)
             out = basis.synthesise(z)
             return out.reshape(*before, basis.shape[0], *after, -1)
+
+
+def _kept(weight: Tensor, kept: tuple[slice, ...]) -> Tensor:
+    """The rows that a grid has; a slice of all of them would cost a copy of zeros on the way back."""
+    whole = all(part.start == 0 and part.stop == size for part, size in zip(kept, weight.shape, strict=False))
+    return weight if whole else weight[kept]
 
 
 def _mixed(z: Tensor, weight: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from physdiff.training.encoded import EncodedWindows, encode_batch
 from physdiff.training.warm_cosine import warm_cosine
 from physdiff.transforms.anomaly import Anomaly
 
-__all__ = ["PriorModule"]
+__all__ = ["PriorModule", "shifted"]
 
 _CLIP = 1.0  # largest norm of the gradient, if the trainer names none
 
@@ -49,7 +49,7 @@ class PriorModule(pl.LightningModule, ABC):
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}")
-        self.roll_axes = tuple(dims.index(name) - len(dims) for name in roll)
+        self.roll = roll
 
     @abstractmethod
     def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool, step: int = 0) -> Tensor:
@@ -89,9 +89,9 @@ class PriorModule(pl.LightningModule, ABC):
     def encoded(self, windows: Dataset) -> Dataset:
         """The windows as coefficients, kept in memory: what is the same in every epoch is computed once.
 
-        Unchanged if they are too many, or if they are shifted at random before they are encoded.
+        Unchanged if they are coefficients already, too many, or if they are shifted at random before they are encoded.
         """
-        if self.roll_axes or not EncodedWindows.fits(windows, self.prior):
+        if self.roll or "z" in windows[0] or not EncodedWindows.fits(windows, self.prior):
             return windows
         return EncodedWindows(windows, self.prior)
 
@@ -120,9 +120,9 @@ class PriorModule(pl.LightningModule, ABC):
 
     def _shifted(self, batch: dict[str, Tensor], rng: Rng, *, train: bool) -> dict[str, Tensor]:
         """The batch with its windows shifted along `roll`, in training."""
-        if not (train and self.roll_axes) or "z" in batch:
+        if not (train and self.roll) or "z" in batch:
             return batch
-        return self._rolled_batch(batch, batch["index"].tolist(), rng.child("roll"))
+        return shifted(batch, self.prior, self.roll, rng=rng.child("roll"))
 
     def _coefficients(self, batch: dict[str, Tensor], rng: Rng, *, train: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Coefficients, encoded condition (noised in training) and known shares of a batch."""
@@ -134,21 +134,32 @@ class PriorModule(pl.LightningModule, ABC):
             c = c + self.input_noise * rng.child("input").normal_each(batch["index"].tolist(), c.shape[1:], like=c)
         return z, c, weights
 
-    def _rolled_batch(self, batch: dict[str, Tensor], index: list[int], rng: Rng) -> dict[str, Tensor]:
-        """Every window shifted, with what it is conditioned on; the expected field stays in its place."""
-        rolled = {k: v if k == "index" else self._rolled(v, index, rng) for k, v in batch.items()}
-        for anomaly in (p for p in self.prior.transform.modules() if isinstance(p, Anomaly)):
-            x, cond = batch["x"], batch.get("cond")
-            mean = anomaly.mean_at(cond, x).expand_as(x)
-            back = mean - self._rolled(mean, index, rng)
-            rolled["x"] = rolled["x"] + back
-            if cond is not None:
-                fields = x.shape[1]
-                rolled["cond"] = torch.cat([rolled["cond"][:, :fields] + back, rolled["cond"][:, fields:]], dim=1)
-        return rolled
 
-    def _rolled(self, x: Tensor, index: list[int], rng: Rng) -> Tensor:
-        """Every window shifted by its own random number of cells."""
-        sizes = torch.tensor([x.shape[a] for a in self.roll_axes])
-        shifts = [(rng.child(i).uniform((len(sizes),)) * sizes).long().tolist() for i in index]
-        return torch.stack([torch.roll(row, shift, self.roll_axes) for row, shift in zip(x, shifts, strict=True)])
+def shifted(batch: dict[str, Tensor], prior: WindowPrior, roll: tuple[str, ...], *, rng: Rng) -> dict[str, Tensor]:
+    """Every window of a batch shifted along periodic axes, with what it is conditioned on; an expected field stays in its place.
+
+    Args:
+        batch: As the windows give it, with "index", which keys the shifts.
+        prior: Its transform's anomalies are not shifted.
+        roll: Names of periodic axes.
+        rng: Of the shifts.
+    """
+    dims = prior.spec.grid.dims
+    axes, index = tuple(dims.index(name) - len(dims) for name in roll), batch["index"].tolist()
+    rolled = {k: v if k == "index" else _rolled(v, axes, index, rng) for k, v in batch.items()}
+    for anomaly in (p for p in prior.transform.modules() if isinstance(p, Anomaly)):
+        x, cond = batch["x"], batch.get("cond")
+        mean = anomaly.mean_at(cond, x).expand_as(x)
+        back = mean - _rolled(mean, axes, index, rng)
+        rolled["x"] = rolled["x"] + back
+        if cond is not None:
+            fields = x.shape[1]
+            rolled["cond"] = torch.cat([rolled["cond"][:, :fields] + back, rolled["cond"][:, fields:]], dim=1)
+    return rolled
+
+
+def _rolled(x: Tensor, axes: tuple[int, ...], index: list[int], rng: Rng) -> Tensor:
+    """Every window shifted by its own random number of cells."""
+    sizes = torch.tensor([x.shape[a] for a in axes])
+    shifts = [(rng.child(i).uniform((len(sizes),)) * sizes).long().tolist() for i in index]
+    return torch.stack([torch.roll(row, shift, axes) for row, shift in zip(x, shifts, strict=True)])

@@ -25,6 +25,7 @@ from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.encoded import encode_batch
 from physdiff.training.fit import fit
+from physdiff.training.prior_module import _rolled, shifted
 from physdiff.training.recipe import Recipe, prepare
 from tests.training.problems import calendar, line, tiny
 
@@ -197,8 +198,8 @@ def test_training_on_data_with_gaps() -> None:
 def test_shifts_along_periodic_axes() -> None:
     module, data = problem(line(), Recipe(history=1, horizon=2, wavelet="none"), roll=("x",))
     batch = default_collate([data.train_windows[i] for i in range(6)])
-    rolled = module._rolled(batch["x"], batch["index"].tolist(), Rng(0))
-    cond = module._rolled(batch["cond"], batch["index"].tolist(), Rng(0))
+    moved = shifted(batch, module.prior, ("x",), rng=Rng(0))
+    rolled, cond = moved["x"], moved["cond"]
     shifts = []
     for k in range(6):
         fits = [s for s in range(16) if torch.equal(rolled[k], batch["x"][k].roll(s, -1))]
@@ -221,12 +222,12 @@ def test_the_mean_field_stays_in_its_place_while_departures_are_shifted() -> Non
     module, data = problem(ds, Recipe(history=1, horizon=2, wavelet="none", guess="increment"), roll=("x",))
     batch = default_collate([data.train_windows[i] for i in range(len(data.train_windows))])
     index = batch["index"].tolist()
-    moved = module._rolled_batch(batch, index, Rng(0))
+    moved = shifted(batch, module.prior, ("x",), rng=Rng(0))
     z, c, _ = encode_batch(module.prior, batch["x"], batch["cond"])
     z_moved, c_moved, _ = encode_batch(module.prior, moved["x"], moved["cond"])
     # a shift of departures is a shift of the coefficients; float32 of fields with a mean
-    torch.testing.assert_close(z_moved, module._rolled(z, index, Rng(0)), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(c_moved, module._rolled(c, index, Rng(0)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(z_moved, _rolled(z, (-1,), index, Rng(0)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(c_moved, _rolled(c, (-1,), index, Rng(0)), atol=1e-4, rtol=1e-4)
     trainer(max_steps=2, max_epochs=-1).fit(module, data)
 
 
