@@ -30,7 +30,17 @@ from physdiff.diffusion.bridge import (
     walk_bridge as walk_bridge,
     walk_to_mean as walk_to_mean,
 )
-from physdiff.diffusion.centred import CentredDenoiser as CentredDenoiser, around_mean as around_mean, residual_noise as residual_noise
+from physdiff.diffusion.centred import (
+    CentredDenoiser as CentredDenoiser,
+    around_mean as around_mean,
+    around_residuals as around_residuals,
+    residual_noise as residual_noise,
+)
+    CentredDenoiser as CentredDenoiser,
+    around_mean as around_mean,
+    around_residuals as around_residuals,
+    residual_noise as residual_noise,
+)
 from physdiff.diffusion.clamped import clamped as clamped
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
@@ -199,6 +209,7 @@ from physdiff.inference.weighted_cells import (
     line_integrals as line_integrals,
 )
 from physdiff.inference.weights import LogWeights as LogWeights
+from physdiff.networks.averaged import AveragedNetwork as AveragedNetwork
 from physdiff.networks.cno import CNO as CNO
 from physdiff.networks.deeponet import DeepONet as DeepONet
 from physdiff.networks.embedding import PeriodicFeatures as PeriodicFeatures
@@ -396,6 +407,7 @@ from physdiff.solvers.weak_residual import weak_residual as weak_residual
 from physdiff.training.autoencoder_module import AutoencoderLosses as AutoencoderLosses, AutoencoderModule as AutoencoderModule
 from physdiff.training.build import build_prior as build_prior
 from physdiff.training.callbacks.best_weights import BestWeights as BestWeights
+from physdiff.training.cross_fit import ResidualWindows as ResidualWindows, cross_fit as cross_fit, residual_part as residual_part
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
 from physdiff.training.fit import fit as fit

@@ -124,7 +124,7 @@ def test_a_network_that_remembers_does_not_narrow_the_spread() -> None:
     inside: list[float] = []
     mean, left = cross_fit(windows, partial(build, ds, net), learn, folds=2)
     outside = float(left.held["z"].square().mean())
-    # of an increment of white noise the known half can be foretold: 1/2 of the variance, about 1, is left at best; memory goes below, unseen errors do not
+    # the known frame foretells half of the variance of an increment of white noise, about 1: memory goes below that, unseen errors do not
     assert max(inside) < 0.3 and outside > 0.5
     prior = around_residuals(mean, left.held["z"], network=_fno_noise)
     assert float(residual_noise(prior).mean) > -0.5 + 0.5 * torch.log(torch.tensor(0.5))
