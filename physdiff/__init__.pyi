@@ -36,11 +36,6 @@ from physdiff.diffusion.centred import (
     around_residuals as around_residuals,
     residual_noise as residual_noise,
 )
-    CentredDenoiser as CentredDenoiser,
-    around_mean as around_mean,
-    around_residuals as around_residuals,
-    residual_noise as residual_noise,
-)
 from physdiff.diffusion.clamped import clamped as clamped
 from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledPrior as CoupledPrior
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
