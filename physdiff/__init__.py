@@ -21,6 +21,7 @@ _NAMES: dict[str, str] = {
     "data.convert": "spec_of to_dataset to_tensor",
     "data.generate": "generate",
     "data.inspect": "inspect_file",
+    "data.loader": "load_batches",
     "data.open": "open_dataset open_forecast",
     "data.split": "split_samples split_time",
     "data.statistics": "fitted",

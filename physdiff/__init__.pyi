@@ -8,6 +8,7 @@ from physdiff.data.captions import HashedWords as HashedWords, known_captions as
 from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
 from physdiff.data.generate import generate as generate
 from physdiff.data.inspect import inspect_file as inspect_file
+from physdiff.data.loader import load_batches as load_batches
 from physdiff.data.open import open_dataset as open_dataset, open_forecast as open_forecast
 from physdiff.data.split import split_samples as split_samples, split_time as split_time
 from physdiff.data.statistics import fitted as fitted

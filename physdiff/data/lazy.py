@@ -8,6 +8,7 @@ opens its own.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from physdiff.base.errors import DataError
+from physdiff.data.direct import RawFile, StoredVariable, stored_variable
 from physdiff.data.readers.detect import open_file
 
 __all__ = ["EXPVER", "Files", "LazyField", "Piece", "damaged"]
@@ -25,13 +27,18 @@ __all__ = ["EXPVER", "Files", "LazyField", "Piece", "damaged"]
 EXPVER = "expver"
 
 
+_MOST_RAW = 128  # files open for direct reading, one descriptor or two each
+
+
 class Files:
-    """Open netCDF files and Zarr stores of this process, by path."""
+    """Open files and Zarr stores of this process, by path; threads may share it."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._open: dict[str, xr.Dataset] = {}
-        self._inherited: list[dict[str, xr.Dataset]] = []
+        self._raw: dict[str, tuple[RawFile, dict[str, StoredVariable | None]]] = {}
+        self._inherited: list[object] = []
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -45,13 +52,36 @@ class Files:
         Raises:
             DataError: If the file is missing or not netCDF.
         """
+        self._own()
+        with self._lock:
+            if path not in self._open:
+                self._open[path] = open_file(path)
+            return self._open[path]
+
+    def stored(self, path: str, name: str) -> StoredVariable | None:
+        """The arrays behind a variable, to be read directly; None if they cannot be.
+
+        Raises:
+            DataError: If the file is missing or of no known kind.
+        """
+        self._own()
+        with self._lock:
+            if path not in self._raw:
+                if "://" in path or os.path.isdir(path):
+                    return None
+                if len(self._raw) >= _MOST_RAW:
+                    del self._raw[next(iter(self._raw))]  # closed when the last reader has let it go
+                self._raw[path] = (RawFile(path), {})
+            file, known = self._raw[path]
+            if name not in known:
+                known[name] = stored_variable(self.get(path), name, file)
+            return known[name]
+
+    def _own(self) -> None:
+        """In a forked child: neither use nor close what the parent has opened."""
         if os.getpid() != self._process:
-            # a forked child must neither use nor close what its parent has opened
-            self._inherited.append(self._open)
-            self._process, self._open = os.getpid(), {}
-        if path not in self._open:
-            self._open[path] = open_file(path)
-        return self._open[path]
+            self._inherited += [self._open, self._raw]
+            self._process, self._open, self._raw, self._lock = os.getpid(), {}, {}, threading.RLock()
 
 
 def damaged(path: str, what: str, error: Exception) -> DataError:
@@ -68,7 +98,7 @@ class Piece:
         variable: Its name there.
         axes: For each dimension in the file's order: the house dimension it becomes, the index taken from it, or EXPVER to merge.
         orders: Positions in the file in house order, for the dimensions that are not read as they stand.
-        frames: Number of time steps; 1 if the file has a scalar time.
+        frames: Number of time steps; 1 if the file has a scalar time. Of files joined along samples: of samples.
     """
 
     path: str
@@ -120,15 +150,18 @@ class LazyField(BackendArray):
 
     Args:
         files: The files of this process.
-        pieces: In the order of time; exactly one if there is no time dimension.
+        pieces: In order along `along`; exactly one if there is no such dimension.
         dims: House dimensions.
         shape: Their lengths.
         dtype: What the values are read as.
+        along: The dimension along which files are joined: ``"time"`` or ``"sample"``.
     """
 
-    def __init__(self, files: Files, pieces: Sequence[Piece], dims: tuple[str, ...], *, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def __init__(
+        self, files: Files, pieces: Sequence[Piece], dims: tuple[str, ...], *, shape: tuple[int, ...], dtype: np.dtype, along: str = "time"
+    ) -> None:
         self.files, self.pieces, self.dims = files, tuple(pieces), dims
-        self.shape, self.dtype = shape, dtype
+        self.shape, self.dtype, self.along = shape, dtype, along
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.typing.ArrayLike:
         if not isinstance(key, indexing.VectorizedIndexer):
@@ -140,18 +173,18 @@ class LazyField(BackendArray):
         wanted = {d: np.atleast_1d(i) for d, i in zip(self.dims, taken, strict=True)}
         out = np.empty([wanted[d].size for d in self.dims], self.dtype)
         if out.size:
-            if "time" not in self.dims:
+            if self.along not in self.dims:
                 out[...] = self.pieces[0].read(self.files, wanted, self.dims)
             else:
-                self._read_times(out, wanted)
+                self._read_joined(out, wanted)
         return out[tuple(0 if np.ndim(i) == 0 else slice(None) for i in taken)]
 
-    def _read_times(self, out: np.ndarray, wanted: Mapping[str, np.ndarray]) -> None:
-        axis, start = self.dims.index("time"), 0
+    def _read_joined(self, out: np.ndarray, wanted: Mapping[str, np.ndarray]) -> None:
+        axis, start, asked = self.dims.index(self.along), 0, wanted[self.along]
         for piece in self.pieces:
-            inside = np.flatnonzero((wanted["time"] >= start) & (wanted["time"] < start + piece.frames))
-            for places in _runs(inside, wanted["time"]):
-                part = piece.read(self.files, {**wanted, "time": wanted["time"][places] - start}, self.dims)
+            inside = np.flatnonzero((asked >= start) & (asked < start + piece.frames))
+            for places in _runs(inside, asked):
+                part = piece.read(self.files, {**wanted, self.along: asked[places] - start}, self.dims)
                 out[(slice(None),) * axis + (places,)] = part
             start += piece.frames
 

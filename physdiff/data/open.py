@@ -2,7 +2,8 @@
 
 Dimensions come out as (sample, member, time, z, y, x) or (sample, member, time, latitude, longitude), those that exist; levels are part of
 the names; packed integers are unpacked, fill values are NaN, units have CF spelling. Several files are joined: variables side by side,
-the same variable along time. Nothing is read but coordinates until values are asked for.
+the same variable along time, or along samples where all files
+have the same times. Nothing is read but coordinates until values are asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,14 +192,17 @@ def _assemble(chosen: Mapping[str, Sequence[Found]], files: Files, *, dtype: np.
         fitted = [_on_grid(f, reference, space, name=name) for f in group]
         if fitted[0] is None or any(f is None for f in fitted):
             continue
-        ordered = _in_time([f for f in fitted if f is not None], name)
-        dims, times = ordered[0].dims, _times(ordered)
-        shape = tuple(times.size if d == "time" else _size(ordered[0].axes[d]) for d in dims)
+        group = [f for f in fitted if f is not None]
+        along = "sample" if _are_samples(group) else "time"
+        ordered = group if along == "sample" else _in_time(group, name)
+        dims, times = ordered[0].dims, _times(ordered[:1] if along == "sample" else ordered)
+        samples = np.arange(sum(f.piece.frames for f in ordered)) if along == "sample" else np.empty(0)
+        shape = tuple(times.size if d == "time" else samples.size if d == along else _size(ordered[0].axes[d]) for d in dims)
         for d in dims:
             axis = ordered[0].axes[d]
-            values = times if d == "time" else axis.values
+            values = times if d == "time" else samples if d == along else axis.values
             _add_coordinate(coords, xr.Variable((d,), values, _coordinate_attrs(d, axis)), name=name, where=where)
-        field = LazyField(files, [f.piece for f in ordered], dims, shape=shape, dtype=dtype)
+        field = LazyField(files, [f.piece for f in ordered], dims, shape=shape, dtype=dtype, along=along)
         data[name] = xr.Variable(dims, indexing.LazilyIndexedArray(field), dict(ordered[0].attrs))
         if len({f.attrs.get("units") for f in ordered}) > 1:
             check_unit(ordered[-1].attrs.get("units"), str(ordered[0].attrs.get("units", "1")), f"{name} in {ordered[-1].piece.path}")
@@ -225,6 +230,17 @@ def _on_grid(found: Found, reference: Found, space: tuple[str, ...], *, name: st
         f"expected all variables on one grid, got two grids: {reference.name} on ({one}) in {reference.piece.path} and {name} on ({two}) "
         f"in {found.piece.path}; choose variables of one grid with variables=[...] or regrid"
     )
+
+
+def _are_samples(group: list[Found]) -> bool:
+    """Whether several files hold samples of one experiment: all at the same times; their pieces then count samples."""
+    if len(group) < 2 or any("sample" not in f.dims or f.dims != group[0].dims for f in group):
+        return False
+    times = [f.axes["time"].values if "time" in f.axes else np.empty(0) for f in group]
+    if any(t is None or times[0] is None or not np.array_equal(t, times[0]) for t in times):
+        return False
+    group[:] = [replace(f, piece=replace(f.piece, frames=_size(f.axes["sample"]))) for f in group]
+    return True
 
 
 def _in_time(group: Sequence[Found], name: str) -> list[Found]:

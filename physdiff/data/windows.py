@@ -20,6 +20,7 @@ from physdiff.base.errors import DataError, InputError, ShapeError
 from physdiff.data.convert import ROWS, grid_of, spec_of
 from physdiff.data.names import unknown_variable
 from physdiff.data.open import open_dataset
+from physdiff.data.reading import WindowReader
 from physdiff.data.timeline import FORCINGS, as_times, forcing, time_axis, window_starts
 from physdiff.data.units import check_unit
 from physdiff.grids.cartesian import CartesianGrid
@@ -148,7 +149,8 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
 
     Item i is ``{"x": (C, T, *S) float32, NaN where missing; "cond": (C', T, *S), absent if there is nothing to be conditioned on;
     "index": i}``. Data up to 256 MiB are read into memory; larger ones stay in their files, which each worker opens for itself, so the
-    data set may be forked or pickled.
+    data set may be forked, pickled and used by threads; a window of HDF5 files (netCDF-4 among them) is read from its place in the file into
+    the tensor, without a copy between.
 
     Args:
         source: A data set in house conventions, or a path for `open_dataset`.
@@ -181,7 +183,7 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         ds = source if isinstance(source, xr.Dataset) else open_dataset(source)
         found = spec_of(ds, None if spec is None else spec.names, gaps=True, periodic=_periodic(spec))
         _check_same(found, spec)
-        self.history, self.horizon = history, horizon
+        self.history, self.horizon, self._stride = history, horizon, stride
         self.spec = (found if spec is None else spec).with_frames(history + horizon)
         self.times = as_times(ds["time"].values) if "time" in ds.coords else np.arange(ds.sizes["time"], dtype=np.float64)
         self.starts = window_starts(time_axis(self.times), self.times.size, frames=self.spec.frames, stride=stride)
@@ -190,6 +192,7 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         self.row_dims = tuple(d for d in ROWS if any(d in ds[n].dims for n in self.spec.names))
         self.row_shape = tuple(ds.sizes[d] for d in self.row_dims)
         self._fields = _held(ds, self.spec.names, (*self.row_dims, "time", *self.spec.grid.dims))
+        self._reader = WindowReader(self._fields, self.spec.grid.dims)
         self._fill = fill
         self.static_fields = {n: _static_field(ds, n, self.spec) for n in statics}
         units = {n: str(ds[n].attrs.get("units", "1")) if n in ds else "1" for n in statics}
@@ -201,6 +204,11 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
     def rows(self) -> int:
         """Number of trajectories: samples times members."""
         return int(np.prod(self.row_shape, dtype=np.int64))
+
+    @property
+    def block(self) -> int:
+        """How many windows in a row share chunks of their file that are costly to read; 1 where it does not matter."""
+        return max(1, self._reader.block() // self._stride)
 
     def __len__(self) -> int:
         return self.rows * self.starts.size
@@ -224,24 +232,29 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
 
     def fields_at(self, index: int) -> Tensor:
         """The window alone, (C, T, *S) float32, NaN where missing."""
-        _, start = self._place(index)
-        key: dict[Any, Any] = {**self.row_of(index), "time": slice(start, start + self.spec.frames)}
-        parts = []
-        for field in self._fields.values():
-            own = {d: k for d, k in key.items() if d in field.dims}
-            parts.append(torch.from_numpy(np.array(field.isel(own).values, dtype=np.float32)))
-        return torch.stack(parts)
+        out = np.empty(self.spec.shape, dtype=np.float32)
+        self.read_into(index, out)
+        return torch.from_numpy(out)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        x = self.fields_at(index)
-        item: dict[str, Any] = {"x": x, "index": index % len(self)}
+    def read_into(self, index: int, out: np.ndarray) -> None:
+        """Read the window alone into `out`, (C, T, *S) float32, contiguous."""
+        _, start = self._place(index)
+        self._reader.read(self.row_of(index), start, out)
+
+    def item_of(self, indices: Sequence[int], x: Tensor) -> dict[str, Any]:
+        """A batch of items of windows that have been read: `x` is (B, C, T, *S), `index` (B,)."""
+        count = len(self)
+        item: dict[str, Any] = {"x": x, "index": torch.tensor([i % count for i in indices])}
         if self.cond_spec is not None:
             known = x.clone()
-            known[:, self.history :] = torch.nan
-            item["cond"] = condition(
-                self.spec, self.cond_spec.names, known[None], times=self.window_times(index), statics=self.static_fields, fill=self._fill
-            )[0]
+            known[:, :, self.history :] = torch.nan
+            times = np.stack([self.window_times(i) for i in indices])
+            item["cond"] = condition(self.spec, self.cond_spec.names, known, times=times, statics=self.static_fields, fill=self._fill)
         return item
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        batch = self.item_of([index], self.fields_at(index)[None])
+        return {n: int(v[0]) if n == "index" else v[0] for n, v in batch.items()}
 
 
 class WindowRange(Dataset[dict[str, Any]]):
@@ -267,9 +280,13 @@ class WindowRange(Dataset[dict[str, Any]]):
         return self.stop - self.first
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.windows[self.place(index)]
+
+    def place(self, index: int) -> int:
+        """Which of all windows this one is."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        return self.windows[self.first + index % len(self)]
+        return self.first + index % len(self)
 
 
 def _periodic(spec: FieldSpec | None) -> tuple[bool, ...] | None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
+from physdiff.data.loader import chunked_order, load_batches, reads_itself, shared_chunks
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.grids.field_spec import FieldSpec
 
@@ -31,6 +32,7 @@ class KeyedBatches(Sampler[list[int]]):
         seed: Seed of the order.
         position: Given the number of batches of an epoch, returns (epoch, batches of it already done); always (0, 0) if None.
         share: (rank, processes): each process gets its part of every batch, so that all together see what one process would.
+        block: Windows that share chunks of a compressed file; these stay near each other, see `chunked_order`.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class KeyedBatches(Sampler[list[int]]):
         seed: int,
         position: Callable[[int], tuple[int, int]] | None = None,
         share: tuple[int, int] = (0, 1),
+        block: int = 1,
     ) -> None:
         if size < 1 or batch_size < 1:
             raise InputError(f"KeyedBatches: expected at least one window and batch_size >= 1, got {size} and {batch_size}")
@@ -49,7 +52,7 @@ class KeyedBatches(Sampler[list[int]]):
         if self.batch_size % self.processes:
             wanted = f"a batch that {self.processes} processes can share evenly"
             raise InputError(f"KeyedBatches: expected {wanted}, got {self.batch_size} windows; take a multiple of {self.processes}")
-        self.rng, self.position = Rng(seed).child("shuffle"), position
+        self.rng, self.position, self.block = Rng(seed).child("shuffle"), position, block
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -58,13 +61,26 @@ class KeyedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of this epoch that are still to come."""
         epoch, first = (0, 0) if self.position is None else self.position(len(self))
-        order = self.rng.child(epoch).permutation(self.size)
+        rng = self.rng.child(epoch)
+        order = rng.permutation(self.size).numpy() if self.block == 1 else chunked_order(self.size, self.block, rng=rng)
         for k in range(first, len(self)):
             yield order[k * self.batch_size + self.rank : (k + 1) * self.batch_size : self.processes].tolist()
 
 
 class KeyedLoader(DataLoader):
-    """A loader of `KeyedBatches`: resumable, for it has no state but the step of the training."""
+    """A loader of `KeyedBatches`: resumable, for it has no state but the step of the training.
+
+    Plain windows are read by threads (`load_batches`) in place of worker processes, which would copy every batch once more; they lie in
+    page-locked memory where there is an accelerator.
+    """
+
+    threads = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches."""
+        if not reads_itself(self.dataset):
+            return super().__iter__()
+        return load_batches(self.dataset, self.batch_sampler, workers=self.threads, pin=torch.cuda.is_available())  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the position follows from the step."""
@@ -84,7 +100,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
         horizon: Number of frames to come.
         batch_size: Windows per batch, of all processes together (a plain Trainer of several wants ``use_distributed_sampler=False``).
         extras: Extra condition channels (``hour_sin``, ...).
-        num_workers: Worker processes of the loaders.
+        num_workers: Threads that read plain windows, or worker processes for wrapped ones and validation.
         seed: Seed of the order.
     """
 
@@ -163,8 +179,11 @@ class TrajectoryDataModule(pl.LightningDataModule):
         """Keyed, shuffled batches."""
         windows = self._encoded_windows()
         share = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        sampler = KeyedBatches(len(windows), self.batch_size, seed=self.seed, position=self._position, share=share)  # type: ignore[arg-type]
-        return KeyedLoader(windows, batch_sampler=sampler, **self._loader())
+        size, block = len(windows), shared_chunks(windows)  # type: ignore[arg-type]
+        sampler = KeyedBatches(size, self.batch_size, seed=self.seed, position=self._position, share=share, block=block)
+        loader = KeyedLoader(windows, batch_sampler=sampler, **({} if reads_itself(windows) else self._loader()))
+        loader.threads = self.num_workers
+        return loader
 
     def _encoded_windows(self) -> Dataset:
         """The windows as the module wants them: one that encodes does so once, if the loader works in this process and memory allows."""

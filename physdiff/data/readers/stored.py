@@ -13,7 +13,7 @@ from xarray.core import indexing
 
 from physdiff.base.errors import DataError
 
-__all__ = ["Group", "Indexable", "need", "stored"]
+__all__ = ["Group", "Indexable", "need", "parts_of", "stored"]
 
 Group = Any
 """A file or group of h5py, which is an extra and has no types."""
@@ -82,6 +82,18 @@ def stored(
         attrs: Attributes.
     """
     return xr.Variable(tuple(dims), indexing.LazilyIndexedArray(_Stored(parts, tail, stacked=stacked)), dict(attrs or {}))
+
+
+def parts_of(variable: xr.Variable) -> tuple[tuple[Indexable, ...], tuple[int, ...], bool] | None:
+    """Arrays, tail and whether they are stacked, of a variable that `stored` has made; None for others and for parts of it."""
+    data: Any = variable._data
+    while not isinstance(data, _Stored):
+        key = getattr(data, "key", None)
+        whole = key is None or all(isinstance(k, slice) and k == slice(None) for k in key.tuple)
+        if not whole or not hasattr(data, "array"):
+            return None
+        data = data.array
+    return data.parts, data.tail, data.stacked
 
 
 def need(package: str, path: str, *, what: str, extra: str) -> None:
