@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from dataclasses import dataclass
 
@@ -169,7 +170,7 @@ def fit_pinn(
     found = {name: float(value.detach()) for name, value in problem.coefficients().items()}
     page, error = pinn_report(folder, ds, left, truth=reference, found=found, facts=facts)
     told = "".join(f", {name} = {value:.6g}" for name, value in found.items())
-    print(f"relative error against the data {error:.3g}{told}")
+    print(("the data are zero everywhere" if math.isnan(error) else f"relative error against the data {error:.3g}") + told)
     print(f"wrote {target} and {page} after {time.monotonic() - begin:.0f} s")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def pinn_report(
         facts: What was run, see `run_facts`.
 
     Returns:
-        The page, and the largest relative L2 error of the fields.
+        The page, and the largest relative L2 error of the fields that are not zero everywhere (NaN if all are).
     """
     place, rows, pictures = Path(folder), [], []
     for name in truth.data_vars:
@@ -45,7 +46,8 @@ def pinn_report(
         right = truth[name].isel(time=slice(0, field.sizes["time"])).transpose(*field[name].dims)
         right = right.assign_coords({d: field[name][d] for d in field[name].dims})
         off = np.asarray(field[name].values - right.values, dtype=np.float64)
-        error = float(np.sqrt(np.nansum(off**2) / np.nansum(np.asarray(right.values, dtype=np.float64) ** 2)))
+        size = float(np.nansum(np.asarray(right.values, dtype=np.float64) ** 2))
+        error = float(np.sqrt(np.nansum(off**2) / size)) if size > 0 else math.nan  # of a field that is zero no error is relative
         left = residual[name] if name in residual else residual[list(residual.data_vars)[0]]
         rows.append((str(name), error, float(np.nanmax(np.abs(off))), float(np.sqrt((left.astype(np.float64) ** 2).mean()))))
         axes = residual_maps(field[name], left, right)
@@ -56,9 +58,10 @@ def pinn_report(
         tables.append(Table("Coefficients", ("name", "value"), tuple(found.items())))
     looks = _looks(place)
     history = (to_picture(looks_plot(looks), caption="Training", alt="Residual, loss and error over the steps", vector=True),) if looks else ()
-    worst = max(row[1] for row in rows)
+    worst = max((row[1] for row in rows if not np.isnan(row[1])), default=math.nan)
+    summary = f"Relative error against the data: {worst:.2g}." if rows and not math.isnan(worst) else "The data are zero: errors in their units."
     sections = [Section("Field", tables=tuple(tables), figures=tuple(pictures)), Section("Training", figures=history)]
-    return write_report(place, "A law solved by a network", sections, facts=facts, summary=f"Relative error against the data: {worst:.2g}."), worst
+    return write_report(place, "A law solved by a network", sections, facts=facts, summary=summary), worst
 
 
 def _looks(place: Path) -> list[dict[str, float]]:
