@@ -308,6 +308,7 @@ from physdiff.pinn.weighting import (
     time_chunks as time_chunks,
 )
 from physdiff.pinn.windowed_net import WindowedNet as WindowedNet, cut_conditions as cut_conditions
+from physdiff.plots.animation import field_frames as field_frames, save_animation as save_animation
 from physdiff.plots.calibration import (
     coverage_plot as coverage_plot,
     rank_histogram_plot as rank_histogram_plot,
@@ -316,8 +317,10 @@ from physdiff.plots.calibration import (
 )
 from physdiff.plots.collocation import looks_plot as looks_plot, residual_maps as residual_maps
 from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
+from physdiff.plots.flow import arrow_plot as arrow_plot, hovmoeller_plot as hovmoeller_plot
 from physdiff.plots.maps import ensemble_frames as ensemble_frames, ensemble_maps as ensemble_maps, map_plot as map_plot
 from physdiff.plots.posterior_checks import posterior_checks_plot as posterior_checks_plot, rank_ecdf_plot as rank_ecdf_plot
+from physdiff.plots.spaghetti import spaghetti_plot as spaghetti_plot
 from physdiff.plots.spectra import spectral_ratio_plot as spectral_ratio_plot, spectrum_plot as spectrum_plot
 from physdiff.plots.trajectories import (
     band_plot as band_plot,

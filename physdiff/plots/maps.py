@@ -24,7 +24,7 @@ from physdiff.data.axes import PLANE, SPHERE
 from physdiff.plots.colours import TRUTH, colour_scale, extends, spread_scale
 from physdiff.plots.style import SMALL, axes_grid, figure_of, label_of, lead_of, one_axes, plain, quantity, step_label
 
-__all__ = ["ensemble_frames", "ensemble_maps", "map_plot", "sensor_marks"]
+__all__ = ["ensemble_frames", "ensemble_maps", "map_plot", "plane_of", "scale_axes", "sensor_marks"]
 
 _TIMES = ("init_time", "lead_time", "time")
 _WIDTH = 2.3
@@ -54,7 +54,7 @@ def map_plot(
     Raises:
         InputError: If the field is not two-dimensional or has no finite value.
     """
-    plane = _plane(field)
+    plane = plane_of(field)
     if axes is None:
         axes = one_axes(None, size=_size(plane, width=4.6, extra=0.9))
     values = np.ma.masked_invalid(plane.values.astype(np.float64))
@@ -62,7 +62,7 @@ def map_plot(
     across, up = plane[plane.dims[1]], plane[plane.dims[0]]
     mesh = axes.pcolormesh(_numbers(across), _numbers(up), values, cmap=cmap, norm=norm, shading="nearest", rasterized=True)
     axes.set_facecolor(cmap(np.ma.masked_all(1))[0])
-    _scale_axes(axes, plane)
+    scale_axes(axes, plane)
     if title is not None:
         axes.set_title(plain(title), fontsize=SMALL + 0.5)
     if colorbar:
@@ -101,7 +101,7 @@ def ensemble_maps(
     step = _step_dim(mean)
     steps = 1 if step is None else mean.sizes[step]
     scale, spread_colours = colour_scale([c.values for c in columns.values()]), spread_scale([spread.values])
-    first = _plane(mean if step is None else mean.isel({step: 0}))
+    first = plane_of(mean if step is None else mean.isel({step: 0}))
     grid = axes_grid(axes, steps, len(columns) + 1, size=_size(first, width=_WIDTH, extra=0.15 + 1.0 / steps))
     for row in range(steps):
         for panel, (name, column) in zip(grid[row], [*columns.items(), ("standard deviation", spread)], strict=True):
@@ -141,7 +141,7 @@ def ensemble_frames(members: xr.DataArray, truth: xr.DataArray | None = None, *,
     for k in range(spread.sizes[step]):
         for panel, field in zip(grid[0], fields, strict=True):
             cmap, norm = spread_colours if field is spread else scale
-            panel.collections[0].set(array=np.ma.masked_invalid(_plane(field.isel({step: k})).values.astype(np.float64)), cmap=cmap, norm=norm)
+            panel.collections[0].set(array=np.ma.masked_invalid(plane_of(field.isel({step: k})).values.astype(np.float64)), cmap=cmap, norm=norm)
         grid[0, 0].set_ylabel("")
         _row_label(grid[0, 0], step_label(spread[step], k))
         yield grid
@@ -199,7 +199,7 @@ def _step_dim(field: xr.DataArray) -> str | None:
     return times[0] if times and len(space) > 1 else None
 
 
-def _plane(field: xr.DataArray) -> xr.DataArray:
+def plane_of(field: xr.DataArray) -> xr.DataArray:
     """The field with two dims, vertical first."""
     keep = [d for d in (*_TIMES, *PLANE, *SPHERE) if d in field.dims]
     flat = field.squeeze([d for d in field.dims if field.sizes[d] == 1 and (d not in keep or len(keep) > 2)], drop=True)
@@ -237,7 +237,8 @@ def _size(plane: xr.DataArray, *, width: float, extra: float) -> tuple[float, fl
     return width, min(max(stretch * tall / max(wide, 1e-300), 0.25), 2.5) * width * 0.92 + extra
 
 
-def _scale_axes(axes: Axes, plane: xr.DataArray) -> None:
+def scale_axes(axes: Axes, plane: xr.DataArray) -> None:
+    """Aspect, ticks and labels that suit the two dims of a plane."""
     stretch = _stretch(plane)
     axes.set_aspect("auto" if stretch is None else stretch)
     axes.tick_params(labelsize=SMALL - 1, length=2.5)
