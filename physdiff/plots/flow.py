@@ -39,12 +39,12 @@ def arrow_plot(across: xr.DataArray, up: xr.DataArray, axes: Axes | None = None,
         raise InputError(f"arrow_plot: expected one unit, got {across.attrs.get('units')!r} and {up.attrs.get('units')!r}; convert one")
     if arrows < 1:
         raise InputError(f"arrow_plot: expected arrows >= 1, got {arrows}")
-    size = np.hypot(u, v).assign_attrs(units=across.attrs.get("units", "1"), long_name="speed")
+    size = ((u**2 + v**2) ** 0.5).assign_attrs(units=across.attrs.get("units", "1"), long_name="speed")
     block = max(1, max(u.shape) // arrows)
     cells = {d: min(block, u.sizes[d]) for d in u.dims}
     coarse = [part.coarsen(cells, boundary="trim").mean() for part in (u, v)]  # type: ignore[attr-defined]
-    longest = float(np.hypot(*coarse).max())
-    if not np.isfinite(size).any():
+    longest = float(np.nanmax(np.hypot(coarse[0].values, coarse[1].values), initial=0.0))
+    if not np.isfinite(size.values).any():
         raise InputError("arrow_plot: expected finite values, got none; select a time that has some")
     axes = map_plot(size, axes, colorbar=True) if background else one_axes(axes)
     y, x = u.dims
@@ -77,6 +77,6 @@ def hovmoeller_plot(field: xr.DataArray, axes: Axes | None = None, *, along: str
         raise InputError(f"hovmoeller_plot: expected dims {along} and {time}, got {list(field.dims)}; name others with along= and time=")
     rest = [d for d in field.dims if d not in (along, time)]
     if SPHERE[0] in rest:
-        field = field.weighted(np.cos(np.deg2rad(field[SPHERE[0]]))).mean(SPHERE[0], keep_attrs=True)
+        field = field.weighted(field[SPHERE[0]].copy(data=np.cos(np.deg2rad(field[SPHERE[0]].values)))).mean(SPHERE[0], keep_attrs=True)
         rest.remove(SPHERE[0])
     return map_plot(field.mean(rest, keep_attrs=True).transpose(time, along), axes)
