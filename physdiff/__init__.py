@@ -23,6 +23,8 @@ _NAMES: dict[str, str] = {
     "data.inspect": "inspect_file",
     "data.loader": "load_batches",
     "data.open": "open_dataset open_forecast",
+    "data.regrid": "regrid subset",
+    "data.rewrite": "rewrite",
     "data.split": "split_samples split_time",
     "data.statistics": "fitted",
     "data.tasks": "task_condition TaskWindows",

@@ -10,6 +10,8 @@ from physdiff.data.generate import generate as generate
 from physdiff.data.inspect import inspect_file as inspect_file
 from physdiff.data.loader import load_batches as load_batches
 from physdiff.data.open import open_dataset as open_dataset, open_forecast as open_forecast
+from physdiff.data.regrid import regrid as regrid, subset as subset
+from physdiff.data.rewrite import rewrite as rewrite
 from physdiff.data.split import split_samples as split_samples, split_time as split_time
 from physdiff.data.statistics import fitted as fitted
 from physdiff.data.tasks import TaskWindows as TaskWindows, task_condition as task_condition

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from physdiff.cli.options import Select, as_list, opened
+from physdiff.cli.splits import ranges_of
+from physdiff.data.regrid import regrid, subset
 from physdiff.data.rewrite import rewrite
 
-__all__ = ["convert"]
+__all__ = ["Regrid", "convert"]
+
+
+@dataclass(frozen=True)
+class Regrid:
+    """Another grid: means over coarser cells, which keep integrals.
+
+    Args:
+        region: Ranges of axes that are kept, as in 'latitude 40 to 60, longitude -10 to 20'.
+        factor: So many cells of each axis become one.
+        resolution: Or the width of the new cells, in degrees or the unit of the axes.
+    """
+
+    region: str | None = None
+    factor: int | None = None
+    resolution: float | None = None
 
 
 def convert(
@@ -15,6 +33,7 @@ def convert(
     out: str,
     *,
     select: Select = Select(),  # noqa: B008
+    grid: Regrid = Regrid(),  # noqa: B008
     frames: int | None = None,
     periodic: str | list[str] | None = None,
 ) -> None:
@@ -24,8 +43,15 @@ def convert(
         data: A file, several, a pattern, a folder, or the address of a Zarr store.
         out: File to write, or a store whose name ends in .zarr.
         select: Which part of the data.
+        grid: A region, or coarser cells.
         frames: Frames in a chunk; the length of the windows you train on makes them fast. As many as fit into 4 MiB if not given.
         periodic: Cartesian axes that close, as in [x, y].
     """
-    path = rewrite(opened(data, select), Path(out), frames=frames, periodic=as_list(periodic) or ())
+    ds, closed = opened(data, select), as_list(periodic) or []
+    if grid.region is not None:
+        ds = subset(ds, ranges_of(grid.region))
+    if grid.factor is not None or grid.resolution is not None:
+        ds = ds.assign_coords({d: ds[d].assign_attrs(periodic="true") for d in closed if d in ds.coords})
+        ds = regrid(ds, factor=grid.factor, resolution=grid.resolution)
+    path = rewrite(ds, Path(out), frames=frames, periodic=closed)
     print(f"wrote {path}", flush=True)

@@ -17,7 +17,7 @@ from physdiff.cli.options import as_list
 from physdiff.scores.events import brier_score, events_by_count
 from physdiff.scores.reduce import Score, within
 
-__all__ = ["Event", "events_of", "regions_of"]
+__all__ = ["Event", "events_of", "ranges_of", "regions_of"]
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*(?P<axis>\w+)\s+(?P<low>{_NUMBER})\s+to\s+(?P<high>{_NUMBER})\s*")
@@ -106,6 +106,18 @@ def regions_of(given: str | Sequence[str] | None, ds: xr.Dataset, dims: Sequence
             raise InputError(f"regions: expected a region with points of the grid ({spans}), got none in {text!r}")
         found[name.strip()] = inside.transpose(*dims)
     return found
+
+
+def ranges_of(text: str) -> dict[str, tuple[float, float]]:
+    """Ranges written as ``latitude 51 to 53, longitude -3 to 1``, by axis.
+
+    Raises:
+        InputError: If they are written otherwise.
+    """
+    parts = [_RANGE.fullmatch(part) for part in text.split(",")]
+    if not all(parts):
+        raise InputError(f"region: expected ranges of axes, as in 'latitude 54 to 58, longitude -10 to 2', got {text!r}")
+    return {p["axis"]: (float(p["low"]), float(p["high"])) for p in parts if p is not None}
 
 
 def _range(ds: xr.Dataset, dims: Sequence[str], part: re.Match[str], text: str) -> xr.DataArray:

@@ -17,6 +17,7 @@ import netCDF4
 import xarray as xr
 
 from physdiff.base.errors import DataError
+from physdiff.data.encoding import zarr_encoding
 
 __all__ = ["FORMATS", "check_zarr", "is_zarr", "join_parts", "run_of"]
 
@@ -43,7 +44,7 @@ def join_parts(parts: Sequence[Path], out: Path, *, attrs: Mapping[str, str]) ->
         else:
             _to_netcdf(parts, temporary, attrs)
         os.replace(temporary, out)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a full disk is an error of HDF5 without a number
         raise DataError(f"{out}: expected to join {len(parts)} parts into a file, got {error}; check the folder and the space left") from error
     finally:
         if temporary.is_dir():
@@ -107,8 +108,8 @@ def _to_zarr(parts: Sequence[Path], target: Path, attrs: Mapping[str, str]) -> N
                 ready.drop_vars(fixed).to_zarr(target, append_dim="sample", consolidated=False)
                 continue
             ready.attrs.update(attrs)
-            chunks = {str(n): {"chunks": part[n].encoding["chunksizes"]} for n in part.data_vars if part[n].encoding.get("chunksizes")}
-            ready.to_zarr(target, mode="w", encoding=chunks, consolidated=False)
+            chunks = {str(n): part[n].encoding["chunksizes"] for n in part.data_vars if part[n].encoding.get("chunksizes")}
+            ready.to_zarr(target, mode="w", encoding=zarr_encoding(ready, chunks), consolidated=False)
 
 
 def check_zarr(path: Path | str) -> None:

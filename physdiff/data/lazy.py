@@ -124,7 +124,9 @@ class Piece:
                 left.append((axis, None if np.array_equal(places, np.arange(low, high + 1)) else places - low))
         try:
             data = np.asarray(files.get(self.path).variables[self.variable][tuple(keys)].values)
-        except (RuntimeError, OSError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # libraries raise whatever damaged chunks lead them to
             raise damaged(self.path, self.variable, error) from error
         for k, (_, places) in enumerate(left):
             data = data if places is None else np.take(data, places, axis=k)

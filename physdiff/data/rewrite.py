@@ -12,8 +12,9 @@ from pathlib import Path
 import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
+from physdiff.data.encoding import chunks_of, zarr_encoding
 from physdiff.data.join import FORMATS, check_zarr
-from physdiff.data.write import chunks_of, ready_to_write, write_dataset
+from physdiff.data.write import ready_to_write, write_dataset
 
 __all__ = ["rewrite"]
 
@@ -70,7 +71,8 @@ def _to_zarr(ds: xr.Dataset, target: Path, chunks: dict[str, tuple[int, ...]]) -
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        ready_to_write(ds).to_zarr(temporary, encoding={n: {"chunks": c} for n, c in chunks.items()}, consolidated=False)
+        ready = ready_to_write(ds)
+        ready.to_zarr(temporary, encoding=zarr_encoding(ready, chunks), consolidated=False)
         os.replace(temporary, target)
     except OSError as error:
         raise DataError(f"{target}: expected to write a store, got {error}; check the folder and the space left") from error

@@ -15,9 +15,9 @@ import xarray as xr
 
 from physdiff import __version__
 from physdiff.base.errors import DataError
-from physdiff.data.axes import SPHERE
+from physdiff.data.encoding import netcdf_encoding
 
-__all__ = ["chunks_of", "ready_to_write", "write_dataset"]
+__all__ = ["ready_to_write", "write_dataset"]
 
 _STANDARD: dict[str, dict[str, str]] = {
     "time": {"standard_name": "time", "axis": "T"},
@@ -30,7 +30,6 @@ _STANDARD: dict[str, dict[str, str]] = {
     "y": {"axis": "Y"},
     "z": {"axis": "Z"},
 }
-_CHUNK_BYTES = 2**22
 
 
 def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str | None = None, frames: int | None = None) -> Path:
@@ -61,10 +60,10 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
     except OSError as error:
         raise DataError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
     try:
-        encoding = {str(n): _encoding(ready[n].variable, frames) for n in ready.variables}
+        encoding = {str(n): netcdf_encoding(ready[n].variable, frames) for n in ready.variables}
         ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
         os.replace(temporary, target)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a full disk is an error of HDF5 without a number
         raise DataError(f"{target}: expected to write a file, got {error}; check the folder and the space left") from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -97,32 +96,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any attribute
     if isinstance(value, str | bytes | int | float | np.number | np.ndarray) or (isinstance(value, list | tuple) and value):
         return value
     return str(value)
-
-
-def _encoding(variable: xr.Variable, frames: int | None) -> dict[str, Any]:
-    kind = variable.dtype.kind
-    if kind == "M":
-        whole = variable.size == 0 or bool((variable.values.astype("datetime64[ns]").astype(np.int64) % 10**9 == 0).all())
-        unit = "seconds" if whole else "nanoseconds"
-        return {"units": f"{unit} since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
-    if kind not in "fiu" or variable.ndim == 0:
-        return {}
-    coordinate = variable.dims == (variable.dims[0],) and variable.ndim == 1
-    encoding: dict[str, Any] = {"fletcher32": True}
-    if kind == "f" and coordinate:
-        encoding["_FillValue"] = None
-    if variable.size and not coordinate:
-        encoding |= {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunks_of(variable, frames)}
-    return encoding
-
-
-def chunks_of(variable: xr.Variable, frames: int | None = None) -> tuple[int, ...]:
-    """Whole frames, one sample or member, and so many `frames`, or as many as fit into 4 MiB."""
-    space = [d in (*SPHERE, "x", "y", "z") for d in variable.dims]
-    chunks = [n if inside else 1 for n, inside in zip(variable.shape, space, strict=True)]
-    frame = int(np.prod(chunks, dtype=np.int64)) * variable.dtype.itemsize
-    for d in ("time", "lead_time"):
-        if d in variable.dims:
-            k = variable.dims.index(d)
-            chunks[k] = max(1, min(variable.shape[k], frames or _CHUNK_BYTES // max(frame, 1)))
-    return tuple(chunks)

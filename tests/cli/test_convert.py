@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from physdiff.data.open import open_dataset
 from tests.cli.command import refuses, works
-from tests.data.files import box, save
+from tests.data.files import box, earth, save
 
 pytest.importorskip("dask", reason="the package dask is not installed")
 
@@ -19,6 +21,16 @@ def test_a_strangers_arrays_become_netcdf(tmp_path):
     assert f"wrote {tmp_path / 'b.nc'}" in said
     back = open_dataset(tmp_path / "b.nc")
     assert list(back) == ["u"] and np.array_equal(back["u"].values, source["u"].values) and back["x"].attrs["periodic"] == "true"
+
+
+def test_a_region_on_coarser_cells(tmp_path):
+    source = save(earth(4, ny=8, nx=12), tmp_path / "a.nc")
+    works("convert --grid.factor 2 --grid.region", Path("longitude 2 to 21"), "--data", source, "--out", tmp_path / "b.zarr")
+    back = open_dataset(tmp_path / "b.zarr")["t2m"]
+    # latitudes are weighed by their bands, which a box of 2 x 2 of nearly equal bands shows in the fourth digit
+    plain = open_dataset(source)["t2m"].values[:, :, 1:9].reshape(4, 4, 2, 4, 2).mean((2, 4))
+    assert back.shape == (4, 4, 4) and np.allclose(back.values, plain, rtol=1e-3) and not np.array_equal(back.values, plain)
+    assert "expected ranges of axes" in refuses("convert --grid.region north --data", source, "--out", tmp_path / "c.nc")
 
 
 def test_refusals(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from physdiff.data.rewrite import rewrite
 from physdiff.data.write import write_dataset
 from tests.architecture.sources import ROOT
 from tests.data.files import box, save
@@ -69,13 +71,8 @@ def damaged(raw: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["own", "classic", "netcdf4", "pdebench", "npz", "torch", "matlab"])
-def test_no_damage_crashes_hangs_or_escapes_in_code(tmp_path, kind):
-    whole = written(tmp_path, kind)
-    raw, rng, paths = whole.read_bytes(), np.random.default_rng(sum(map(ord, kind))), [whole]
-    for k in range(CASES):
-        paths.append(tmp_path / f"{k}.{kind}")
-        paths[-1].write_bytes(damaged(raw, rng))
+def looked_at(paths):
+    """A line for each file: what `probe` says, in a process that must not crash or hang."""
     run = [sys.executable, "-m", "tests.data.readers.fuzz", *map(str, paths)]
     done = subprocess.run(run, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -83,6 +80,44 @@ def test_no_damage_crashes_hangs_or_escapes_in_code(tmp_path, kind):
     assert "sum" in lines[0], lines[0]
     bare = [line for line in lines if "error" in line]
     assert not bare, bare
+    return lines
+
+
+@pytest.mark.parametrize("kind", ["own", "zarr2", "zarr3"])
+def test_no_damage_of_a_store_crashes_hangs_or_escapes_in_code(tmp_path, kind):
+    """One file of the store is damaged or lost. Our own stores have checksums, and what is lost is missing, not zero."""
+    pytest.importorskip("zarr")
+    ds, whole, rng = box(frames=12, ny=8, nx=10), tmp_path / "whole.zarr", np.random.default_rng(sum(map(ord, kind)))
+    if kind == "own":
+        pytest.importorskip("dask")
+        rewrite(ds, whole, frames=4, progress=False)
+    else:
+        ds.to_zarr(whole, zarr_format=int(kind[-1]), consolidated=False)
+    names = sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file())
+    paths = [whole]
+    for k in range(70):
+        paths.append(tmp_path / f"{k}.zarr")
+        shutil.copytree(whole, paths[-1])
+        victim = paths[-1] / names[rng.integers(len(names))]
+        if rng.random() < 0.1:
+            victim.unlink()
+        else:
+            victim.write_bytes(damaged(victim.read_bytes(), rng))
+    lines = looked_at(paths)
+    other = [line for line in lines[1:] if "sum" in line and line["sum"] != lines[0]["sum"]]
+    print(f"{kind}: {sum('refused' in line for line in lines)} refused, {len(other)} with other values, of 70")
+    if kind == "own":
+        assert all(line["count"] < lines[0]["count"] for line in other), other
+
+
+@pytest.mark.parametrize("kind", ["own", "classic", "netcdf4", "pdebench", "npz", "torch", "matlab"])
+def test_no_damage_crashes_hangs_or_escapes_in_code(tmp_path, kind):
+    whole = written(tmp_path, kind)
+    raw, rng, paths = whole.read_bytes(), np.random.default_rng(sum(map(ord, kind))), [whole]
+    for k in range(CASES):
+        paths.append(tmp_path / f"{k}.{kind}")
+        paths[-1].write_bytes(damaged(raw, rng))
+    lines = looked_at(paths)
     other = [line for line in lines[1:] if "sum" in line and line["sum"] != lines[0]["sum"]]
     print(f"{kind}: {sum('refused' in line for line in lines)} refused, {len(other)} with other values, of {CASES}")
     if kind == "own":
