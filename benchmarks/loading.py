@@ -38,7 +38,7 @@ MIB = 2**20
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """A few random plane waves that travel, and small noise; float32."""
+    """A few random plane waves that travel, and small noise; float32. Files repeat it, shifted: what is stored matters to the deflated file alone."""
     t, y, x = (np.arange(n, dtype=np.float32) for n in shape)
     out = 0.01 * rng.standard_normal(shape, dtype=np.float32)
     for _ in range(3):
@@ -60,9 +60,9 @@ def make(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     with h5py.File(root / "pdebench.hdf5", "w") as f:
         for name in ("density", "pressure", "Vx", "Vy"):
-            made = f.create_dataset(name, (120, 21, 128, 128), "f4")
+            made, base = f.create_dataset(name, (120, 21, 128, 128), "f4"), smooth(rng, (21, 128, 128))
             for i in range(120):
-                made[i] = smooth(rng, (21, 128, 128))
+                made[i] = np.roll(base, i, axis=2)
         for axis in ("x-coordinate", "y-coordinate"):
             f[axis] = np.linspace(0, 1, 128, dtype=np.float32)
         f["t-coordinate"] = np.arange(21, dtype=np.float32)
@@ -80,8 +80,10 @@ def make(folder: Path) -> Path:
                 options: dict[str, Any] = {"zlib": packed, "complevel": 1, "shuffle": packed, "fill_value": -32767, "chunksizes": (1, 721, 1440)}
                 made = nc.createVariable(field, "i2", ("time", "latitude", "longitude"), **options)
                 made.scale_factor, made.add_offset, made.units = 1.2e-4, 0.0, unit
-                for a in range(0, steps, 8):
-                    made[a : a + 8] = smooth(rng, (min(8, steps - a), 721, 1440))
+                made.set_auto_maskandscale(False)
+                base = np.round(smooth(rng, (4, 721, 1440)) / 1.2e-4).astype("i2")
+                for a in range(0, steps, 4):
+                    made[a : a + 4] = np.roll(base, 3 * a, axis=2)
     for k in range(4):
         with h5py.File(root / "well" / f"part{k}.hdf5", "w") as f:
             f.attrs.update(dataset_name="synthetic", grid_type="cartesian", n_spatial_dims=2, n_trajectories=7, simulation_parameters=[])
@@ -94,10 +96,10 @@ def make(folder: Path) -> Path:
                 group = f.create_group(f"t{rank}_fields")
                 group.attrs["field_names"] = names
                 for name in names:
-                    made = group.create_dataset(name, (7, 101, 128, 128) + (2,) * rank, "f4")
+                    made, base = group.create_dataset(name, (7, 101, 128, 128) + (2,) * rank, "f4"), smooth(rng, (101, 128, 128))
                     made.attrs.update(dim_varying=[True, True], sample_varying=True, time_varying=True)
                     for j in range(7):
-                        parts = [smooth(rng, (101, 128, 128)) for _ in range(2 if rank else 1)]
+                        parts = [np.roll(base, 11 * j + c, axis=2) for c in range(2 if rank else 1)]
                         made[j] = np.stack(parts, -1) if rank else parts[0]
     (root / "done").touch()
     return root

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import xarray as xr
@@ -52,7 +52,7 @@ from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["Recipe", "as_interpolant", "head_of", "prepare", "windows_of"]
 
-Windows = TrajectoryWindows | GuessedWindows
+Windows: TypeAlias = TrajectoryWindows | GuessedWindows
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_a_region_on_coarser_cells(tmp_path):
     # latitudes are weighed by their bands, which a box of 2 x 2 of nearly equal bands shows in the fourth digit
     plain = open_dataset(source)["t2m"].values[:, :, 1:9].reshape(4, 4, 2, 4, 2).mean((2, 4))
     assert back.shape == (4, 4, 4) and np.allclose(back.values, plain, rtol=1e-3) and not np.array_equal(back.values, plain)
-    assert "expected ranges of axes" in refuses("convert --grid.region north --data", source, "--out", tmp_path / "c.nc")
+    assert "expected ranges of axes" in refuses("convert", "--grid.region", "north", "--data", source, "--out", tmp_path / "c.nc")
 
 
 def test_refusals(tmp_path):
