@@ -5,7 +5,7 @@
 Each case has an exact solution, readings with noise, and a law: forward knows the law's coefficients and reads start and walls, inverse reads inside
 and does not know the viscosity. Methods have one network, one law_std and the same points; each gives as many solutions:
 
-- hmc, nuts: `weight_chains` around weights fitted by Gauss-Newton steps
+- hmc, nuts: `weight_chains`, one chain from each of four trainings; R-hat of the fields at the points that are judged, and of the weights
 - dropout: `train_with_dropout`, masks of 5 % of hidden units
 - ensemble: `deep_ensemble` from other starts with perturbed readings; starts: the same readings for all members
 - laplace: `weight_laplace` of the last layer; swag: `swag` along stochastic gradient descent from the fitted weights
@@ -50,9 +50,9 @@ from physdiff.uq.dropout import dropout_draws, train_with_dropout
 from physdiff.uq.laplace import weight_laplace
 from physdiff.uq.swag import descent_iterates, swag
 from physdiff.uq.weight_draws import WeightDraws, deviations
-from physdiff.uq.weights_hmc import weight_chains
+from physdiff.uq.weights_hmc import function_rhat, weight_chains
 
-NOISE, LAW_STD, DRAWS = 0.05, 0.05, 19
+NOISE, LAW_STD, DRAWS, CHAINS = 0.05, 0.05, 19, 4
 METHODS = ("hmc", "nuts", "dropout", "ensemble", "starts", "laplace", "swag")
 FLOW = ("velocity_x", "velocity_y", "pressure")
 TRUE = {"burgers": 0.05, "flow": 0.05}
@@ -144,12 +144,16 @@ def drawn(method: str, this: Case, seed: int, options: argparse.Namespace) -> We
     if method == "dropout":
         train_with_dropout(p, lambda step: points, share=0.05, steps=options.dropout_steps, rate=3e-3, rng=rng)
         return dropout_draws(p, DRAWS, share=0.05, rng=rng.child("draws"))
+    if method in ("hmc", "nuts"):
+        chains = [member(rng.child("training", k)) for k in range(CHAINS)]
+        found = weight_chains(
+            chains, terms, options.chain, rng=rng, prior_std=options.prior_std, method=method, length=options.length, warmup=options.warmup  # type: ignore[arg-type]
+        )
+        return found
     solved(p, points, options.steps)
     if method == "laplace":
         return weight_laplace(p, lambda: terms(p), prior_std=options.prior_std, last_layer=True).draw(DRAWS, rng=rng)
-    if method == "swag":
-        return _along_descent(p, points, rng)
-    return weight_chains(p, terms, options.chain, rng=rng, prior_std=options.prior_std, method=method, chains=2, warmup=options.warmup)
+    return _along_descent(p, points, rng)
 
 
 def _along_descent(p: Collocated, points: Tensor, rng: Rng) -> WeightDraws:
@@ -174,6 +178,10 @@ def judged(draws: WeightDraws, this: Case) -> dict[str, object]:
     """Scores over a grid of points and fields."""
     axes = [torch.linspace(a, b, 21 if len(this.lower) == 2 else 9, dtype=torch.float64) for a, b in zip(this.lower, this.upper, strict=True)]
     points = torch.cartesian_prod(*axes)
+    out: dict[str, object] = {}
+    if "chain" in draws.info:
+        rhat = torch.cat([v for n, v in function_rhat(draws, points).items() if n in this.shown])
+        out = {"field_rhat": round(float(rhat.median()), 3), "worst_field_rhat": round(float(rhat.max()), 3)}
     exact, fields = this.exact(points), draws.fields(points)
     which = torch.linspace(0, len(draws) - 1, DRAWS).round().long()
     scores: dict[str, list[float]] = {}
@@ -183,7 +191,7 @@ def judged(draws: WeightDraws, this: Case) -> dict[str, object]:
         found["rmse"] = squared_error_of_mean(x, y).mean().sqrt() / unit
         for key, v in found.items():
             scores.setdefault(key, []).append(float(v))
-    out: dict[str, object] = {key: round(sum(v) / len(v), 5) for key, v in scores.items()}
+    out |= {key: round(sum(v) / len(v), 5) for key, v in scores.items()}
     if this.inverse:
         nu = draws.coefficients()["viscosity"][which]
         out |= {"viscosity": round(float(nu.mean()), 5), "viscosity_std": round(float(nu.std()), 5)}
@@ -201,8 +209,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=12)
     parser.add_argument("--steps", type=int, default=60, help="Gauss-Newton steps of a fit")
     parser.add_argument("--dropout-steps", type=int, default=4000)
-    parser.add_argument("--chain", type=int, default=100, help="draws of the chains")
-    parser.add_argument("--warmup", type=int, default=200)
+    parser.add_argument("--chain", type=int, default=600, help="draws of the four chains together")
+    parser.add_argument("--length", type=int, default=40, help="steps of a trajectory of the chains in the mean")
+    parser.add_argument("--warmup", type=int, default=150)
     parser.add_argument("--prior-std", type=float, default=1.0, help="of every weight, for laplace, hmc and nuts")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -216,7 +225,7 @@ def main() -> None:
                 draws = drawn(method, case(name), seed, options)
                 seconds = time.process_time() - begin
                 line = {"case": name, "method": method, "seed": seed, **judged(draws, case(name)), "cpu_s": round(seconds, 1), "commit": commit}
-                line |= {k: round(float(draws.info[k]), 3) for k in ("rhat", "acceptance", "divergences") if k in draws.info}
+                line |= {k: round(float(draws.info[k]), 3) for k in ("rhat", "acceptance", "divergences", "gradient_calls") if k in draws.info}
                 line |= {"noise": NOISE, "law_std": LAW_STD, "prior_std": options.prior_std, "draws": DRAWS, "units": options.width}
                 with (options.out / "neural_pde.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")

@@ -2,10 +2,16 @@ r"""Hamiltonian chains on the weights of a network of the coordinates (B-PINN), 
 
 $$\log \pi(\theta) = -\tfrac12 \sum_i d_i(\theta)^2 - \tfrac{1}{2 s^2}|\theta|^2$$
 
-Chains move in $z$ with $\theta = \hat\theta + L^{-\mathsf T} z$, $H = L L^\mathsf T$ the Gauss-Newton Hessian at the weights that the network has:
-directions, whose scales differ by many orders in weights, are alike in z, and where deviations are linear $\pi$ is a standard normal law of z. Chains
-start at draws of Laplace's Gaussian. They do not visit the mirror images of a network, which are the same fields. Yang, Meng and Karniadakis,
-B-PINNs, 2021; Neal, Bayesian learning for neural networks, 1996.
+Each chain first climbs from the weights it is given to the mode $\hat\theta$ near them, and moves in $z$ with $\theta = \hat\theta + L^{-\mathsf T} z$,
+$H = L L^\mathsf T$ the Gauss-Newton Hessian there: directions, whose scales differ by many orders in weights, are alike in z, and where deviations
+are linear $\pi$ is a standard normal law of z. It starts at a draw of that law, drawn towards the mode by halves until it is as probable as such a
+draw should be.
+
+Chains that start from trainings of their own stand at other weights that may be the same fields (hidden units can change places and signs), and
+never meet in weights: R-hat of the weights says nothing of what is asked. `function_rhat` takes it of the fields. Yang, Meng and Karniadakis,
+B-PINNs, 2021; Neal, Bayesian learning for neural networks, 1996; Izmailov, Vikram, Hoffman and Wilson, What are Bayesian neural network posteriors
+really like?, 2021 (R-hat in function space); Papamarkou, Hinkle, Young and Womble, Challenges in Markov chain Monte Carlo for Bayesian neural
+networks, 2022 (symmetries).
 """
 
 from __future__ import annotations
@@ -23,62 +29,101 @@ from physdiff.base.errors import Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.inference.chains import run_chains
 from physdiff.inference.hamiltonian import Point, hmc_move, nuts_move
+from physdiff.inference.mixing import bulk_size, split_rhat, tail_size
 from physdiff.pinn.collocated import Collocated
 from physdiff.pinn.coordinate_net import CoordinateNet
 from physdiff.uq.laplace import weight_laplace
 from physdiff.uq.weight_draws import WeightDraws, trainable
 
-__all__ = ["weight_chains"]
+__all__ = ["function_rhat", "weight_chains"]
 
 log = logging.getLogger(__name__)
 
+_CHAINS = 4
+_CLIMBS, _CLIMB_STEPS = 2, 100
+
 
 def weight_chains(
-    module: Collocated | CoordinateNet,
+    module: Collocated | CoordinateNet | Sequence[Collocated | CoordinateNet],
     deviations: Callable[[Collocated | CoordinateNet], Sequence[Tensor]],
     n: int,
     *,
     rng: Rng,
     prior_std: float = 1.0,
     method: str = "nuts",
-    chains: int = 4,
+    length: int = 64,
     warmup: int = 100,
 ) -> WeightDraws:
-    """Draw n weight vectors by chains of HMC or NUTS around the weights that a network has.
+    """Draw n weight vectors by chains of HMC or NUTS around trained weights.
 
     Args:
-        module: Trained (near the mode); float64, its parameters those of linear layers and numbers.
+        module: Trained, from which four chains start; or several trainings of one architecture, each the start of one chain. Float64, parameters
+            those of linear layers and numbers.
         deviations: Function of the module that gives terms in units of their standard deviations, as `deviations` of a problem.
-        n: Number of draws, taken evenly from at least as many of each chain as `chains` need for it.
+        n: Number of draws, taken evenly from at least as many of each chain as are needed for it.
         rng: Randomness.
         prior_std: s, of every weight.
-        method: ``"nuts"`` or ``"hmc"`` (trajectories of 8 steps in the mean).
-        chains: Chains side by side.
+        method: ``"nuts"`` or ``"hmc"``.
+        length: Steps of a trajectory: their mean with hmc, half the most with nuts.
         warmup: Moves of each chain that find step size and mass and are dropped.
 
     Returns:
-        Draws; `info`: ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over weights and log density), ``acceptance``, ``divergences``, ``gradient_calls``.
+        Draws; `info`: ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over weights and log density), ``acceptance``, ``divergences``, ``gradient_calls``, and
+        ``chain``, the number of each draw's chain.
 
     Raises:
-        InputError: If a number makes no sense, or as `weight_laplace`.
+        InputError: If a number makes no sense, trainings differ in architecture, or as `weight_laplace`.
     """
-    check_one_of(method, ("hmc", "nuts"), "weight_chains method")
-    if n < 1 or chains < 1:
-        raise InputError(f"weight_chains: expected n >= 1 draws and one chain or more, got {n} and {chains}")
-    if trainable(module)[0].dtype != torch.float64:
-        raise InputError("weight_chains: expected float64 weights, got others; call `module.double()` first")
-    target = _Target(module, deviations, check_positive(prior_std, "weight_chains prior_std"))
-    start = rng.child("start").normal((chains, len(target.centre)), like=target.centre)
-    move = partial(nuts_move, depth=7) if method == "nuts" else partial(hmc_move, length=8)
+    modules, each = (list(module), 1) if isinstance(module, Sequence) else ([module], _CHAINS)
+    _check(modules, n, method=method, length=length)
+    move = partial(nuts_move, depth=length.bit_length()) if method == "nuts" else partial(hmc_move, length=length)
+    chains, images, values, runs = each * len(modules), [], [], []
     draws = max(4, -(-n // chains))
-    found = run_chains(target, start, move, draws=draws, warmup=warmup, rng=rng.child("chains"), what="weight_chains")
-    quality = found.quality()
-    if float(quality["rhat"]) > 1.1:
-        log.warning("weight_chains: chains have not mixed (R-hat %.2f, 1 is mixed); more warm-up and draws", float(quality["rhat"]))
-    flat = found.images.transpose(0, 1).flatten(0, 1)
+    for k, one in enumerate(modules):
+        key = rng.child("chains", k)
+        target = _Target(one, deviations, check_positive(prior_std, "weight_chains prior_std"))
+        start = target.near(key.child("start").normal((each, len(target.centre)), like=target.centre))
+        runs.append(run_chains(target, start, move, draws=draws, warmup=warmup, rng=key, what="weight_chains"))
+        images.append(runs[-1].images)
+        values.append(runs[-1].values)
+    theta = torch.cat(images)
+    x = torch.cat([torch.cat(values)[..., None], theta], -1)
+    worst = {"rhat": split_rhat(x).nan_to_num(0.0).amax(), "ess_bulk": bulk_size(x).nan_to_num(torch.inf).amin()}
+    worst["ess_tail"] = tail_size(x).nan_to_num(torch.inf).amin()
+    if each > 1 and float(worst["rhat"]) > 1.1:
+        log.warning("weight_chains: chains have not mixed (R-hat %.2f, 1 is mixed; of fields see function_rhat); more warm-up and draws", float(worst["rhat"]))
+    flat = theta.transpose(0, 1).flatten(0, 1)
     which = ((torch.arange(n, dtype=torch.float64) + 0.5) * len(flat) / n).floor().long()
-    counts = {"divergences": torch.tensor(found.divergences), "gradient_calls": found.gradients.sum().round().long()}
-    return WeightDraws(module, flat[which], {**quality, "acceptance": found.acceptance, **counts})
+    counts = {"divergences": torch.tensor(sum(r.divergences for r in runs)), "gradient_calls": torch.cat([r.gradients for r in runs]).sum().round().long()}
+    accepted = torch.stack([r.acceptance for r in runs]).mean()
+    return WeightDraws(modules[0], flat[which], {**worst, "acceptance": accepted, **counts, "chain": which % chains})
+
+
+def function_rhat(draws: WeightDraws, points: Tensor) -> dict[str, Tensor]:
+    """R-hat of the fields at points (n, d), each (n,): whether chains agree about what is asked, wherever their weights are.
+
+    Raises:
+        InputError: If the draws are not of `weight_chains`, or not equally many, four at least, of each of two chains or more.
+    """
+    chain = draws.info.get("chain")
+    count = torch.zeros(0) if chain is None else torch.bincount(chain)
+    if chain is None or len(count) < 2 or int(count.min()) < 4 or int(count.min()) < int(count.max()):
+        got = "no chains" if chain is None else f"{count.tolist()} draws of chains"
+        raise InputError(f"function_rhat: expected four draws or more of each of two chains, equally many, got {got}; draw a multiple of the chains' number")
+    order = chain.argsort(stable=True)
+    return {name: split_rhat(v[order].unflatten(0, (len(count), -1))) for name, v in draws.fields(points).items()}
+
+
+def _check(modules: Sequence[Collocated | CoordinateNet], n: int, *, method: str, length: int) -> None:
+    check_one_of(method, ("hmc", "nuts"), "weight_chains method")
+    if n < 1 or length < 1 or not modules:
+        raise InputError(f"weight_chains: expected n >= 1 draws, length >= 1 and a module or more, got {n}, {length} and {len(modules)} modules")
+    shapes = [[tuple(p.shape) for p in trainable(m)] for m in modules]
+    if any(s != shapes[0] for s in shapes):
+        other = next(s for s in shapes if s != shapes[0])
+        raise InputError(f"weight_chains: expected trainings of one architecture, got parameters {shapes[0]} and {other}")
+    if any(trainable(m)[0].dtype != torch.float64 for m in modules):
+        raise InputError("weight_chains: expected float64 weights, got others; call `module.double()` first")
 
 
 class _Target:
@@ -89,11 +134,48 @@ class _Target:
     ) -> None:
         self.twin, self.deviations, self.precision = copy.deepcopy(module), deviations, 1 / prior_std**2
         self.parameters = trainable(self.twin)
-        gaussian = weight_laplace(self.twin, lambda: deviations(self.twin), prior_std=prior_std)
+        self._whiten(prior_std)
+        for _ in range(_CLIMBS):
+            self.centre = self._image(self._climbed()[None])[0]
+            self._whiten(prior_std)
+
+    def _whiten(self, prior_std: float) -> None:
+        """Coordinates around the centre, which is where the weights are at first."""
+        if hasattr(self, "centre"):
+            with torch.no_grad():
+                nn.utils.vector_to_parameters(self.centre, self.parameters)
+        gaussian = weight_laplace(self.twin, lambda: self.deviations(self.twin), prior_std=prior_std)
         self.centre, self.root = gaussian.mean, gaussian.root
 
+    def _image(self, z: Tensor) -> Tensor:
+        return self.centre + torch.linalg.solve_triangular(self.root.mT, z.mT, upper=True).mT
+
+    def _climbed(self) -> Tensor:
+        """z at the mode, or as far as L-BFGS comes."""
+        z = torch.zeros_like(self.centre)
+        first, optimiser = self(z[None]).value, torch.optim.LBFGS([z], max_iter=_CLIMB_STEPS, history_size=50, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            at = self(z.detach()[None])
+            z.grad = -at.slope[0]
+            return -at.value[0]
+
+        optimiser.step(loss)
+        there = self(z[None]).value
+        return z if bool(there.isfinite() & (there >= first)) else torch.zeros_like(z)
+
+    def near(self, z: Tensor) -> Tensor:
+        """Draws of a normal law, halved while they are less probable than they should be: |z|^2/2 below the mode; twice that is let pass."""
+        top, allowed = self(torch.zeros_like(z[:1])).value, z.square().sum(1)
+        for _ in range(20):
+            bad = top - self(z).value > allowed
+            if not bool(bad.any()):
+                break
+            z = torch.where(bad[:, None], 0.5 * z, z)
+        return z
+
     def __call__(self, z: Tensor) -> Point:
-        theta = self.centre + torch.linalg.solve_triangular(self.root.mT, z.mT, upper=True).mT
+        theta = self._image(z)
         values, slopes = zip(*(self._one(row) for row in theta), strict=True)
         slope = torch.linalg.solve_triangular(self.root, torch.stack(slopes).mT, upper=False).mT
         return Point(z, torch.stack(values), slope, theta)

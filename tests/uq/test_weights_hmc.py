@@ -1,15 +1,19 @@
 """Chains on weights: the closed Gaussian of a linear problem, and a posterior on a grid where it is not Gaussian."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
+from physdiff.inference.mixing import split_rhat
 from physdiff.networks.mlp import MLP
 from physdiff.pinn.coordinate_net import CoordinateNet
 from physdiff.uq import weights_hmc as module
-from physdiff.uq.weights_hmc import weight_chains
+from physdiff.uq.weight_draws import WeightDraws
+from physdiff.uq.weights_hmc import function_rhat, weight_chains
 
 STD, PRIOR = 0.3, 1.5
 
@@ -27,7 +31,7 @@ def test_a_linear_problem_has_its_gaussian(method, n):
     net.network.layers[0].requires_grad_(False)
     y = torch.sin(3 * points[:, 0])
     terms = lambda m: [(m.fields(points)["u"] - y) / STD]  # noqa: E731
-    draws = weight_chains(net, terms, n, rng=Rng(0), prior_std=PRIOR, method=method, chains=2, warmup=15)
+    draws = weight_chains([net, net], terms, n, rng=Rng(0), prior_std=PRIOR, method=method, length=8, warmup=15)
     with torch.no_grad():
         phi = torch.cat((torch.tanh(net.network.layers[0](2 * points - 1)), torch.ones(10, 1, dtype=torch.float64)), 1)
     H = phi.T @ phi / STD**2 + torch.eye(4, dtype=torch.float64) / PRIOR**2
@@ -67,6 +71,54 @@ def test_a_law_that_is_not_gaussian_has_the_moments_of_its_density_on_a_grid():
     assert float(got.std()) == pytest.approx(spread, rel=0.2)
 
 
+@pytest.mark.slow
+def test_chains_of_separate_trainings_agree_about_the_field_and_not_about_weights():
+    # the mirror image (w, v) -> (-w, -v) of one unit is the same field
+    net, points = network(width=1), torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+        net.network.layers[0].weight.fill_(1.0), net.network.layers[1].weight.fill_(1.0)
+    mirror = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in mirror.parameters():
+            p.neg_()
+    y = torch.tanh(2 * points[:, 0] - 1)
+    draws = weight_chains([net, mirror], lambda m: [(m.fields(points)["u"] - y) / 0.1], 120, rng=Rng(2), length=16, warmup=60)
+    found = function_rhat(draws, points)["u"]
+    print(f"R-hat of the field at most {float(found.max()):.3f}, of the weights {float(draws.info['rhat']):.3f}")
+    # 60 draws of each chain: R-hat of independent ones is 1 + 1/60 at most in 99 of 100
+    assert float(found.max()) < 1.1 and float(draws.info["rhat"]) > 1.5
+
+
+def test_starts_are_draws_of_a_linear_problem_and_nearer_where_it_is_not():
+    net, points = network(), torch.linspace(0, 1, 10, dtype=torch.float64)[:, None]
+    z = Rng(3).normal((2, 10), like=points) * 3
+    bent = module._Target(net, lambda m: [(m.fields(points)["u"] - points[:, 0]) / 0.05], 3.0)
+    top = float(bent(torch.zeros_like(z[:1])).value)
+    near = bent.near(z)
+    rise = top - bent(near).value
+    assert bool((rise <= z.square().sum(1)).all()) and bool((near.norm(dim=1) < z.norm(dim=1)).any())
+    assert bool((bent(z).value < top - z.square().sum(1)).any()), "the case is one where draws of the Gaussian are too far"
+    # the centre is the mode: the slope in coordinates of unit curvature is within half a standard deviation
+    assert float(bent(torch.zeros_like(z[:1])).slope.norm()) < 0.5
+    net.network.layers[0].requires_grad_(False)
+    straight = module._Target(net, lambda m: [(m.fields(points)["u"] - points[:, 0]) / 0.05], 3.0)
+    assert torch.equal(straight.near(z[:, :4]), z[:, :4])
+
+
+def test_draws_of_chains_in_a_field_have_the_rhat_of_their_values():
+    net, points = network(), torch.tensor([[0.2], [0.7]], dtype=torch.float64)
+    weights = Rng(4).normal((12, 10), like=points)
+    draws = WeightDraws(net, weights, {"chain": torch.arange(12) % 3})
+    values = draws.fields(points)["u"]
+    wanted = split_rhat(torch.stack([values[k::3] for k in range(3)]))
+    torch.testing.assert_close(function_rhat(draws, points)["u"], wanted)
+    for info in ({}, {"chain": torch.arange(12) % 5}, {"chain": torch.zeros(12, dtype=torch.long)}):
+        with pytest.raises(InputError, match="four draws or more of each of two chains"):
+            function_rhat(WeightDraws(net, weights, info), points)
+
+
 def test_weights_that_the_law_refuses_have_no_density():
     net, points = network(width=1), torch.zeros(1, 1, dtype=torch.float64)
 
@@ -96,4 +148,8 @@ def test_bad_input_is_refused():
         weight_chains(net, terms, 0, rng=Rng(0))
     with pytest.raises(InputError, match="float64"):
         weight_chains(network().float(), terms, 4, rng=Rng(0))
+    with pytest.raises(InputError, match="one architecture"):
+        weight_chains([net, network(width=4)], terms, 4, rng=Rng(0))
+    with pytest.raises(InputError, match="a module or more"):
+        weight_chains([], terms, 4, rng=Rng(0))
     assert isinstance(net, nn.Module)
