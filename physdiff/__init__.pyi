@@ -44,7 +44,9 @@ from physdiff.diffusion.coupled_flow import CoupledFlow as CoupledFlow, CoupledP
 from physdiff.diffusion.covariance import low_rank_covariance as low_rank_covariance, spectral_covariance as spectral_covariance
 from physdiff.diffusion.denoiser import Denoiser as Denoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior as DiffusionPrior
+from physdiff.diffusion.dropout_ensemble import DropoutEnsemble as DropoutEnsemble
 from physdiff.diffusion.forecaster import Forecaster as Forecaster
+from physdiff.diffusion.input_perturbed import InputPerturbed as InputPerturbed
 from physdiff.diffusion.interpolant import Drift as Drift, GaussianDrift as GaussianDrift, Interpolant as Interpolant
 from physdiff.diffusion.interpolant_prior import InterpolantPrior as InterpolantPrior
 from physdiff.diffusion.interpolant_sampler import InterpolantSampler as InterpolantSampler
@@ -83,6 +85,7 @@ from physdiff.diffusion.special_schedules import (
     SubVPSchedule as SubVPSchedule,
 )
 from physdiff.diffusion.taper_choice import Taper as Taper, choose_inflation as choose_inflation, choose_taper as choose_taper
+from physdiff.diffusion.weight_ensemble import WeightEnsemble as WeightEnsemble
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
 from physdiff.evaluation.compare import compare as compare, read_scores as read_scores
@@ -444,7 +447,7 @@ from physdiff.uq.calibrate import band_members as band_members, calibrate as cal
 from physdiff.uq.conformal import conformal_quantile as conformal_quantile, coverage_law as coverage_law
 from physdiff.uq.deep_ensemble import deep_ensemble as deep_ensemble, perturbed as perturbed
 from physdiff.uq.dropout import dropout_draws as dropout_draws, masked_weights as masked_weights, train_with_dropout as train_with_dropout
-from physdiff.uq.input_ensemble import input_ensemble as input_ensemble
+from physdiff.uq.input_ensemble import input_ensemble as input_ensemble, state_differences as state_differences
 from physdiff.uq.ipinner import (
     ipinner as ipinner,
     niche_selection as niche_selection,
@@ -453,11 +456,12 @@ from physdiff.uq.ipinner import (
 )
 from physdiff.uq.isotonic import isotonic_cdf as isotonic_cdf, isotonic_quantiles as isotonic_quantiles
 from physdiff.uq.laplace import WeightGaussian as WeightGaussian, weight_laplace as weight_laplace
+from physdiff.uq.operator_weights import OperatorTask as OperatorTask, last_layer_laplace as last_layer_laplace, operator_task as operator_task
 from physdiff.uq.post_process import post_process as post_process
 from physdiff.uq.sequential import adaptive_radius as adaptive_radius, sequential_interval as sequential_interval
 from physdiff.uq.sequential_bands import sequential_bands as sequential_bands
 from physdiff.uq.swag import descent_iterates as descent_iterates, swag as swag
 from physdiff.uq.weight_draws import WeightDraws as WeightDraws, deviations as deviations
-from physdiff.uq.weights_hmc import weight_chains as weight_chains
+from physdiff.uq.weights_hmc import function_rhat as function_rhat, weight_chains as weight_chains
 
 __version__: str

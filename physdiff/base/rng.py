@@ -66,6 +66,10 @@ class Rng:
         """Return the independent stream named by `keys` (integers >= 0 or words)."""
         return Rng(self.seed, self.path + tuple(word for k in keys for word in _words(k)))
 
+    def only(self, rows: Sequence[int]) -> Rng:
+        """Randomness for some rows of a batch that are drawn apart from the others: a stream of their own."""
+        return self.child("only", *map(int, rows))
+
     def generator(self) -> np.random.Generator:
         """Return a fresh numpy generator at the start of this stream."""
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=self.path)))

@@ -25,6 +25,7 @@ VERBS = {
     "generate": "training data from a law and a solver",
     "fit": "train a prior on trajectories",
     "fit-pinn": "a law solved by a network of the coordinates, coefficients from readings",
+    "ensemble": "an ensemble of a trained forecast: other trainings, dropout, SWAG, Laplace, chains, perturbed inputs",
     "forecast": "an ensemble forecast from a prior",
     "infer": "fields from sparse sensors and a prior",
     "assimilate": "an ensemble forecast corrected by readings, cycle after cycle",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -120,7 +120,9 @@ class WindowPrior(Saved, nn.Module, ABC):
         return torch.where(known, completed[:, :n].to(x), x)
 
     @torch.no_grad()
-    def sample(self, n: int, *, cond: Tensor | None = None, rng: Rng, max_batch: int = 64) -> Tensor:
+    def sample(
+        self, n: int, *, cond: Tensor | None = None, rng: Rng, max_batch: int = 64, numbers: Sequence[int] | None = None
+    ) -> Tensor:
         """Draw windows.
 
         Args:
@@ -128,6 +130,7 @@ class WindowPrior(Saved, nn.Module, ABC):
             cond: Condition window of batch 1 (shared) or n (one each), physical units.
             rng: Randomness; draw i depends on i, not on n or on `max_batch`, up to rounding in the network and a sampler's own noise.
             max_batch: Number of windows that go through the network at once.
+            numbers: Which member each draw is, for priors whose members differ in more than noise (`WeightEnsemble`); 0, 1, ... if left out.
 
         Returns:
             (n, C, T, *S) in physical units, dtype of the denoiser, float32 at least; NaN where the spec's mask says that there are no values.
@@ -143,10 +146,13 @@ class WindowPrior(Saved, nn.Module, ABC):
             check_finite(cond, "cond", "fill unknown entries; data.windows.condition does it for you")
         if cond is not None and cond.shape[0] not in (1, n):
             raise ShapeError(f"cond: expected batch 1 or {n}, got {cond.shape[0]}")
+        numbers = range(n) if numbers is None else numbers
+        if len(numbers) != n or any(k < 0 for k in numbers):
+            raise InputError(f"sample: expected {n} numbers of members, at least 0, got {list(numbers)[:8]}")
         with _evaluating(self):
-            return self._sample(n, cond, rng=rng, max_batch=max_batch)
+            return self._sample(n, cond, rng=rng, max_batch=max_batch, numbers=numbers)
 
-    def _sample(self, n: int, cond: Tensor | None, *, rng: Rng, max_batch: int) -> Tensor:
+    def _sample(self, n: int, cond: Tensor | None, *, rng: Rng, max_batch: int, numbers: Sequence[int]) -> Tensor:
         like = self._state()
         draws = []
         for start in range(0, n, max_batch):
@@ -154,9 +160,18 @@ class WindowPrior(Saved, nn.Module, ABC):
             part = None if cond is None else (cond if cond.shape[0] == 1 else cond[start : rows.stop]).to(like)
             completed = self.complete(part)
             noise = rng.child("start").normal_each(rows, self.latent_shape, like=like)
-            z = self.draw(noise, completed, rng=rng.child("path", start))
+            z = self._drawn(noise, completed, rng=rng.child("path", start), numbers=[numbers[i] for i in rows])
             draws.append(self.decode(z, completed))
         return self.masked(torch.cat(draws)) if draws else like.new_empty(0, *self.spec.shape)
+
+    def _drawn(self, noise: Tensor, completed: Tensor | None, *, rng: Rng, numbers: Sequence[int]) -> Tensor:
+        """As `draw`, told which members the rows are."""
+        return self.draw(noise, completed, rng=rng)
+
+    @property
+    def onward(self) -> WindowPrior:
+        """What a forecast goes on with after its first block: itself, but for priors that change the state it begins from."""
+        return self
 
     def _state(self) -> Tensor:
         """An empty tensor with the device of the model and the dtype of the sampler's state."""

@@ -185,10 +185,11 @@ class PriorModel(ForecastModel):
         for block in range(-(-steps // self.horizon)):
             cond = self.conditions(frames, after(as_times(time)[()], block * self.horizon, self.spec.dt))
             rows = KeyedRows.of(rng.child("member", m, "block", block) for m in range(len(known)))
-            new = [
-                self.prior.sample(len(part), cond=part, rng=KeyedRows.of(rows.rows[i * self.max_batch : i * self.max_batch + len(part)]))
-                for i, part in enumerate(cond.split(self.max_batch))
-            ]
+            # members have states of their own here: none is perturbed
+            numbers, prior, new = range(len(known)), self.prior.onward, []
+            for part in torch.arange(len(cond)).split(self.max_batch):
+                which = [numbers[int(i)] for i in part]
+                new.append(prior.sample(len(part), cond=cond[part], rng=rows.only(which), max_batch=len(part), numbers=which))
             drawn.append(torch.cat(new).cpu()[:, :, self.history :])
             bad = ~drawn[-1].isfinite() if self.spec.mask is None else ~drawn[-1].isfinite() & self.spec.mask
             if bool(bad.any()):

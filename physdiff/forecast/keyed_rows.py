@@ -39,6 +39,10 @@ class KeyedRows(Rng):
         """The same child of every row."""
         return KeyedRows(self.seed, self.path, tuple(r.child(*keys) for r in self.rows))
 
+    def only(self, rows: Sequence[int]) -> KeyedRows:
+        """The batch of these rows, each with its own stream."""
+        return KeyedRows(self.seed, self.path, tuple(self.rows[int(i)] for i in rows))
+
     def normal(self, shape: Sequence[int], *, like: Tensor | None = None) -> Tensor:
         """Standard normal numbers of `shape`, whose first dimension is the rows.
 

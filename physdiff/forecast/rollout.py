@@ -219,14 +219,17 @@ class Rollout:
     def _forecast(self, known: KnownFrames, cases: list[tuple[int, int]], bar: Any) -> Tensor:  # noqa: ANN401 - a tqdm bar
         """Forecasts of a group of starts, (starts, members, C, lead, *S)."""
         streams = [known.rng(self.rng, t, s).child("member", m) for t, s in cases for m in range(self.members)]
+        numbers = list(range(self.members)) * len(cases)
         frames, drawn = self._start(known, cases), []
         for block in range(self.blocks):
+            prior = self.prior.onward if block else self.prior
             cond = self._condition(known, cases, known_frames=frames, block=block)
             new = []
             for i in range(0, len(streams), self.max_batch):
                 part, rows = cond[i : i + self.max_batch], streams[i : i + self.max_batch]
                 keyed = KeyedRows.of(r.child("block", block) for r in rows)
-                new.append(self.prior.sample(len(rows), cond=part, rng=keyed, max_batch=len(rows)).cpu()[:, :, self.history :])
+                which = numbers[i : i + self.max_batch]
+                new.append(prior.sample(len(rows), cond=part, rng=keyed, max_batch=len(rows), numbers=which).cpu()[:, :, self.history :])
             drawn.append(torch.cat(new))
             self._check_finite(drawn[-1], known, cases, block=block)
             frames = torch.cat([frames, drawn[-1]], dim=2)[:, :, -self.history :]

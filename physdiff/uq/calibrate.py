@@ -5,7 +5,8 @@ ensemble's mean $\bar x$, standard deviation $s$ and central interval $[l, u]$
 
 $$|y - \bar x| / s \ \ (\texttt{spread}), \qquad |y - \bar x| \ \ (\texttt{none}), \qquad \max(l - y,\, y - u) \ \ (\texttt{quantile}),$$
 
-for each cell and lead time. What is taken together decides what is guaranteed: `points` keeps every cell and lead apart; `field` takes the
+for each cell and lead time, or over the root mean square of past errors there (`errors`), taken from every second case so that the others, which
+are ranked, stay exchangeable with the next. What is taken together decides what is guaranteed: `points` keeps every cell and lead apart; `field` takes the
 largest score of a frame, so that the band holds all cells of a frame at once; `trajectory` the largest of all frames. With ``share=0.95`` the
 area-weighted 95 % quantile over cells takes the place of the largest, and the band holds at least 95 % of the area.
 
@@ -30,8 +31,9 @@ from torch import Tensor
 
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
-from physdiff.data.cases import Cases, matched
+from physdiff.data.cases import Case, Cases, matched
 from physdiff.scores.coverage import central_interval
+from physdiff.uq.alike import check_alike
 from physdiff.uq.conformal import conformal_quantile, coverage_law
 
 __all__ = ["band_members", "calibrate"]
@@ -39,7 +41,7 @@ __all__ = ["band_members", "calibrate"]
 log = logging.getLogger(__name__)
 
 _TOGETHER = ("points", "field", "trajectory")
-_SCALES = ("spread", "none", "quantile")
+_SCALES = ("spread", "none", "quantile", "errors")
 _CENTRE = 0.5  # central interval of the members where the score is a distance to it: few members have a 90 % one
 
 
@@ -62,7 +64,8 @@ def calibrate(
         together: ``"points"``, ``"field"`` (all cells of a frame at once) or ``"trajectory"`` (all cells of all frames).
         share: With field or trajectory: share of the area that is to lie inside.
         scale: ``"spread"`` of the members, ``"none"`` (a band of one width in every cell that is taken together) or ``"quantile"`` (distance to their
-            central half, conformalised quantile regression). One member has ``"none"`` alone.
+            central half, conformalised quantile regression) or ``"errors"`` (every second case gives each cell its own width, the others rank:
+            with field or trajectory, pointwise widths that hold at once). One member has ``"none"`` and ``"errors"`` alone.
 
     Returns:
         Variables ``<name>_lower`` and ``<name>_upper`` on the forecast's dims without members, in its units, infinite where a cell has too few
@@ -71,7 +74,8 @@ def calibrate(
     Raises:
         InputError: If an option is not one of those named, the numbers of members differ, or members do not spread.
         ShapeError: If there are too few cases for the level.
-        DataError: If lead times are missing from the pairs, or what `evaluate` asks for is not met.
+        DataError: If lead times are missing from the pairs, units differ, or what `evaluate` asks for is not met.
+        GridMismatch: If past and new forecasts are on different grids.
     """
     check_one_of(together, _TOGETHER, "calibrate together")
     check_one_of(scale, _SCALES, "calibrate scale")
@@ -79,12 +83,15 @@ def calibrate(
         raise InputError(f"calibrate share: expected a share of the area in (0, 1], 1 with together='points', got {share!r}")
     pairs = matched(*with_pairs)
     rule = _Rule(level, together, share, scale, pairs.grid.weights())
-    _check_alike(forecast, pairs, rule)
-    scores, counts = _scores(pairs, rule)
+    check_alike(forecast, pairs, "calibrate")
+    if pairs.members == 1 and scale not in ("none", "errors"):
+        raise InputError(f"calibrate: expected members for scale={scale!r}, got a single forecast; use scale='none' or 'errors'")
+    sizes = _sizes(pairs, rule) if scale == "errors" else {}
+    scores, counts = _scores(pairs, rule, sizes)
     radii = {name: conformal_quantile(torch.stack(found), level) for name, found in scores.items()}
     bands = {}
     for name in radii:
-        bands.update(_band(forecast[name], radii[name], pairs, rule=rule))
+        bands.update(_band(forecast[name], radii[name], pairs, rule=rule, sizes=sizes.get(name)))
     return xr.Dataset(bands, attrs=_guarantee(pairs, rule, min(counts.values())))
 
 
@@ -117,7 +124,7 @@ def _ends(members: Tensor, rule: _Rule) -> tuple[Tensor, Tensor, Tensor]:
         lower, upper = central_interval(members, level=_CENTRE)
         return lower, upper, torch.ones_like(lower)
     centre = members.mean(0)
-    if rule.scale == "none":
+    if rule.scale in ("none", "errors"):
         return centre, centre, torch.ones_like(centre)
     spread = members.std(0)
     typical = spread.square().flatten(1).nanmean(1).sqrt().reshape(-1, *[1] * (spread.ndim - 1))
@@ -127,16 +134,46 @@ def _ends(members: Tensor, rule: _Rule) -> tuple[Tensor, Tensor, Tensor]:
     return centre, centre, torch.maximum(spread, 1e-3 * typical)
 
 
-def _scores(pairs: Cases, rule: _Rule) -> tuple[dict[str, list[Tensor]], dict[str, int]]:
+def _sizes(pairs: Cases, rule: _Rule) -> dict[str, Tensor]:
+    """Root mean square errors of every second case by variable, (L, *S), infinite where there are none."""
+    shape = (pairs.sizes[pairs.inner], *pairs.grid.shape)
+    sums = {name: torch.zeros(2, *shape, dtype=torch.float64) for name in pairs.names}
+    for case in pairs:
+        if _number(case, pairs) % 2 == 0:
+            error, frames = case.truth.double() - case.members.double().mean(0), torch.from_numpy(case.frames)
+            seen = error.isfinite()
+            sums[pairs.names[case.variable]][:, frames] += torch.stack([error.nan_to_num(0.0).square() * seen, seen.double()])
+    found = {}
+    for name, (square, count) in sums.items():
+        size = (square / count).sqrt().masked_fill(count == 0, float("inf"))
+        typical = size.masked_fill(count == 0, float("nan")).flatten(1).nanmean(1).reshape(-1, *[1] * (size.ndim - 1))
+        # a cell that was never wrong must not get an infinite score
+        found[name] = torch.maximum(size, 1e-3 * typical.nan_to_num(1.0).clamp_min(torch.finfo(torch.float64).tiny))
+    return found
+
+
+def _number(case: Case, pairs: Cases) -> int:
+    """Which case it is, counted along all outer dimensions."""
+    number = 0
+    for d in pairs.outer:
+        number = number * pairs.sizes[d] + case.place[d]
+    return number
+
+
+def _scores(pairs: Cases, rule: _Rule, sizes: Mapping[str, Tensor]) -> tuple[dict[str, list[Tensor]], dict[str, int]]:
     """Scores of every case by variable: (L, *S) for points, (L,) for fields, () for trajectories."""
     leads = pairs.sizes[pairs.inner]
     found: dict[str, list[Tensor]] = {name: [] for name in pairs.names}
     for case in pairs:
+        if sizes and _number(case, pairs) % 2 == 0:
+            continue
         whole = case.frames.size == leads
         if rule.together == "trajectory" and not whole:
             continue
         lower, upper, scale = _ends(case.members.double(), rule)
         truth = case.truth.double()
+        if sizes:
+            scale = sizes[pairs.names[case.variable]][torch.from_numpy(case.frames)]
         score = torch.maximum(lower - truth, truth - upper) / scale
         score = _joined(score, rule)
         if rule.together != "trajectory" and not whole:
@@ -166,7 +203,9 @@ def _joined(score: Tensor, rule: _Rule) -> Tensor:
     return ordered.gather(-1, place)[..., 0].masked_fill(total[..., 0] == 0, float("nan"))
 
 
-def _band(variable: xr.DataArray, radius: Tensor, pairs: Cases, *, rule: _Rule) -> dict[str, xr.DataArray]:
+def _band(
+    variable: xr.DataArray, radius: Tensor, pairs: Cases, *, rule: _Rule, sizes: Tensor | None = None
+) -> dict[str, xr.DataArray]:
     lead = [pairs.inner] if rule.together != "trajectory" else []
     dims = [*lead, *pairs.grid.dims] if rule.together == "points" else lead
     bound = xr.DataArray(radius.numpy(), dims=dims)
@@ -179,6 +218,9 @@ def _band(variable: xr.DataArray, radius: Tensor, pairs: Cases, *, rule: _Rule) 
     frames = np.asarray(members.values).reshape(members.shape[0], -1, *pairs.grid.shape)
     ends = [_ends(torch.from_numpy(frames[:, k : k + 1].astype(np.float64)), rule) for k in range(frames.shape[1])]
     lower, upper, scale = (torch.cat(e).numpy().reshape(like.shape) for e in zip(*ends, strict=True))
+    if sizes is not None:
+        own = xr.DataArray(sizes.numpy(), dims=[pairs.inner, *pairs.grid.dims], coords={pairs.inner: pairs.forecast[pairs.inner].values})
+        scale = own.sel({pairs.inner: variable[pairs.inner].values}).broadcast_like(like).transpose(*like.dims).values
     add = bound.broadcast_like(like).transpose(*like.dims).values * scale
     # a negative radius may turn a narrow interval over: a point then covers no less than an empty set
     turned = lower - add > upper + add
@@ -189,26 +231,6 @@ def _band(variable: xr.DataArray, radius: Tensor, pairs: Cases, *, rule: _Rule) 
         f"{name}_lower": like.copy(data=lower).assign_attrs(**attrs, long_name=f"lower end of the {about}"),
         f"{name}_upper": like.copy(data=upper).assign_attrs(**attrs, long_name=f"upper end of the {about}"),
     }
-
-
-def _check_alike(forecast: xr.Dataset, pairs: Cases, rule: _Rule) -> None:
-    missing = [n for n in pairs.names if n not in forecast]
-    if missing:
-        raise DataError(f"calibrate: expected the pairs' variables {', '.join(pairs.names)} in the forecast, missing {', '.join(missing)}")
-    if pairs.inner not in forecast.dims:
-        raise DataError(f"calibrate: expected a forecast along {pairs.inner}, as in the pairs, got {', '.join(map(str, forecast.dims))}")
-    members = int(forecast.sizes.get("member", 1))
-    if members != pairs.members:
-        raise InputError(
-            f"calibrate: expected as many members as in the pairs, {pairs.members}, got {members}; "
-            "spread and quantiles of other numbers have another law"
-        )
-    if members == 1 and rule.scale != "none":
-        raise InputError(f"calibrate: expected members for scale={rule.scale!r}, got a single forecast; use scale='none'")
-    known = set(np.asarray(pairs.forecast[pairs.inner].values).tolist())
-    unknown = [v for v in np.asarray(forecast[pairs.inner].values) if v.tolist() not in known]
-    if unknown:
-        raise DataError(f"calibrate: expected values of {pairs.inner} that the pairs have, got {unknown[0]} besides; calibrate on the same ones")
 
 
 def _guarantee(pairs: Cases, rule: _Rule, cases: int) -> Mapping[str, Any]:

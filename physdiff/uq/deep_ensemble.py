@@ -15,8 +15,7 @@ from torch import nn
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
-from physdiff.pinn.collocated import Collocated, Known
-from physdiff.pinn.coordinate_net import CoordinateNet
+from physdiff.pinn.collocated import Known
 from physdiff.uq.weight_draws import WeightDraws, trainable
 
 __all__ = ["deep_ensemble", "perturbed"]
@@ -34,7 +33,7 @@ def perturbed(known: Sequence[Known], *, rng: Rng) -> list[Known]:
     return out
 
 
-def deep_ensemble(member: Callable[[Rng], Collocated | CoordinateNet], n: int, *, rng: Rng) -> WeightDraws:
+def deep_ensemble(member: Callable[[Rng], nn.Module], n: int, *, rng: Rng) -> WeightDraws:
     """Train n members, each with a key of its own; torch's global generator is seeded by it, so that initial weights follow it too.
 
     Args:

@@ -18,11 +18,12 @@ import xarray as xr
 from torch import Tensor
 
 from physdiff.base.checks import check_positive
-from physdiff.base.errors import DataError, ShapeError
+from physdiff.base.errors import DataError, InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.leads import KnownFrames, forecast_of
+from physdiff.grids.field_spec import FieldSpec
 
-__all__ = ["input_ensemble"]
+__all__ = ["input_ensemble", "state_differences"]
 
 
 def input_ensemble(
@@ -78,6 +79,31 @@ def input_ensemble(
         return made.detach()
 
     return forecast_of(known, make, lead=lead, members=members, attrs={"title": "perturbed inputs"})
+
+
+def state_differences(train: xr.Dataset, count: int, *, rng: Rng, history: int = 1, spec: FieldSpec | None = None) -> Tensor:
+    """Differences of two random states of one time of day, for `InputPerturbed`.
+
+    Args:
+        train: Data, dims (sample?, time, *space).
+        count: K.
+        rng: Randomness.
+        history: Number of frames of a state.
+        spec: Fields, grid and time step the data must have; found from the data if None.
+
+    Returns:
+        (K, C, history, *S), physical units, NaN where one of the two has no value.
+
+    Raises:
+        InputError: If the count is below 1.
+        DataError: If the data have no two states of one time of day.
+        GridMismatch: If the data are on another grid than the spec's.
+    """
+    if count < 1:
+        raise InputError(f"state_differences: expected a count of at least 1, got {count}")
+    past = KnownFrames(train, history=history, spec=spec)
+    clock = _time_of_day(past)
+    return torch.stack([_difference(past, clock, rng.child("pair", k)) for k in range(count)])
 
 
 def _time_of_day(past: KnownFrames) -> np.ndarray:

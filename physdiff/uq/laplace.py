@@ -46,7 +46,7 @@ class WeightGaussian:
         effective: gamma, ().
     """
 
-    module: Collocated | CoordinateNet
+    module: nn.Module
     mean: Tensor
     root: Tensor
     free: Tensor

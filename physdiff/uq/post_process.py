@@ -28,6 +28,7 @@ from torch import Tensor
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.cases import Cases, matched
+from physdiff.uq.alike import check_alike
 from physdiff.uq.isotonic import isotonic_quantiles
 
 __all__ = ["gaussian_crps", "post_process"]
@@ -51,11 +52,14 @@ def post_process(forecast: xr.Dataset, *, with_pairs: tuple[xr.Dataset, xr.Datas
 
     Raises:
         InputError: If the method is unknown, the numbers of members differ, or members do not spread.
-        DataError: If lead times are missing from the pairs, there are fewer than five cases, or what `evaluate` asks for is not met.
+        DataError: If lead times are missing from the pairs, units differ, there are fewer than five cases, or what `evaluate` asks for is not met.
+        GridMismatch: If past and new forecasts are on different grids.
     """
     check_one_of(method, _METHODS, "post_process method")
     pairs = matched(*with_pairs)
-    _check_alike(forecast, pairs)
+    check_alike(forecast, pairs, "post_process")
+    if pairs.members < 2:
+        raise InputError(f"post_process: expected two members or more, got {pairs.members}; take `input_ensemble` or bands of `calibrate`")
     found = forecast.copy()
     for v, name in enumerate(pairs.names):
         rows = _rows(pairs, v)
@@ -181,16 +185,3 @@ def _ranked(x: Tensor, centre: Tensor, sigma: Tensor) -> Tensor:
     z = math.sqrt(2) * torch.erfinv(2 * position - 1)
     order = x.argsort(0).argsort(0)
     return (centre + sigma * z[order]).masked_fill(x.isnan(), float("nan"))
-
-
-def _check_alike(forecast: xr.Dataset, pairs: Cases) -> None:
-    missing = [n for n in pairs.names if n not in forecast]
-    if missing:
-        raise DataError(f"post_process: expected the pairs' variables {', '.join(pairs.names)} in the forecast, missing {', '.join(missing)}")
-    members = int(forecast.sizes.get("member", 1))
-    if members < 2 or members != pairs.members:
-        raise InputError(f"post_process: expected as many members as in the pairs, {pairs.members}, and two at least, got {members}")
-    known = set(np.asarray(pairs.forecast[pairs.inner].values).tolist())
-    unknown = [v for v in np.asarray(forecast[pairs.inner].values) if v.tolist() not in known] if pairs.inner in forecast.dims else [pairs.inner]
-    if unknown:
-        raise DataError(f"post_process: expected values of {pairs.inner} that the pairs have, got {unknown[0]} besides; fit on the same ones")

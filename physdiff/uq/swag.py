@@ -24,8 +24,6 @@ from torch import Tensor, nn
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.base.rng import Rng
-from physdiff.pinn.collocated import Collocated
-from physdiff.pinn.coordinate_net import CoordinateNet
 from physdiff.uq.weight_draws import WeightDraws, trainable
 
 __all__ = ["IterateGaussian", "descent_iterates", "swag"]
@@ -42,7 +40,7 @@ class IterateGaussian:
         deviations: (K, P), the last ones, each from the mean of those before and itself.
     """
 
-    module: Collocated | CoordinateNet
+    module: nn.Module
     mean: Tensor
     variance: Tensor
     deviations: Tensor
@@ -70,7 +68,7 @@ class IterateGaussian:
         return 0.5 * (torch.diag(self.variance) + self.deviations.mT @ self.deviations / (len(self.deviations) - 1))
 
 
-def swag(module: Collocated | CoordinateNet, iterates: Iterable[Tensor], *, rank: int = 20) -> IterateGaussian:
+def swag(module: nn.Module, iterates: Iterable[Tensor], *, rank: int = 20) -> IterateGaussian:
     """The Gaussian of iterates, one vector kept for each of the last `rank`.
 
     Args:
@@ -103,7 +101,7 @@ def swag(module: Collocated | CoordinateNet, iterates: Iterable[Tensor], *, rank
 
 
 def descent_iterates(
-    module: Collocated | CoordinateNet, loss: Callable[[int], Tensor], *, steps: int, every: int, rate: float, momentum: float = 0.0
+    module: nn.Module, loss: Callable[[int], Tensor], *, steps: int, every: int, rate: float, momentum: float = 0.0
 ) -> Iterator[Tensor]:
     """Go on by stochastic gradient descent at a constant rate, and yield the weights now and then; the module is changed.
 

@@ -62,7 +62,8 @@ class WeightDraws:
     """Draws of the trainable weights of a network, or of a problem with its unknown coefficients.
 
     Args:
-        module: A `CoordinateNet`, or a `Collocated` that holds one; it is never changed.
+        module: A `CoordinateNet`, a `Collocated` that holds one, or the network of a prior (``prior.model``, whose draws ``WeightEnsemble(prior,
+            draws.weights)`` forecasts with); it is never changed.
         weights: (M, P), each as `torch.nn.utils.parameters_to_vector` orders the trainable parameters.
         info: What the method says of itself.
 
@@ -71,7 +72,7 @@ class WeightDraws:
         InputError: If a weight is not finite.
     """
 
-    module: Collocated | CoordinateNet
+    module: nn.Module
     weights: Tensor
     info: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ class WeightDraws:
     def __len__(self) -> int:  # noqa: D105
         return len(self.weights)
 
-    def each(self) -> Iterator[Collocated | CoordinateNet]:
+    def each(self) -> Iterator[nn.Module]:
         """The module with every draw in turn; one object, which the next draw changes."""
         twin = copy.deepcopy(self.module)
         parameters = trainable(twin)
@@ -95,13 +96,17 @@ class WeightDraws:
             yield twin
 
     def fields(self, points: Tensor) -> dict[str, Tensor]:
-        """Fields by name at the points (n, d), each (M, n)."""
+        """Fields by name at the points (n, d), each (M, n).
+
+        Raises:
+            InputError: If the draws are not of a network of the coordinates.
+        """
         with torch.no_grad():
             rows = [_net(m).fields(points) for m in self.each()]
         return {name: torch.stack([r[name] for r in rows]) for name in rows[0]}
 
     def on_grid(self, grid: Grid, times: Tensor | None = None) -> Tensor:
-        """The windows (M, C, T, *S) on a grid, as `CoordinateNet.on_grid`."""
+        """The windows (M, C, T, *S) on a grid, as `CoordinateNet.on_grid`; raises as `fields`."""
         return torch.cat([_net(m).on_grid(grid, times) for m in self.each()])
 
     def coefficients(self) -> dict[str, Tensor]:
@@ -116,5 +121,9 @@ class WeightDraws:
         return {name: torch.stack([r[name].detach().clone() for r in rows]) for name in rows[0]}
 
 
-def _net(module: Collocated | CoordinateNet) -> CoordinateNet:
-    return module.net if isinstance(module, Collocated) else module
+def _net(module: nn.Module) -> CoordinateNet:
+    net = module.net if isinstance(module, Collocated) else module
+    if not isinstance(net, CoordinateNet):
+        got = type(net).__name__
+        raise InputError(f"WeightDraws: expected a network of the coordinates, got {got}; forecast with WeightEnsemble(prior, draws.weights)")
+    return net

@@ -2,7 +2,7 @@ r"""Hamiltonian chains on the weights of a network of the coordinates (B-PINN), 
 
 $$\log \pi(\theta) = -\tfrac12 \sum_i d_i(\theta)^2 - \tfrac{1}{2 s^2}|\theta|^2$$
 
-Each chain first climbs from the weights it is given to the mode $\hat\theta$ near them, and moves in $z$ with $\theta = \hat\theta + L^{-\mathsf T} z$,
+Each chain first climbs from the weights it is given to the mode $\hat\theta$ near them and moves in $z$, $\theta = \hat\theta + L^{-\mathsf T} z$,
 $H = L L^\mathsf T$ the Gauss-Newton Hessian there: directions, whose scales differ by many orders in weights, are alike in z, and where deviations
 are linear $\pi$ is a standard normal law of z. It starts at a draw of that law, drawn towards the mode by halves until it is as probable as such a
 draw should be.
@@ -20,6 +20,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +41,13 @@ __all__ = ["function_rhat", "weight_chains"]
 log = logging.getLogger(__name__)
 
 _CHAINS = 4
+_MOST_WEIGHTS = 5000  # a matrix of their square is kept
 _CLIMBS, _CLIMB_STEPS = 2, 100
 
 
 def weight_chains(
-    module: Collocated | CoordinateNet | Sequence[Collocated | CoordinateNet],
-    deviations: Callable[[Collocated | CoordinateNet], Sequence[Tensor]],
+    module: nn.Module | Sequence[nn.Module],
+    deviations: Callable[[Any], Sequence[Tensor]],
     n: int,
     *,
     rng: Rng,
@@ -57,8 +59,9 @@ def weight_chains(
     """Draw n weight vectors by chains of HMC or NUTS around trained weights.
 
     Args:
-        module: Trained, from which four chains start; or several trainings of one architecture, each the start of one chain. Float64, parameters
-            those of linear layers and numbers.
+        module: Trained, from which four chains start; or several trainings of one architecture, each the start of one chain. Float64. A network of
+            the coordinates or a problem of one, its parameters those of linear layers and numbers; or any other network, as ``prior.model`` of a
+            forecaster (with the deviations of an `OperatorTask`), whose z are its weights over the prior's s.
         deviations: Function of the module that gives terms in units of their standard deviations, as `deviations` of a problem.
         n: Number of draws, taken evenly from at least as many of each chain as are needed for it.
         rng: Randomness.
@@ -68,8 +71,8 @@ def weight_chains(
         warmup: Moves of each chain that find step size and mass and are dropped.
 
     Returns:
-        Draws; `info`: ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over weights and log density), ``acceptance``, ``divergences``, ``gradient_calls``, and
-        ``chain``, the number of each draw's chain.
+        Draws; `info`: ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over weights and log density), ``acceptance``, ``divergences``, ``gradient_calls``,
+        and ``chain``, the number of each draw's chain.
 
     Raises:
         InputError: If a number makes no sense, trainings differ in architecture, or as `weight_laplace`.
@@ -91,10 +94,12 @@ def weight_chains(
     worst = {"rhat": split_rhat(x).nan_to_num(0.0).amax(), "ess_bulk": bulk_size(x).nan_to_num(torch.inf).amin()}
     worst["ess_tail"] = tail_size(x).nan_to_num(torch.inf).amin()
     if each > 1 and float(worst["rhat"]) > 1.1:
-        log.warning("weight_chains: chains have not mixed (R-hat %.2f, 1 is mixed; of fields see function_rhat); more warm-up and draws", float(worst["rhat"]))
+        said = "weight_chains: chains have not mixed (R-hat %.2f, 1 is mixed; of fields see function_rhat); more warm-up and draws"
+        log.warning(said, float(worst["rhat"]))
     flat = theta.transpose(0, 1).flatten(0, 1)
     which = ((torch.arange(n, dtype=torch.float64) + 0.5) * len(flat) / n).floor().long()
-    counts = {"divergences": torch.tensor(sum(r.divergences for r in runs)), "gradient_calls": torch.cat([r.gradients for r in runs]).sum().round().long()}
+    gradients = torch.cat([r.gradients for r in runs]).sum().round().long()
+    counts = {"divergences": torch.tensor(sum(r.divergences for r in runs)), "gradient_calls": gradients}
     accepted = torch.stack([r.acceptance for r in runs]).mean()
     return WeightDraws(modules[0], flat[which], {**worst, "acceptance": accepted, **counts, "chain": which % chains})
 
@@ -109,12 +114,13 @@ def function_rhat(draws: WeightDraws, points: Tensor) -> dict[str, Tensor]:
     count = torch.zeros(0) if chain is None else torch.bincount(chain)
     if chain is None or len(count) < 2 or int(count.min()) < 4 or int(count.min()) < int(count.max()):
         got = "no chains" if chain is None else f"{count.tolist()} draws of chains"
-        raise InputError(f"function_rhat: expected four draws or more of each of two chains, equally many, got {got}; draw a multiple of the chains' number")
+        wanted = "four draws or more of each of two chains, equally many"
+        raise InputError(f"function_rhat: expected {wanted}, got {got}; draw a multiple of the chains' number")
     order = chain.argsort(stable=True)
     return {name: split_rhat(v[order].unflatten(0, (len(count), -1))) for name, v in draws.fields(points).items()}
 
 
-def _check(modules: Sequence[Collocated | CoordinateNet], n: int, *, method: str, length: int) -> None:
+def _check(modules: Sequence[nn.Module], n: int, *, method: str, length: int) -> None:
     check_one_of(method, ("hmc", "nuts"), "weight_chains method")
     if n < 1 or length < 1 or not modules:
         raise InputError(f"weight_chains: expected n >= 1 draws, length >= 1 and a module or more, got {n}, {length} and {len(modules)} modules")
@@ -122,6 +128,9 @@ def _check(modules: Sequence[Collocated | CoordinateNet], n: int, *, method: str
     if any(s != shapes[0] for s in shapes):
         other = next(s for s in shapes if s != shapes[0])
         raise InputError(f"weight_chains: expected trainings of one architecture, got parameters {shapes[0]} and {other}")
+    total = sum(p.numel() for p in trainable(modules[0]))
+    if total > _MOST_WEIGHTS:
+        raise InputError(f"weight_chains: expected a small network, at most {_MOST_WEIGHTS} trainable weights, got {total}; freeze some")
     if any(trainable(m)[0].dtype != torch.float64 for m in modules):
         raise InputError("weight_chains: expected float64 weights, got others; call `module.double()` first")
 
@@ -130,7 +139,7 @@ class _Target:
     """Log density of z with its gradient, chain by chain; the image is the weights."""
 
     def __init__(
-        self, module: Collocated | CoordinateNet, deviations: Callable[[Collocated | CoordinateNet], Sequence[Tensor]], prior_std: float
+        self, module: nn.Module, deviations: Callable[[Any], Sequence[Tensor]], prior_std: float
     ) -> None:
         self.twin, self.deviations, self.precision = copy.deepcopy(module), deviations, 1 / prior_std**2
         self.parameters = trainable(self.twin)
@@ -144,6 +153,10 @@ class _Target:
         if hasattr(self, "centre"):
             with torch.no_grad():
                 nn.utils.vector_to_parameters(self.centre, self.parameters)
+        if not isinstance(self.twin, Collocated | CoordinateNet):
+            self.centre = nn.utils.parameters_to_vector(self.parameters).detach().clone()
+            self.root = torch.eye(len(self.centre), dtype=self.centre.dtype) / prior_std
+            return
         gaussian = weight_laplace(self.twin, lambda: self.deviations(self.twin), prior_std=prior_std)
         self.centre, self.root = gaussian.mean, gaussian.root
 
@@ -151,7 +164,7 @@ class _Target:
         return self.centre + torch.linalg.solve_triangular(self.root.mT, z.mT, upper=True).mT
 
     def _climbed(self) -> Tensor:
-        """z at the mode, or as far as L-BFGS comes."""
+        """Z at the mode, or as far as L-BFGS comes."""
         z = torch.zeros_like(self.centre)
         first, optimiser = self(z[None]).value, torch.optim.LBFGS([z], max_iter=_CLIMB_STEPS, history_size=50, line_search_fn="strong_wolfe")
 

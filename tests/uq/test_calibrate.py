@@ -12,6 +12,7 @@ from physdiff.evaluation.evaluate import evaluate
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.scores.band import band_coverage, band_holds, band_width
+from physdiff.uq import calibrate as module
 from physdiff.uq.calibrate import band_members, calibrate
 from physdiff.uq.conformal import coverage_law
 
@@ -44,10 +45,12 @@ def covered(band, truth, score=band_coverage, by=("lead_time",)):
     return evaluate(band_members(band), truth, {"s": score}, by=by)["s"].values
 
 
-@pytest.mark.parametrize("scale", ["spread", "none", "quantile"])
+@pytest.mark.parametrize("scale", ["spread", "none", "quantile", "errors"])
 def test_points_are_covered_at_the_level(scale):
     fc, y = world(200, first=1000, seed=5)
-    band = calibrate(fc, with_pairs=world(199, seed=3), scale=scale)
+    # every second case gives the sizes of errors, the others are ranked
+    cases = 398 if scale == "errors" else 199
+    band = calibrate(fc, with_pairs=world(cases, seed=3), scale=scale)
     found = covered(band, y)
     # 199 cases: standard deviation 0.021 by the Beta law in each of 20 cells, partly independent; tested on 200 cases
     assert np.abs(found - 0.9).max() < 0.04
@@ -55,29 +58,79 @@ def test_points_are_covered_at_the_level(scale):
     assert band.attrs["coverage_mean"] == pytest.approx(0.9) and "each variable" in band.attrs["guarantee"]
 
 
+BANDS = {
+    "pointwise": ("points", 1.0, "spread"),
+    "pointwise widths, all cells at once": ("field", 1.0, "errors"),
+    "supremum": ("field", 1.0, "none"),
+    "functional, as wide as the spread": ("field", 1.0, "spread"),
+    "functional, quantiles": ("field", 1.0, "quantile"),
+    "share of the area": ("field", 0.8, "spread"),
+    "whole trajectory": ("trajectory", 1.0, "spread"),
+    "whole trajectory, pointwise widths": ("trajectory", 1.0, "errors"),
+    "share of the trajectory's area": ("trajectory", 0.8, "spread"),
+}
+
+
+def with_land(pair):
+    """Two cells never have values, one misses them in every third case."""
+    fc, y = pair
+    x = y["t2m"].values
+    x[..., 0, :2] = np.nan
+    x[::3, ..., 2, 2] = np.nan
+    return fc, y
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("together", "share"), [("field", 1.0), ("trajectory", 0.8)])
-def test_coverage_over_two_hundred_sets_follows_the_beta_law(together, share):
-    n, new, sets = 39, 100, 200
-    held = []
+@pytest.mark.parametrize("land", [False, True])
+@pytest.mark.parametrize("name", BANDS)
+def test_coverage_over_two_hundred_sets_follows_the_beta_law(name, land):
+    together, share, scale = BANDS[name]
+    n, new, sets, held = 39, 100, 200, []
+    area = np.ones((4, 5))
     for k in range(sets):
         fc, y = world(new, first=1000, seed=10_000 + k)
-        band = calibrate(fc, with_pairs=world(n, seed=k), together=together, share=share)
-        truth = y["t2m"].values[:, 1:]
+        pairs = world(2 * n if scale == "errors" else n, seed=k)
+        if land:
+            (fc, y), pairs = with_land((fc, y)), with_land(pairs)
+        fc = fc.isel(lead_time=[1]) if together != "trajectory" else fc
+        band = calibrate(fc, with_pairs=pairs, together=together, share=share, scale=scale)
+        assert band.attrs["cases"] == n
+        leads = [2] if together != "trajectory" else [1, 2, 3]
+        truth = y["t2m"].values[:, leads]
         lower, upper = (band[f"t2m_{end}"].transpose("sample", "lead_time", "y", "x").values for end in ("lower", "upper"))
-        inside = ((lower <= truth) & (truth <= upper)).reshape(new, 3, 20)
-        # of one frame, or of the whole trajectory
-        part = inside[:, 1] if together == "field" else inside.reshape(new, 60)
-        held.append((part.mean(1) >= share - 1e-9).mean())
+        known = np.isfinite(truth)
+        inside = (lower <= truth) & (truth <= upper) & known
+        if together == "points":
+            # one cell that always has values is a series of its own
+            held.append(inside[:, 0, 1, 1].mean())
+            continue
+        # a cell without a value is of no area
+        kept = (inside * area).sum((1, 2, 3)) / (known * area).sum((1, 2, 3))
+        held.append((kept >= share - 1e-9).mean())
     law = coverage_law(n, 0.9)
     # of a set 100 new cases are seen: the law of their number is Beta-binomial
     exact = scipy.stats.betabinom(new, law.a, law.b)
-    # a share of 60 cells comes in steps, so that scores have ties and coverage is a little above; four standard errors of the mean over sets
+    # a share of cells comes in steps, so that scores have ties and coverage is a little above; four standard errors of the mean over sets
     error = 4 * exact.std() / new / np.sqrt(sets)
+    print(f"{name}, {'with' if land else 'without'} land: mean coverage {np.mean(held):.4f}, exact {law.mean:.4f} +- {error / 4:.4f}")
     assert law.mean - error < np.mean(held) < law.mean + error + (0.03 if share < 1 else 0)
     low, high = exact.ppf(0.005) / new, exact.ppf(0.995) / new
     # each set lies in its 99 % band but for a binomial number of them: more than 8 of 200 has probability 0.0002
     assert sum(not low <= h <= high for h in held) <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pointwise widths, all cells at once", "supremum", "functional, as wide as the spread", "whole trajectory"])
+def test_no_field_band_holds_under_drift(name):
+    together, share, scale = BANDS[name]
+    fc, y = world(200, first=1000, seed=2, scale=2.0)
+    band = calibrate(fc, with_pairs=world(99, seed=1), together=together, share=share, scale=scale)
+    truth = y["t2m"].values[:, 1:]
+    lower, upper = (band[f"t2m_{end}"].transpose("sample", "lead_time", "y", "x").values for end in ("lower", "upper"))
+    inside = (lower <= truth) & (truth <= upper)
+    held = inside.all((2, 3)) if together == "field" else inside.all((1, 2, 3))
+    # errors doubled: nowhere near the level
+    assert held.mean() < 0.5
 
 
 def test_field_and_trajectory_bands_are_wider_and_hold_as_a_whole():
@@ -99,6 +152,18 @@ def test_the_share_of_the_area_is_what_is_held():
     band = band_members(calibrate(fc, with_pairs=world(99, seed=1), together="field", share=0.8))
     held = evaluate(band, y, {"s": lambda m, t, w: band_holds(m, t, w, share=0.8)})["s"].values
     assert np.abs(held - 0.9).max() < 0.16
+
+
+def test_the_share_is_of_the_area_and_not_of_cells():
+    g = torch.Generator().manual_seed(3)
+    area, score = torch.rand(4, 5, generator=g, dtype=torch.float64) + 0.1, torch.randn(3, 4, 5, generator=g, dtype=torch.float64)
+    score[:, 0, 0] = float("nan")
+    rule = module._Rule(0.9, "field", 0.8, "spread", area)
+    for frame, found in zip(score, module._joined(score, rule), strict=True):
+        seen = frame.isfinite()
+        # the least bound below which there is that share of the area that has values
+        enough = [float(b) for b in frame[seen] if float(area[seen & (frame <= b)].sum()) >= 0.8 * float(area[seen].sum()) - 1e-12]
+        assert float(found) == min(enough)
 
 
 def test_a_drift_is_not_covered():
@@ -151,6 +216,8 @@ def test_refusals():
         calibrate(fc.isel(member=slice(4)), with_pairs=pairs)
     with pytest.raises(InputError, match="use scale='none'"):
         calibrate(fc.isel(member=[0]), with_pairs=(pairs[0].isel(member=[0]), pairs[1]))
+    alone = calibrate(fc.isel(member=[0]), with_pairs=(pairs[0].isel(member=[0]), pairs[1]), scale="errors")
+    assert np.isfinite(alone["t2m_upper"].values).all()
     with pytest.raises(InputError, match="together"):
         calibrate(fc, with_pairs=pairs, together="all")
     with pytest.raises(InputError, match="share"):

@@ -87,13 +87,20 @@ def test_regression_makes_use_of_the_past():
 
 
 @pytest.mark.slow
-def test_under_drift_regression_covers_and_is_narrower_than_the_quantiles():
+@pytest.mark.parametrize("seed", [3, 4, 5, 6])
+def test_under_drift_regression_covers_and_is_narrower_than_the_quantiles(seed):
     # variance that doubles, mean that wanders, errors that hang together
     t = torch.arange(3000, dtype=F64)[:, None]
-    x = ar1(3000, 4, 0.8, seed=3) * (1 + t / 3000) + torch.sin(t / 400)
+    x = ar1(3000, 3, 0.8, seed=seed) * (1 + t / 3000) + torch.sin(t / 400)
     spci, enbpi = (sequential_interval(x, past=p) for p in (3, 0))
-    assert 0.88 < inside(x, spci, 500) < 0.92 and 0.88 < inside(x, enbpi, 500) < 0.92
-    assert float((spci[1] - spci[0])[500:].mean()) < 0.75 * float((enbpi[1] - enbpi[0])[500:].mean())
+    # what was calibrated once, on the first 500, does not hold
+    once = x[:500].abs().sort(0).values[math.ceil(501 * 0.9) - 1]
+    split = float((x[500:].abs() <= once).double().mean())
+    widths = [float((b[1] - b[0])[500:].mean()) for b in (spci, enbpi)]
+    found = [inside(x, b, 500) for b in (spci, enbpi)]
+    print(f"seed {seed}: regression {found[0]:.4f}, width {widths[0]:.3f}; quantiles {found[1]:.4f}, width {widths[1]:.3f}; split once {split:.4f}")
+    assert 0.88 < found[0] < 0.92 and 0.88 < found[1] < 0.92
+    assert widths[0] < 0.75 * widths[1] and split < 0.85
 
 
 def test_the_narrowest_split_of_a_skewed_law_is_taken():

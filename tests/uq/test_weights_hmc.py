@@ -150,6 +150,8 @@ def test_bad_input_is_refused():
         weight_chains(network().float(), terms, 4, rng=Rng(0))
     with pytest.raises(InputError, match="one architecture"):
         weight_chains([net, network(width=4)], terms, 4, rng=Rng(0))
+    with pytest.raises(InputError, match="at most 5000 trainable weights, got 6001"):
+        weight_chains(network(width=2000), terms, 4, rng=Rng(0))
     with pytest.raises(InputError, match="a module or more"):
         weight_chains([], terms, 4, rng=Rng(0))
     assert isinstance(net, nn.Module)
