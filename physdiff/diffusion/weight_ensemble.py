@@ -22,7 +22,7 @@ from physdiff.base.rng import Rng
 from physdiff.base.saved import describe
 from physdiff.diffusion.window_prior import WindowPrior
 
-__all__ = ["WeightEnsemble"]
+__all__ = ["WeightEnsemble", "borrow"]
 
 
 class WeightEnsemble(WindowPrior):
