@@ -35,7 +35,7 @@ def check_alike(forecast: xr.Dataset, pairs: Cases, what: str) -> None:
     members = int(forecast.sizes.get("member", 1))
     if members != pairs.members:
         raise InputError(
-            f"{what}: expected as many members as in the pairs, {pairs.members}, got {members}; spread and quantiles of other numbers have another law"
+            f"{what}: expected as many members as in the pairs, {pairs.members}, got {members}; quantiles of other numbers have another law"
         )
     periodic = pairs.grid.periodic if isinstance(pairs.grid, CartesianGrid) else None
     fields = forecast[list(pairs.names)].assign_attrs(forecast.attrs)

@@ -6,7 +6,7 @@ ensemble's mean $\bar x$, standard deviation $s$ and central interval $[l, u]$
 $$|y - \bar x| / s \ \ (\texttt{spread}), \qquad |y - \bar x| \ \ (\texttt{none}), \qquad \max(l - y,\, y - u) \ \ (\texttt{quantile}),$$
 
 for each cell and lead time, or over the root mean square of past errors there (`errors`), taken from every second case so that the others, which
-are ranked, stay exchangeable with the next. What is taken together decides what is guaranteed: `points` keeps every cell and lead apart; `field` takes
+are ranked, stay exchangeable with the next. What is taken together decides what is guaranteed: `points` keeps each cell and lead apart; `field` takes
 the largest score of a frame, so that the band holds all cells of a frame at once; `trajectory` the largest of all frames. With ``share=0.95`` the
 area-weighted 95 % quantile over cells takes the place of the largest, and the band holds at least 95 % of the area.
 
