@@ -19,6 +19,7 @@ _NAMES: dict[str, str] = {
     "base.saved": "Saved",
     "data.captions": "HashedWords known_captions with_captions",
     "data.convert": "spec_of to_dataset to_tensor",
+    "data.field_statistics": "check_like data_card field_statistics",
     "data.generate": "generate",
     "data.inspect": "inspect_file",
     "data.loader": "load_batches",

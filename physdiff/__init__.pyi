@@ -6,6 +6,7 @@ from physdiff.base.rng import Rng as Rng
 from physdiff.base.saved import Saved as Saved
 from physdiff.data.captions import HashedWords as HashedWords, known_captions as known_captions, with_captions as with_captions
 from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
+from physdiff.data.field_statistics import check_like as check_like, data_card as data_card, field_statistics as field_statistics
 from physdiff.data.generate import generate as generate
 from physdiff.data.inspect import inspect_file as inspect_file
 from physdiff.data.loader import load_batches as load_batches

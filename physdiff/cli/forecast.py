@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from physdiff.base.rng import Rng
+from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
+from physdiff.data.field_statistics import check_like
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.rollout import rollout
 
@@ -42,6 +44,8 @@ def forecast(
         check_at_least(value, least, what)
     model = WindowPrior.load(prior).to(best_device())
     wanted = Select(list(model.spec.names), select.start, select.stop)
-    result = rollout(model, opened(initial, wanted), every=every, lead=lead, members=members, rng=Rng(seed), out=target)
+    ds = opened(initial, wanted)
+    check_like(ds, read(prior)[1].get("statistics", {}), "initial")
+    result = rollout(model, ds, every=every, lead=lead, members=members, rng=Rng(seed), out=target)
     starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)
     print(f"wrote {starts} forecasts of {lead} steps with {members} members to {target} in {time.monotonic() - begin:.0f} s")
