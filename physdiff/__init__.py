@@ -86,6 +86,7 @@ _NAMES: dict[str, str] = {
     "evaluation.physics": "physics_residual",
     "evaluation.posterior_report": "posterior_report Trials",
     "evaluation.sampler_gain": "sampler_gain",
+    "evaluation.seasonal_climatology": "seasonal_climatology",
     "evaluation.significance": "paired_difference score_interval",
     "evaluation.tune_sampler": "tune_sampler TunedSampler TuningEffort",
     "forecast.analysis": "Analysis KalmanAnalysis ParticleAnalysis PosteriorAnalysis",

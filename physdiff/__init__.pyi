@@ -107,6 +107,7 @@ from physdiff.evaluation.persistence import (
 from physdiff.evaluation.physics import physics_residual as physics_residual
 from physdiff.evaluation.posterior_report import Trials as Trials, posterior_report as posterior_report
 from physdiff.evaluation.sampler_gain import sampler_gain as sampler_gain
+from physdiff.evaluation.seasonal_climatology import seasonal_climatology as seasonal_climatology
 from physdiff.evaluation.significance import paired_difference as paired_difference, score_interval as score_interval
 from physdiff.evaluation.tune_sampler import TunedSampler as TunedSampler, TuningEffort as TuningEffort, tune_sampler as tune_sampler
 from physdiff.forecast.analysis import (

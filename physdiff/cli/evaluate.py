@@ -19,12 +19,14 @@ from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, stand
 from physdiff.cli.splits import events_of, regions_of
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
+from physdiff.data.timeline import is_calendar
 from physdiff.data.write import write_dataset
 from physdiff.evaluation.atmosphere_check import atmosphere_check, check_lines
 from physdiff.evaluation.climatology import climatology
 from physdiff.evaluation.evaluate import evaluate as score
 from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
 from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
+from physdiff.evaluation.seasonal_climatology import seasonal_climatology
 from physdiff.pdes.pde import PDE
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import run_facts
@@ -197,6 +199,8 @@ def baseline_forecasts(
     found["damped persistence"] = damped_persistence(train, ds, starts, lead=lead)
     found["dressed persistence"] = dressed_persistence(train, ds, starts, lead=lead, members=members, rng=rng.child("dressed"))
     found["climatology"] = climatology(train, ds, starts, lead=lead)
+    if is_calendar(train["time"].values) and np.ptp(train["time"].values) > np.timedelta64(365, "D"):  # the season can be told from the years
+        found["seasonal climatology"] = seasonal_climatology(train, ds, starts, lead=lead, members=members)
     if "sample" not in ds.dims:
         try:
             found["linear inverse model"] = linear_inverse(train, ds, starts, lead=lead, members=members, rng=rng.child("linear"))

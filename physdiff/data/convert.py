@@ -222,7 +222,7 @@ def _named_mask(ds: xr.Dataset, name: str) -> Tensor:
 
 
 def to_tensor(ds: xr.Dataset, spec: FieldSpec, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The fields of a data set as (B, C, T, *S); B runs over samples, then members, and is 1 without these; NaN where missing.
+    """The fields of a data set as (B, C, T, *S); B runs over samples, then members, and is 1 without these; NaN where missing or masked.
 
     Raises:
         DataError: If a variable is missing or has no value at all.
@@ -246,7 +246,9 @@ def to_tensor(ds: xr.Dataset, spec: FieldSpec, *, dtype: torch.dtype = torch.flo
         fields.append(torch.from_numpy(values.reshape(-1, *values.shape[len(rows) :])).to(dtype))
     if len({f.shape for f in fields}) > 1:
         raise DataError(f"expected the same samples and members for all variables, got {[tuple(f.shape) for f in fields]}; select one of them")
-    return torch.stack(fields, dim=1)
+    x = torch.stack(fields, dim=1)
+    # what files hold on land or inside an obstacle is no value
+    return x if spec.mask is None else torch.where(spec.mask.to(x.device), x, torch.nan)
 
 
 def to_dataset(

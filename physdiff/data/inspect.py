@@ -15,7 +15,7 @@ from physdiff.data.convert import ROWS, field_names, grid_of, spec_of
 from physdiff.data.layout import chunks_in_file, window_cost
 from physdiff.data.open import open_dataset
 from physdiff.data.plausible import implausible
-from physdiff.data.timeline import TimeAxis, as_times, is_calendar, show_time, time_axis
+from physdiff.data.timeline import TimeAxis, as_times, is_calendar, show_time, time_axis, window_starts
 
 __all__ = ["Inspection", "inspect_file", "inspection"]
 
@@ -197,5 +197,7 @@ def _what_happens(ds: xr.Dataset, axis: TimeAxis | None) -> list[str]:
     lines = [f"physdiff will read {len(spec.names)} channels ({', '.join(spec.names)}) as float32 windows ({shape}), {size:.1f} MiB in all"]
     lines.append(f"from {rows} {'trajectory' if rows == 1 else 'trajectories'} of {ds.sizes['time']} frames")
     if axis is not None and axis.gaps:
-        lines.append("windows will not cross the gaps")
+        frames = 4
+        whole, kept = ds.sizes["time"] - frames + 1, window_starts(axis, ds.sizes["time"], frames=frames).size
+        lines.append(f"windows will not cross the gaps: of {whole * rows} windows of {frames} frames {(whole - kept) * rows} are left out")
     return lines

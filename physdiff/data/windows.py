@@ -194,6 +194,7 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         self._fields = _held(ds, self.spec.names, (*self.row_dims, "time", *self.spec.grid.dims))
         self._reader = WindowReader(self._fields, self.spec.grid.dims)
         self._fill = fill
+        self._without = None if self.spec.mask is None else ~self.spec.mask.cpu().numpy()
         self.static_fields = {n: _static_field(ds, n, self.spec) for n in statics}
         units = {n: str(ds[n].attrs.get("units", "1")) if n in ds else "1" for n in statics}
         self.cond_spec = condition_spec(self.spec, extras, units, history=history) if history or extras or statics else None
@@ -204,6 +205,11 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
     def rows(self) -> int:
         """Number of trajectories: samples times members."""
         return int(np.prod(self.row_shape, dtype=np.int64))
+
+    @property
+    def skipped(self) -> int:
+        """Number of windows that are left out because they would cross a gap in time."""
+        return self.rows * max(0, len(range(0, self.times.size - self.spec.frames + 1, self._stride)) - self.starts.size)
 
     @property
     def block(self) -> int:
@@ -237,9 +243,11 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         return torch.from_numpy(out)
 
     def read_into(self, index: int, out: np.ndarray) -> None:
-        """Read the window alone into `out`, (C, T, *S) float32, contiguous."""
+        """Read the window alone into `out`, (C, T, *S) float32, contiguous; what a file holds where the spec's mask has no values is NaN."""
         _, start = self._place(index)
         self._reader.read(self.row_of(index), start, out)
+        if self._without is not None:
+            out[..., self._without] = np.nan
 
     def item_of(self, indices: Sequence[int], x: Tensor) -> dict[str, Any]:
         """A batch of items of windows that have been read: `x` is (B, C, T, *S), `index` (B,)."""

@@ -81,4 +81,4 @@ def test_what_is_no_data_ends_with_2(tmp_path):
 
 def test_a_gap_in_time_is_told_and_accepted(tmp_path):
     text = works("inspect", save(earth(hours=np.array([0, 1, 2, 5, 6, 7])), tmp_path / "a.nc"))
-    assert "2 frames missing between 2020-01-01T02:00 and 2020-01-01T05:00" in text and "windows will not cross the gaps" in text
+    assert "2 frames missing between 2020-01-01T02:00 and 2020-01-01T05:00" in text and "windows will not cross the gaps: of" in text
