@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--data", default=",".join(DATA))
     parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--checks", default="cap,leak")
     parser.add_argument("--commit", default="")
     parser.add_argument("--one", default="")
     parser.add_argument("--workers", type=int, default=0)
@@ -325,7 +326,7 @@ def main() -> None:
                         found.append(asked(args, one=side, data=data, workers=workers))
                 for side, found in turns.items():
                     emit({"job": "P7", "side": side, "data": data, "workers": workers, "turns": args.turns, **settled(found)})
-        for job in ("cap", "leak"):
+        for job in filter(None, args.checks.split(",")):
             emit({"job": "P7", "side": "ours", "check": job, **asked(args, one=job)})
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError
 from physdiff.data.axes import HOUSE, role_of
+from physdiff.data.readers.pairs import from_pairs, pair_of
 from physdiff.data.readers.stored import Indexable, stored
 
 __all__ = ["from_arrays"]
@@ -35,6 +36,8 @@ def from_arrays(arrays: Mapping[str, Indexable], path: str, *, attrs: Mapping[st
     """
     attrs = dict(attrs or {})
     axes = _coordinates(arrays, attrs)
+    if "time" not in {role_of(n, {}) for n in axes} and pair_of(arrays):
+        return from_pairs(arrays, path, axes=axes, attrs=attrs)
     if not axes:
         found = ", ".join(f"{n} {tuple(v.shape)}" for n, v in arrays.items()) or "nothing"
         raise DataError(f"{path}: expected coordinates (arrays called x, y, z, t, lat or lon), got {found}; add them, or write netCDF")

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
+from physdiff.data.readers.pairs import from_pairs, pair_of
 from physdiff.data.readers.stored import Group, stored
 
 __all__ = ["is_pdebench", "open_pdebench"]
@@ -52,6 +53,8 @@ def _seeds(file: Group) -> list[Group]:
 def _flat(file: Group, path: str) -> xr.Dataset:
     """`tensor`, or one data set per field, at the root."""
     axes = {name: np.asarray(file[f"{name}-coordinate"]) for name in _AXES if f"{name}-coordinate" in file}
+    if "t-coordinate" not in file and pair_of(file):
+        return from_pairs(file, path, axes=axes, attrs=file.attrs)
     if "t-coordinate" not in file:
         raise DataError(f"{path}: expected times (t-coordinate), got none, as in Darcy flow; there is nothing to forecast")
     times = np.asarray(file["t-coordinate"])

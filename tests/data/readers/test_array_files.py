@@ -53,6 +53,6 @@ def test_torch(tmp_path):
     torch.save({"u": Harmful()}, tmp_path / "c.pt")
     with pytest.raises(DataError, match="objects are not read, for they could run code"):
         open_torch(str(tmp_path / "c.pt"))
-    torch.save({"x": torch.zeros(5, 8, 8) > 0, "y": torch.zeros(5, 8, 8)}, tmp_path / "darcy_train.pt")
+    torch.save({"x": torch.zeros(5, 8, 8) > 0, "y": torch.zeros(5, 8, 9)}, tmp_path / "darcy_train.pt")
     with pytest.raises(DataError, match="expected coordinates"):
         open_dataset(tmp_path / "darcy_train.pt")
