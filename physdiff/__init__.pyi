@@ -7,6 +7,7 @@ from physdiff.base.saved import Saved as Saved
 from physdiff.data.captions import HashedWords as HashedWords, known_captions as known_captions, with_captions as with_captions
 from physdiff.data.convert import spec_of as spec_of, to_dataset as to_dataset, to_tensor as to_tensor
 from physdiff.data.field_statistics import check_like as check_like, data_card as data_card, field_statistics as field_statistics
+from physdiff.data.fingerprint import fingerprint as fingerprint
 from physdiff.data.generate import generate as generate
 from physdiff.data.inspect import inspect_file as inspect_file
 from physdiff.data.loader import load_batches as load_batches
@@ -413,6 +414,10 @@ from physdiff.solvers.weak_residual import weak_residual as weak_residual
 from physdiff.training.autoencoder_module import AutoencoderLosses as AutoencoderLosses, AutoencoderModule as AutoencoderModule
 from physdiff.training.build import build_prior as build_prior
 from physdiff.training.callbacks.best_weights import BestWeights as BestWeights
+from physdiff.training.callbacks.run_report import RunReport as RunReport
+from physdiff.training.callbacks.save_on_signal import SaveOnSignal as SaveOnSignal
+from physdiff.training.callbacks.window_figure import WindowFigure as WindowFigure
+from physdiff.training.checkpoint_prior import prior_from_checkpoint as prior_from_checkpoint
 from physdiff.training.cross_fit import ResidualWindows as ResidualWindows, cross_fit as cross_fit, residual_part as residual_part
 from physdiff.training.datamodule import TrajectoryDataModule as TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule as DiffusionModule
@@ -431,6 +436,7 @@ from physdiff.training.pinn_settings import (
     Resampling as Resampling,
 )
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
+from physdiff.training.recompute import recomputed as recomputed
 from physdiff.training.trajectories import prepare_trajectories as prepare_trajectories
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
 from physdiff.transforms.autoencoder import Autoencoder as Autoencoder

@@ -19,6 +19,7 @@ __all__ = [
     "PhysdiffError",
     "SavedError",
     "ShapeError",
+    "Stopped",
     "UnitError",
     "UnsupportedOperator",
 ]
@@ -54,6 +55,10 @@ class SavedError(PhysdiffError, ValueError):
 
 class NotFitted(PhysdiffError, RuntimeError):
     """A transform or a first guess was used before its statistics were known."""
+
+
+class Stopped(PhysdiffError, RuntimeError):
+    """A run was ended from outside (a signal, a lost process); what it had is saved, and the same call goes on."""
 
 
 class UnsupportedOperator(PhysdiffError, TypeError):

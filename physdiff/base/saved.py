@@ -8,12 +8,12 @@ from a stranger runs no code.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import json
 import os
 import pkgutil
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from physdiff.base.errors import PhysdiffError, SavedError
+from physdiff.base.errors import DataError, PhysdiffError, SavedError
+from physdiff.base.whole_file import whole_file
 
 __all__ = ["Saved", "build", "describe", "read", "write"]
 
@@ -172,31 +173,23 @@ def write(path: str | os.PathLike[str], obj: Saved, *, card: Mapping[str, Any] |
         card: JSON data kept beside it (how it was made); `read` does not need it.
 
     Raises:
-        SavedError: If the object cannot be described, or there is no folder to write into.
+        SavedError: If the object cannot be described, or the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     description = describe(obj, tensors)
     if isinstance(obj, nn.Module):
         tensors.update({f"state.{k}": v.detach().cpu().contiguous().clone() for k, v in obj.state_dict().items()})
     meta = {"physdiff": str(FORMAT), "description": json.dumps(description), "card": json.dumps(dict(card or {}))}
-    target = Path(path)
-    if target.is_dir():
-        raise SavedError(f"{target}: expected the name of a file to write, got a folder; add a file name")
+    meta["sha256"] = _digest(tensors, meta)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SavedError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
-    try:
-        temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=meta)
-        temporary.chmod(mode)  # safetensors leaves a file that its owner alone may read; the umask shall decide
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return target
+        with whole_file(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            save_file(tensors, temporary, metadata=meta)
+            temporary.chmod(mode)  # safetensors leaves a file that its owner alone may read; the umask shall decide
+    except DataError as error:
+        raise SavedError(str(error)) from error
+    return Path(path)
 
 
 def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple[Any, dict[str, Any]]:
@@ -224,6 +217,8 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
         raise SavedError(f"{target}: expected a file written by physdiff (safetensors), got something else or a damaged one: {error}") from error
     if meta.get("physdiff") != str(FORMAT):
         raise SavedError(f"{target}: expected physdiff format {FORMAT}, got {meta.get('physdiff')!r}; write it again with this version")
+    if "sha256" in meta and meta["sha256"] != _digest(tensors, meta):  # safetensors has no checksums of its own
+        raise SavedError(f"{target}: expected the contents that were written, got others (their SHA-256 differs); the file is damaged")
     try:
         description, card = json.loads(meta["description"]), json.loads(meta["card"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -234,6 +229,17 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
     if isinstance(obj, nn.Module):
         _load_state(obj, state, target)
     return obj, card
+
+
+def _digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
+    """SHA-256 of description, card and all tensors, in an order of its own."""
+    digest = hashlib.sha256(json.dumps([meta.get("description"), meta.get("card")]).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        if value.numel():
+            digest.update(memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def _load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

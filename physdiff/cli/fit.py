@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import platform
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+import torch
 import xarray as xr
 from torch import nn
 
@@ -16,9 +22,11 @@ from physdiff import __version__
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import describe, read, write
+from physdiff.base.whole_file import whole_file
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
+from physdiff.data.fingerprint import fingerprint
 from physdiff.data.first_guess import GuessedWindows
 from physdiff.data.windows import TrajectoryWindows, WindowRange
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -37,21 +45,27 @@ from physdiff.networks.transolver import Transolver  # noqa: F401
 from physdiff.networks.ufno import UFNO  # noqa: F401
 from physdiff.networks.unet import UNet
 from physdiff.networks.wno import WNO  # noqa: F401
+from physdiff.training.callbacks.window_figure import WindowFigure
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
-from physdiff.training.fit import fit as fit_module, steps_for
+from physdiff.training.fit import check_trainer_options, fit as fit_module, steps_for
 from physdiff.training.fit_autoencoder import AutoencoderTraining, fit_autoencoder
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.training.network_share import network_share, with_share
 from physdiff.training.operator_module import OperatorModule
 from physdiff.training.prior_module import PriorModule
+from physdiff.training.ranks import is_first_process
 from physdiff.training.recipe import Recipe, prepare
+from physdiff.training.recompute import recomputed
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["fit", "train", "train_prior"]
+__all__ = ["card_of", "fit", "named", "said_once", "train", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
+# of training: what a run may have otherwise than the one it goes on with; of the trainer's options: what it may not
+_FREE = ("seconds", "floor", "max_steps", "save_every", "workers", "recompute", "figures", "trainer")
+_TRAINER = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "limit_train_batches")
 _FEWEST, _MOST_KEPT = 25, 256  # windows from which on a fifth of them, and at most how many, are kept to weigh the network
 
 
@@ -82,16 +96,31 @@ def fit(
     target = checked_file(out)
     folder = checked_folder(f"{out}.fit")
     check_at_least(max_epochs, 1, "max_epochs")
-    ds = opened(data, select)
+    check_trainer_options(training.trainer or {})
     autoencoder = transform if isinstance(transform, Autoencoder) else None
     if isinstance(transform, WaveletTransform):
         recipe = recipe.with_wavelet(transform)
-    prior = train_prior(
-        ds, recipe, training=training, network=network, max_epochs=max_epochs, folder=folder, autoencoder=autoencoder, source=_named(data, select)
-    )
-    card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
-    path = prior.save(target, card=card)
-    print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
+    with said_once():
+        ds = opened(data, select)
+        source = named(data, select, ds)
+        settings: dict[str, Any] = {"max_epochs": max_epochs, "folder": folder, "autoencoder": autoencoder, "source": source}
+        prior = train_prior(ds, recipe, training=training, network=network, **settings)
+        if is_first_process():
+            path = prior.save(target, card=card_of(source, training.seed))
+            print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Of several processes the first one prints; the others keep quiet."""
+    with redirect_stdout(sys.stdout if is_first_process() else io.StringIO()):
+        yield
+
+
+def card_of(source: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """How a prior was made: command, versions, data and what they held, seed. No date: the same command makes the same file."""
+    versions = {"physdiff": __version__, "torch": torch.__version__, "lightning": pl.__version__, "python": platform.python_version()}
+    return {"command": command_line(), **versions, **source, "seed": seed}
 
 
 def train_prior(
@@ -133,26 +162,25 @@ def train(
     source: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a prior as `train_prior` does, once it is built."""
+    data.num_workers = training.workers
     module = _module(prior, training)
+    module.card = card_of(source or {}, training.seed)
     if training.compile:
         prior.model.compile()
     parameters = sum(p.numel() for p in prior.parameters())
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
-    if folder is not None:
+    if folder is not None and is_first_process():
         _begin(folder, {"model": describe(prior, {}), "training": _settings(training), **(source or {})})
     max_steps = training.max_steps
     if training.seconds is not None:
         max_steps = _planned_steps(module, data, training, folder)
-    fit_module(
-        module,
-        data,
-        max_epochs=max_epochs,
-        max_steps=max_steps,
-        out=folder,
-        save_every=training.save_every,
-        precision=training.precision,
-    )
+    options: dict[str, Any] = {"precision": training.precision, **(training.trainer or {})}
+    if training.figures and folder is not None:
+        shown = data.train_windows if data.val_windows is None else data.val_windows
+        options["callbacks"] = [WindowFigure(shown, folder / "figures", every=training.figures)]
+    with recomputed(prior.model) if training.recompute else nullcontext():
+        fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every, **options)
 
 
 def _kept(prior: WindowPrior, data: TrajectoryDataModule) -> tuple[WindowRange, WindowRange] | None:
@@ -203,17 +231,19 @@ def _trained(
         batch_size=max(1, training.batch_size // 2),
         roll=tuple(as_list(training.roll) or ()),
         seed=training.seed,
+        trainer=training.trainer or {},
     )
     began = time.monotonic()
     kept = None if folder is None else folder / "autoencoder" / "autoencoder.safetensors"
     if kept is not None:
         settings = {"model": describe(autoencoder), "recipe": asdict(recipe), "training": _settings(training), **(source or {})}
-        _begin(kept.parent, settings, done=kept)
+        if is_first_process():
+            _begin(kept.parent, settings, done=kept)
     if kept is not None and kept.is_file():
         made = read(kept)[0]
     else:
         made = fit_autoencoder(ds, recipe, autoencoder, training=plan, out=None if kept is None else kept.parent)
-        if kept is not None:
+        if kept is not None and is_first_process():
             write(kept, made)
     print(
         f"latents  {made.latent} channels on {made.coarse}, trained for {time.monotonic() - began:.0f} s; "
@@ -224,13 +254,15 @@ def _trained(
 
 
 def _settings(training: Training) -> dict[str, Any]:
-    """What a run must have in common with the one that it goes on with: all but the budget."""
-    return {k: v for k, v in asdict(training).items() if k not in ("seconds", "floor", "max_steps", "save_every")}
+    """What a run must have in common with the one that it goes on with: all but the budget, and what does not change the weights."""
+    kept = {k: v for k, v in asdict(training).items() if k not in _FREE}
+    changing = {k: v for k, v in (training.trainer or {}).items() if k in _TRAINER}
+    return {**kept, "trainer": changing} if changing else kept
 
 
-def _named(data: str | list[str], select: Select) -> dict[str, Any]:
-    """What tells one set of data from another without reading it."""
-    return {"data": data, "select": asdict(select)}
+def named(data: str | list[str], select: Select, ds: xr.Dataset) -> dict[str, Any]:
+    """What tells one set of data from another."""
+    return {"data": data if isinstance(data, str) else list(data), "select": asdict(select), "fingerprint": fingerprint(ds)}
 
 
 def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:
@@ -244,11 +276,8 @@ def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = Non
                 f"{folder}: expected to go on with the run that was begun there, got another {' and '.join(changed)}; "
                 "remove the folder to train anew, or choose another out"
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(now, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{folder}: expected to write into this folder, got {error.strerror}; choose another place") from error
+    with whole_file(note) as fresh:
+        fresh.write_text(json.dumps(now, indent=1), encoding="utf-8")
 
 
 def _planned_steps(module: PriorModule, data: TrajectoryDataModule, training: Training, folder: Path | None) -> int:
@@ -259,9 +288,11 @@ def _planned_steps(module: PriorModule, data: TrajectoryDataModule, training: Tr
         print(f"training {steps} steps as planned before; going on from the last checkpoint")
         return steps
     assert training.seconds is not None
-    steps, each = steps_for(module, data, seconds=training.seconds, floor=training.floor, precision=training.precision)
+    options: dict[str, Any] = {"precision": training.precision, **(training.trainer or {})}
+    options.pop("logger", None)
+    steps, each = steps_for(module, data, seconds=training.seconds, floor=training.floor, **options)
     print(f"training {steps} steps of about {each:.3f} s: {steps * each:.0f} s (budget {training.seconds:g} s, at least {training.floor} steps)")
-    if plan is not None:
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps({"steps": steps, "seconds_per_step": each}))
+    if plan is not None and is_first_process():
+        with whole_file(plan) as fresh:
+            fresh.write_text(json.dumps({"steps": steps, "seconds_per_step": each}))
     return steps

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from physdiff import __version__
-from physdiff.cli.fit import train
+from physdiff.cli.fit import card_of, named, said_once, train
 from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
-from physdiff.cli.parse import command_line
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.fit import check_trainer_options
+from physdiff.training.ranks import is_first_process
 from physdiff.training.trajectories import prepare_trajectories
 
 __all__ = ["fit_trajectories"]
@@ -44,11 +44,15 @@ def fit_trajectories(
     start = time.monotonic()
     target, folder = checked_file(out), checked_folder(f"{out}.fit")
     check_at_least(levels, 0, "levels")
+    check_trainer_options(training.trainer or {})
     given = [{name: frames if isinstance(frames, str) else tuple(frames) for name, frames in task.items()} for task in tasks]
-    prior, windows = prepare_trajectories(opened(data, select), given, wavelet=wavelet, levels=levels, network=network, seed=training.seed)
-    module = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
-    source = {"data": data, "tasks": [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]}
-    train(prior, module, training, max_epochs=None, folder=folder, source=source)
-    card = {"command": command_line(), "physdiff": __version__, "data": data if isinstance(data, str) else list(data), "seed": training.seed}
-    path = prior.eval().save(target, card=card)
-    print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
+    with said_once():
+        ds = opened(data, select)
+        prior, windows = prepare_trajectories(ds, given, wavelet=wavelet, levels=levels, network=network, seed=training.seed)
+        module = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
+        known = [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]
+        source = {**named(data, select, ds), "tasks": known}
+        train(prior, module, training, max_epochs=None, folder=folder, source=source)
+        if is_first_process():
+            path = prior.eval().save(target, card=card_of(source, training.seed))
+            print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")

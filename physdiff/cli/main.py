@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 VERBS = {
     "inspect": "what a file holds and what physdiff will do with it",
+    "info": "the card of a prior, a checkpoint or another file that physdiff wrote",
     "convert": "any file to netCDF or Zarr: other chunks, fewer variables, axes that close",
     "generate": "training data from a law and a solver",
     "fit": "train a prior on trajectories",
@@ -38,7 +39,9 @@ VERBS = {
 }
 
 # what a place to write to may lack: space, or leave
-_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+
+_STOPPED = 75  # sysexits' "try again": a run that was ended from outside and goes on with the same command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +73,7 @@ def _unknown(verb: str) -> int:
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    from physdiff.base.errors import PhysdiffError
+    from physdiff.base.errors import PhysdiffError, Stopped
 
     try:
         from physdiff.cli.parse import parsed
@@ -80,7 +83,7 @@ def _run(verb: str, arguments: list[str]) -> int:
         sys.stdout.flush()
     except PhysdiffError as error:
         print(f"physdiff {verb}: {' '.join(str(error).split()).removeprefix(f'{verb}: ')}", file=sys.stderr)
-        return 2
+        return _STOPPED if isinstance(error, Stopped) else 2
     except KeyboardInterrupt:
         return _interrupted(verb)
     except SystemExit as stop:

@@ -61,8 +61,12 @@ class Training:
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
+        workers: Processes that read windows ahead.
         precision: Arithmetic of the network; weights stay in float32.
         compile: Compile the network, for accelerators.
+        recompute: Compute what lies between blocks of the network again for the gradient instead of keeping it; less memory, a third more time.
+        figures: Steps between pictures of a draw beside its truth; 0: none.
+        trainer: Options of Lightning's Trainer; ``--trainer.strategy ddp`` for short. ``--trainer.logger tensorboard`` where that is installed.
         seed: Seed of everything random.
     """
 
@@ -77,17 +81,25 @@ class Training:
     fokker_planck: float = 0.0
     symmetry: float = 0.0
     save_every: int = 100
+    workers: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     compile: bool = False
+    recompute: bool = False
+    figures: int = 0
+    trainer: dict[str, bool | int | float | str] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for what in ("floor", "max_steps", "batch_size", "save_every"):
             check_at_least(getattr(self, what), 1, f"training.{what}")
-        check_at_least(self.seed, 0, "training.seed")
+        for what in ("seed", "workers", "figures"):
+            check_at_least(getattr(self, what), 0, f"training.{what}")
         if self.seconds is not None:
             check_positive(self.seconds, "training.seconds")
         check_positive(self.lr, "training.lr")
+        taken = sorted({"max_epochs", "max_steps", "precision", "callbacks", "plugins"} & (self.trainer or {}).keys())
+        if taken:
+            raise InputError(f"trainer: expected no {taken[0]}, which is an option of fit itself (--max_epochs, --training.{taken[0]}), got one")
         for what in ("input_noise", "fokker_planck", "symmetry"):
             check_positive(getattr(self, what), f"training.{what}", zero=True)
         if not 0 <= self.ema < 1:

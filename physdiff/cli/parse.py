@@ -18,7 +18,7 @@ from physdiff.cli.wording import sentence
 
 __all__ = ["command_line", "parsed"]
 
-_POSITIONAL = {"inspect": "path"}
+_POSITIONAL = {"inspect": "path", "info": "path"}
 # a verb whose leading words without an option are a list of this name
 _LEADING = {"compare": "runs"}
 # a verb that is another function where this option, or one of its group, is given
@@ -28,6 +28,10 @@ _VARIANTS = {
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
 }
+
+
+# short names of options: the first words of what is typed, and what is meant
+_SHORT = {"fit": {"--trainer.": "--training.trainer."}}
 
 
 class _Parser(ArgumentParser):
@@ -49,14 +53,18 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     if verb in _LEADING and arguments and not arguments[0].startswith("-"):
         count = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
         arguments = [f"--{_LEADING[verb]}={json.dumps(list(arguments[:count]))}", *arguments[count:]]
+    for short, meant in _SHORT.get(verb, {}).items():
+        arguments = [f"{meant}{a.removeprefix(short)}" if a.startswith(short) else a for a in arguments]
     given = {re.split(r"[.=]", a)[0] for a in arguments}
     name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
     more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]
-    parser = _Parser(prog=f"physdiff {verb}", description=summary.replace("``", ""), epilog=" ".join(more) or None, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options")
     positional = verb in _POSITIONAL
+    usage = f"physdiff {verb} {f'{_POSITIONAL[verb]} ...' if positional else '--OPTION VALUE ...'}"
+    about, end = summary.replace("``", ""), " ".join(more) or None
+    parser = _Parser(prog=f"physdiff {verb}", usage=usage, description=about, epilog=end, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options")
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     try:
         config = parser.parse_args(_one_list(arguments) if positional else list(arguments))

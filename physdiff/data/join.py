@@ -6,9 +6,6 @@ Zarr is an extra (``pip install "physdiff[zarr]"``).
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import netCDF4
 import xarray as xr
 
 from physdiff.base.errors import DataError
+from physdiff.base.whole_file import whole_file
 from physdiff.data.encoding import zarr_encoding
 
 __all__ = ["FORMATS", "check_zarr", "is_zarr", "join_parts", "run_of"]
@@ -36,21 +34,15 @@ def join_parts(parts: Sequence[Path], out: Path, *, attrs: Mapping[str, str]) ->
     Raises:
         DataError: If a file cannot be read or written, or Zarr is asked for and not installed.
     """
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
-    try:
+    missing = [path for path in parts if not path.is_file()]
+    if missing:
+        raise DataError(f"{out}: expected to join {len(parts)} parts into a file, found no {missing[0]}; make it again")
+    with whole_file(out) as temporary:
         if FORMATS[out.suffix] == "zarr":
             check_zarr(out)
             _to_zarr(parts, temporary, attrs)
         else:
             _to_netcdf(parts, temporary, attrs)
-        os.replace(temporary, out)
-    except (OSError, RuntimeError) as error:  # a full disk is an error of HDF5 without a number
-        raise DataError(f"{out}: expected to join {len(parts)} parts into a file, got {error}; check the folder and the space left") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
     return out
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from physdiff.base.errors import DataError, Diverged, InputError
+from physdiff.base.whole_file import whole_file
 from physdiff.data.convert import to_dataset
 from physdiff.data.join import FORMATS, check_zarr, join_parts, run_of
 from physdiff.data.open import open_dataset
@@ -150,7 +150,7 @@ def _check(folder: Path, out: Path, settings: Mapping[str, str]) -> None:
         raise DataError(f"{out}: expected a folder to write into, got {there}, which is none that may be written to; choose another place")
     if (folder / _CARD).exists():
         _compare(json.loads((folder / _CARD).read_text(encoding="utf-8")), settings, f"{out}: an unfinished run lies in {folder}")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not p.name.startswith(f".{_CARD}.") for p in folder.iterdir())):  # killed while it began
         raise DataError(f"{folder}: expected no folder or an unfinished run, got other files; move them away")
 
 
@@ -158,13 +158,8 @@ def _begin(folder: Path, settings: Mapping[str, str]) -> None:
     """Make the folder of parts with the settings in it."""
     if (folder / _CARD).exists():
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = folder / f".{_CARD}.{secrets.token_hex(4)}.part"
+    with whole_file(folder / _CARD) as fresh:
         fresh.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        fresh.replace(folder / _CARD)
-    except OSError as error:
-        raise DataError(f"{folder}: expected a folder to write into, got {error}; choose another place") from error
 
 
 def _finished(out: Path, settings: Mapping[str, str]) -> bool:

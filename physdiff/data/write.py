@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import xarray as xr
 
 from physdiff import __version__
 from physdiff.base.errors import DataError
+from physdiff.base.whole_file import whole_file
 from physdiff.data.encoding import netcdf_encoding
 
 __all__ = ["ready_to_write", "write_dataset"]
@@ -54,19 +54,9 @@ def write_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, command: str 
     if odd:
         raise DataError(f"{target}: expected real numbers, times or texts, got {ds[odd[0]].dtype} in {odd[0]}; write real and imaginary part apart")
     ready = ready_to_write(ds, command)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{target}: expected a folder to write into, got {error}; choose another place") from error
-    try:
-        encoding = {str(n): netcdf_encoding(ready[n].variable, frames) for n in ready.variables}
+    encoding = {str(n): netcdf_encoding(ready[n].variable, frames) for n in ready.variables}
+    with whole_file(target) as temporary:
         ready.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
-        os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:  # a full disk is an error of HDF5 without a number
-        raise DataError(f"{target}: expected to write a file, got {error}; check the folder and the space left") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

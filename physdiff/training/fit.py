@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
+import inspect
 import logging
 import math
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
 from physdiff.training.callbacks.metrics_file import MetricsFile
 from physdiff.training.callbacks.progress import StepProgress
+from physdiff.training.callbacks.run_report import RunReport
+from physdiff.training.callbacks.save_on_signal import SaveOnSignal
+from physdiff.training.checkpoint_prior import read_checkpoint
+from physdiff.training.failures import in_words
+from physdiff.training.ranks import agreed
 
-__all__ = ["fit", "steps_for"]
+__all__ = ["check_trainer_options", "fit", "steps_for"]
 
 _TIMED = 5
 _LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
@@ -51,27 +58,31 @@ def fit(
         save_every: Steps between checkpoints.
         progress: Show a progress bar; default: if the standard error is a terminal.
         **trainer: More options of Lightning's Trainer, as ``precision="bf16-mixed"`` or ``devices=2, strategy="ddp"``; `callbacks` join those
-            of the house (`BestWeights` stops by validation).
+            of the house (`BestWeights` stops by validation); ``logger="tensorboard"`` also writes what is logged for TensorBoard (an extra).
 
     Returns:
         The module, trained, in evaluation mode.
 
     Raises:
-        InputError: If a budget makes no sense.
-        DataError: If the checkpoint cannot be read or is of another model.
+        InputError: If a budget makes no sense, or a step does not fit into memory.
+        DataError: If the checkpoint cannot be read or is of another model, or something cannot be written.
+        Diverged: If the loss or a weight is not finite; the last good checkpoint stays.
+        Stopped: If a signal (SIGUSR1, SIGTERM) or a lost process ended the run; the same call goes on.
     """
     if (max_epochs is not None and max_epochs < 1) or (max_steps is not None and max_steps < 1) or save_every < 1:
         raise InputError(f"fit: expected positive max_epochs, max_steps and save_every, got {max_epochs}, {max_steps}, {save_every}")
-    own = sorted({"logger", "enable_checkpointing", "default_root_dir"} & trainer.keys())
+    own = sorted({"enable_checkpointing", "default_root_dir"} & trainer.keys())
     if own:
         raise InputError(f"fit: it sets {', '.join(own)} itself; for another choice take lightning's Trainer, which fits the module as it is")
     folder = None if out is None else Path(out)
     callbacks: list[pl.Callback] = [StepProgress()] if (sys.stderr.isatty() if progress is None else progress) else []
     callbacks += trainer.pop("callbacks", [])
-    checkpoint = None
+    callbacks += [RunReport(None if folder is None else folder / "log" / "report.json")]
+    trainer["logger"] = _logger(trainer.get("logger", False), folder)
+    checkpoint, last = None, None
     if folder is not None:
         last = LastCheckpoint(folder, every=save_every)
-        callbacks += [MetricsFile(folder / "log" / "metrics.csv"), last]
+        callbacks += [MetricsFile(folder / "log" / "metrics.csv"), last, SaveOnSignal(last)]
         checkpoint = last.path if resume and last.path.is_file() else None
         if checkpoint is not None:
             _check_checkpoint(checkpoint, module)
@@ -80,7 +91,7 @@ def fit(
     if max_epochs is None:
         max_epochs = 50 if max_steps is None else -1
     module.train()
-    with _quiet():
+    with _quiet(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
         runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
     module.eval()
@@ -100,7 +111,44 @@ def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, r
         "use_distributed_sampler": False,  # the loaders of the house share batches among the processes themselves
         "default_root_dir": None if root is None else str(root),
     }
+    check_trainer_options(options)
     return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})
+
+
+def check_trainer_options(options: Mapping[str, Any]) -> None:
+    """Raise InputError for names that Lightning's Trainer does not know."""
+    known = inspect.signature(pl.Trainer.__init__).parameters
+    odd = next((name for name in options if name not in known), None)
+    if odd is not None:
+        near = difflib.get_close_matches(odd, known, n=1)
+        raise InputError(f"fit: expected options of lightning's Trainer, got {odd!r}{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def _logger(asked: Any, folder: Path | None) -> Any:  # noqa: ANN401 - whatever Lightning takes
+    """A logger as Lightning takes it, from a name."""
+    if asked != "tensorboard":
+        if asked is True or isinstance(asked, str):
+            raise InputError(f"fit logger: expected false, 'tensorboard' or a logger of Lightning, got {asked!r}; log/metrics.csv is always written")
+        return asked
+    if folder is None:
+        raise InputError("fit logger: expected a folder (out) for TensorBoard's files, got none")
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError('fit logger: expected the package tensorboard, found it not installed; pip install "physdiff[tensorboard]"')
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder / "log", name="tensorboard", version="")
+
+
+@contextmanager
+def _in_words(kept: Path | None) -> Iterator[None]:
+    """Say what ended a run from outside, and where it goes on."""
+    try:
+        yield
+    except Exception as error:
+        told = in_words(error, kept)
+        if told is None:
+            raise
+        raise told from error
 
 
 @contextmanager
@@ -125,10 +173,11 @@ def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
     """Raise DataError unless `path` is a whole checkpoint of a model with the same weights."""
     remedy = "remove it, or pass resume=False"
     try:
-        # onto the CPU, wherever it was written
-        found = torch.load(path, map_location=lambda storage, _: storage, weights_only=True)["state_dict"]
-    except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
-        raise DataError(f"{path}: expected a checkpoint to go on from, cannot read it ({type(error).__name__}: {error}); {remedy}") from error
+        found = read_checkpoint(path)["state_dict"]
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from error
+    except KeyError as error:
+        raise DataError(f"{path}: expected a checkpoint to go on from, got one without weights; {remedy}") from error
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     shapes = {name: tuple(value.shape) for name, value in found.items()}
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
@@ -167,12 +216,12 @@ def steps_for(
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     watch = _Clock(clock)
     module.train()
-    with _quiet():
+    with _quiet(), _in_words(None):
         _trainer([watch], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0, **trainer).fit(module, data)
     module.load_state_dict(before)
     # the first steps pay for memory and thread pools
     each = sorted(b - a for a, b in zip(watch.times[1:], watch.times[2:], strict=False))[_TIMED // 2]
-    return max(floor, math.floor(seconds / each)), each
+    return agreed((max(floor, math.floor(seconds / each)), each))
 
 
 class _Clock(pl.Callback):

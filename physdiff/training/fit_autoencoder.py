@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import xarray as xr
@@ -37,6 +38,7 @@ class AutoencoderTraining:
         batch_size: Windows per batch.
         roll: Periodic axes along which fields are shifted at random.
         seed: Seed of the weights and of everything random.
+        trainer: Options of Lightning's Trainer, as for `fit`.
     """
 
     max_steps: int = 1000
@@ -46,6 +48,7 @@ class AutoencoderTraining:
     batch_size: int = 8
     roll: tuple[str, ...] = ()
     seed: int = 0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.max_steps < 1 or self.batch_size < 1:
@@ -96,6 +99,6 @@ def fit_autoencoder(
     )
     steps = training.max_steps
     if training.seconds is not None:
-        steps = min(steps, steps_for(module, data, seconds=training.seconds, floor=1)[0])
-    fit(module, data, max_steps=steps, out=out)
+        steps = min(steps, steps_for(module, data, seconds=training.seconds, floor=1, **training.trainer)[0])
+    fit(module, data, max_steps=steps, out=out, **training.trainer)
     return fitted

@@ -6,16 +6,19 @@ class says what the loss of a window is.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from physdiff.base.errors import Diverged, InputError
+from physdiff.base.errors import Diverged, InputError, SavedError
 from physdiff.base.rng import Rng
+from physdiff.base.saved import describe
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, encode_batch
@@ -46,6 +49,9 @@ class PriorModule(pl.LightningModule, ABC):
         self.prior, self.lr, self.ema = prior, lr, ema
         self.weight_decay, self.input_noise = weight_decay, input_noise
         self.rng = Rng(seed)
+        self.card: dict[str, Any] = {}
+        self._described: dict[str, Any] | None = None
+        self._frozen: list[nn.Parameter] = []
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}")
@@ -54,6 +60,28 @@ class PriorModule(pl.LightningModule, ABC):
     @abstractmethod
     def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool, step: int = 0) -> Tensor:
         """Loss of each window of a batch, (B,)."""
+
+    def setup(self, stage: str) -> None:
+        """Leave what is not trained (an autoencoder of the transform) out of the gradients: processes would wait for them."""
+        own = {id(p) for p in self.prior.model.parameters()}
+        self._frozen = [p for p in self.prior.parameters() if p.requires_grad and id(p) not in own] if stage == "fit" else []
+        for p in self._frozen:
+            p.requires_grad_(False)
+
+    def teardown(self, stage: str) -> None:
+        """As before."""
+        for p in self._frozen:
+            p.requires_grad_(True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make the checkpoint a prior of its own (`prior_from_checkpoint`): what the prior is built from, and `card`, how it came about."""
+        if self._described is None:
+            tensors: dict[str, Tensor] = {}
+            try:
+                self._described = {"description": json.dumps(describe(self.prior, tensors)), "tensors": tensors}
+            except SavedError:  # a part of the user's own that cannot be described
+                self._described = {"description": "", "tensors": {}}
+        checkpoint["physdiff"] = {**self._described, "card": json.dumps(self.card)}
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The weight average."""
@@ -111,7 +139,7 @@ class PriorModule(pl.LightningModule, ABC):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss with the same noise at every validation."""
         loss = self._loss(batch, self.rng.child("validate", batch_idx), train=False).mean()
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]))
+        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["index"]), sync_dist=self.trainer.world_size > 1)
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss on test windows."""

@@ -32,6 +32,7 @@ PAGES = (
     "docs/paired_states.md",
     "docs/pinns.md",
     "docs/uncertainty.md",
+    "docs/scaling.md",
 )
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (test|not run)(?:: (.*?))? -->\s*\Z")

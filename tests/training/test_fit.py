@@ -45,7 +45,7 @@ def test_what_it_writes(tmp_path) -> None:
     result = fit(module, data, max_epochs=7, out=tmp_path / "new" / "folder", save_every=4)
     assert result is module and not module.prior.training
     folder = tmp_path / "new" / "folder"
-    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == ["last.ckpt", "log/metrics.csv"]
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == ["last.ckpt", "log/metrics.csv", "log/report.json"]
     rows = list(csv.DictReader((folder / "log" / "metrics.csv").read_text().splitlines()))
     assert [int(r["step"]) for r in rows if r["val_loss"]] == [3, 6, 9, 12, 15, 18, 21]
     assert all(float(r["loss"]) > 0 for r in rows if r["loss"]) and float(rows[-1]["lr"]) < 1e-4
@@ -174,5 +174,9 @@ def test_options_of_the_trainer_are_passed_on_and_its_own_are_refused() -> None:
     fit(module, data, max_steps=2, precision="bf16-mixed")
     assert module.trainer.precision == "bf16-mixed"
     assert all(p.dtype == torch.float32 for p in module.parameters())
-    with pytest.raises(InputError, match="fit: it sets logger itself"):
+    with pytest.raises(InputError, match="fit: it sets default_root_dir itself"):
+        fit(module, data, max_steps=2, default_root_dir="x")
+    with pytest.raises(InputError, match="fit logger: expected false, 'tensorboard' or a logger of Lightning, got True; log/metrics.csv"):
         fit(module, data, max_steps=2, logger=True)
+    with pytest.raises(InputError, match="options of lightning's Trainer, got 'stratgy'; did you mean strategy?"):
+        fit(module, data, max_steps=2, stratgy="ddp")

@@ -15,7 +15,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import Diverged, InputError
+from physdiff.base.whole_file import whole_file
 
 __all__ = ["AtomicCheckpointIO", "LastCheckpoint"]
 
@@ -28,18 +29,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Raises:
             InputError: If options of remote storage are given.
+            DataError: If it cannot be written; the old one stays.
         """
         if storage_options is not None:
             raise InputError(f"AtomicCheckpointIO: expected no storage options for local files, got {storage_options!r}; leave them out")
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
+        with whole_file(path) as temporary:
             torch.save(checkpoint, temporary)
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 class LastCheckpoint(Checkpoint):
@@ -74,13 +69,23 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
         """Save if the step is due."""
         if trainer.global_step > self._saved and trainer.global_step % self.every == 0:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end."""
-        if trainer.global_step > self._saved:
-            self._save(trainer)
+        self.save(trainer)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save now, unless the last step is saved already; every process of a run must call it.
+
+        Raises:
+            Diverged: If a weight is not finite; the checkpoint before stays.
+            DataError: If the file cannot be written; the checkpoint before stays.
+        """
+        if trainer.global_step <= self._saved:
+            return
+        bad = next((n for n, p in trainer.lightning_module.named_parameters() if not bool(p.detach().isfinite().all())), None)
+        if bad is not None:
+            raise Diverged(f"weight {bad}", trainer.global_step, "lower the learning rate, or take full precision")
         trainer.save_checkpoint(self.path)
         self._saved = trainer.global_step

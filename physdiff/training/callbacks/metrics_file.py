@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
+from torch import Tensor
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import DataError, InputError
+from physdiff.base.whole_file import whole_file
 
 __all__ = ["MetricsFile"]
 
@@ -28,18 +31,17 @@ class MetricsFile(pl.Callback):
         if every < 1:
             raise InputError(f"MetricsFile: expected every >= 1, got {every}")
         self.path, self.every = Path(path), every
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the rows up to the step from which training goes on; a kill may have left later ones, or half a row."""
         self._losses, self._step = [], trainer.global_step
+        if not trainer.is_global_zero:
+            return
         rows = [r for r in self._rows() if int(r[0]) <= self._step]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        with temporary.open("w", newline="") as file:
+        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
             csv.writer(file).writerows([_COLUMNS, *rows])
-        os.replace(temporary, self.path)
 
     def _rows(self) -> list[list[str]]:
         if not self.path.is_file():
@@ -51,7 +53,7 @@ class MetricsFile(pl.Callback):
         """Add a row if it is due."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None:
-            self._losses.append(float(loss))
+            self._losses.append(loss.detach())
         if trainer.global_step > self._step and trainer.global_step % self.every == 0:
             self._write(trainer, "")
 
@@ -68,8 +70,15 @@ class MetricsFile(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, val_loss: str) -> None:
         self._step = trainer.global_step
-        lr = trainer.optimizers[0].param_groups[0].get("lr", 0.0) if trainer.optimizers else 0.0
-        mean = f"{sum(self._losses) / len(self._losses):.6g}" if self._losses else ""
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow([self._step, trainer.current_epoch, f"{lr:.6g}", mean, val_loss])
+        mean = ""
+        if self._losses:  # of all processes, each of which has had its share of the windows
+            mean = f"{float(trainer.strategy.reduce(torch.stack(self._losses).float().mean(), reduce_op='mean')):.6g}"
         self._losses = []
+        if not trainer.is_global_zero:
+            return
+        lr = trainer.optimizers[0].param_groups[0].get("lr", 0.0) if trainer.optimizers else 0.0
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow([self._step, trainer.current_epoch, f"{lr:.6g}", mean, val_loss])
+        except OSError as error:
+            raise DataError(f"{self.path}: expected to add a row, got {error.strerror}; check the folder and the space left") from error

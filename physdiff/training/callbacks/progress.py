@@ -22,6 +22,8 @@ class StepProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar where the run stands."""
+        if not trainer.is_global_zero:
+            return
         total = trainer.estimated_stepping_batches
         steps = int(total) if total != float("inf") else None
         self._bar = tqdm(total=steps, initial=trainer.global_step, desc="training", unit="step", dynamic_ncols=True)

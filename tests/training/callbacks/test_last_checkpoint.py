@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import DataError, Diverged, InputError
 from physdiff.training.callbacks.last_checkpoint import AtomicCheckpointIO, LastCheckpoint
 from physdiff.training.callbacks.weight_average import WeightAverage
 from tests.training.callbacks.quadratic import Quadratic, Validated, loader, trainer
@@ -20,8 +20,11 @@ class Witness(LastCheckpoint):
         super().__init__(*args, **options)
         self.steps, self.averaged = [], []
 
-    def _save(self, trainer) -> None:
-        super()._save(trainer)
+    def save(self, trainer) -> None:
+        before = self._saved
+        super().save(trainer)
+        if self._saved == before:
+            return
         found = torch.load(self.path, weights_only=True)
         self.steps.append(found["global_step"])
         self.averaged.append(int(found["averaging_state"]["n_averaged"]))
@@ -48,7 +51,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match="expected to write a file, got disk full; check the folder and the space left"):
         trainer(LastCheckpoint(tmp_path), max_steps=2).fit(Quadratic(), loader())
     assert (tmp_path / "last.ckpt").read_bytes() == before and os.listdir(tmp_path) == ["last.ckpt"]
 
@@ -73,6 +76,19 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:
         (tmp_path / name).write_text("half")
     trainer(LastCheckpoint(tmp_path), max_steps=1).fit(Quadratic(), loader())
     assert sorted(os.listdir(tmp_path)) == [".other.ckpt.1.part", "last.ckpt", "notes.txt"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path) -> None:
+    """A gradient may overflow where the loss does not: the next loss would tell, after the checkpoint."""
+
+    class Overflows(Quadratic):
+        def on_train_batch_start(self, batch, batch_idx) -> None:
+            if self.global_step == 3:
+                self.w.data.fill_(torch.inf)
+
+    with pytest.raises(Diverged, match="weight w.* is not finite at time 4: lower the learning rate"):
+        trainer(LastCheckpoint(tmp_path, every=1), max_steps=6).fit(Overflows(), loader())
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
 def test_nothing_new_is_not_saved_again(tmp_path) -> None:
