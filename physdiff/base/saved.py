@@ -217,8 +217,23 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
         raise SavedError(f"{target}: expected a file written by physdiff (safetensors), got something else or a damaged one: {error}") from error
     if meta.get("physdiff") != str(FORMAT):
         raise SavedError(f"{target}: expected physdiff format {FORMAT}, got {meta.get('physdiff')!r}; write it again with this version")
-    if "sha256" in meta and meta["sha256"] != _digest(tensors, meta):  # safetensors has no checksums of its own
-        raise SavedError(f"{target}: expected the contents that were written, got others (their SHA-256 differs); the file is damaged")
+    damaged = "sha256" in meta and meta["sha256"] != _digest(tensors, meta)  # safetensors has no checksums of its own
+    told = f"{target}: expected the contents that were written, got others (their SHA-256 differs); the file is damaged"
+    try:
+        obj, card = _built(target, meta, tensors, classes)
+    except SavedError:
+        raise
+    except Exception as error:
+        if damaged:
+            raise SavedError(told) from error
+        raise
+    if damaged:
+        raise SavedError(told)
+    return obj, card
+
+
+def _built(target: Path, meta: Mapping[str, str], tensors: Mapping[str, Tensor], classes: Iterable[type]) -> tuple[Any, dict[str, Any]]:
+    """The object and the card of what a file holds."""
     try:
         description, card = json.loads(meta["description"]), json.loads(meta["card"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -238,7 +253,7 @@ def _digest(tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> str:
         value = tensors[name]
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         if value.numel():
-            digest.update(memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

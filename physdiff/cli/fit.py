@@ -26,6 +26,7 @@ from physdiff.base.whole_file import whole_file
 from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.data.convert import spec_of
+from physdiff.data.field_statistics import data_card
 from physdiff.data.fingerprint import fingerprint
 from physdiff.data.first_guess import GuessedWindows
 from physdiff.data.windows import TrajectoryWindows, WindowRange
@@ -171,7 +172,7 @@ def train(
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
     if folder is not None and is_first_process():
-        _begin(folder, {"model": describe(prior, {}), "training": _settings(training), **(source or {})})
+        _begin(folder, {"model": describe(prior, {}), "training": _settings(training), **_told(source)})
     max_steps = training.max_steps
     if training.seconds is not None:
         max_steps = _planned_steps(module, data, training, folder)
@@ -236,7 +237,7 @@ def _trained(
     began = time.monotonic()
     kept = None if folder is None else folder / "autoencoder" / "autoencoder.safetensors"
     if kept is not None:
-        settings = {"model": describe(autoencoder), "recipe": asdict(recipe), "training": _settings(training), **(source or {})}
+        settings = {"model": describe(autoencoder), "recipe": asdict(recipe), "training": _settings(training), **_told(source)}
         if is_first_process():
             _begin(kept.parent, settings, done=kept)
     if kept is not None and kept.is_file():
@@ -260,9 +261,14 @@ def _settings(training: Training) -> dict[str, Any]:
     return {**kept, "trainer": changing} if changing else kept
 
 
+def _told(source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is compared of the data; their statistics follow from them."""
+    return {k: v for k, v in (source or {}).items() if k != "statistics"}
+
+
 def named(data: str | list[str], select: Select, ds: xr.Dataset) -> dict[str, Any]:
     """What tells one set of data from another."""
-    return {"data": data if isinstance(data, str) else list(data), "select": asdict(select), "fingerprint": fingerprint(ds)}
+    return {"data": data if isinstance(data, str) else list(data), "select": asdict(select), "fingerprint": fingerprint(ds), "statistics": data_card(ds)}
 
 
 def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:

@@ -8,9 +8,11 @@ from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
+from physdiff.cli.processes import joined_processes, processes
 from physdiff.data.field_statistics import check_like
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.rollout import rollout
+from physdiff.inference.sharding import Sharded
 
 __all__ = ["forecast"]
 
@@ -27,6 +29,8 @@ def forecast(
     select: Times = Times(),  # noqa: B008 - a frozen value
 ) -> None:
     """Forecast an ensemble from every start time of the data; run again to go on after an interruption.
+
+    On several processes (``torchrun --nproc-per-node 4 -m physdiff forecast ...``) each takes its batches; the file is the same to the last bit.
 
     Args:
         prior: File of the prior.
@@ -46,6 +50,9 @@ def forecast(
     wanted = Select(list(model.spec.names), select.start, select.stop)
     ds = opened(initial, wanted)
     check_like(ds, read(prior)[1].get("statistics", {}), "initial")
-    result = rollout(model, ds, every=every, lead=lead, members=members, rng=Rng(seed), out=target)
-    starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)
-    print(f"wrote {starts} forecasts of {lead} steps with {members} members to {target} in {time.monotonic() - begin:.0f} s")
+    with joined_processes() as first:
+        size = members if processes() == 1 else Sharded(members)
+        result = rollout(model, ds, every=every, lead=lead, members=size, rng=Rng(seed), out=target)
+        if first:
+            starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)
+            print(f"wrote {starts} forecasts of {lead} steps with {members} members to {target} in {time.monotonic() - begin:.0f} s")

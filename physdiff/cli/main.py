@@ -128,6 +128,7 @@ def _help() -> str:
     lines = ["usage: physdiff VERB [options]        (physdiff VERB --help tells the options)", ""]
     lines += [f"  {verb:10} {what}" for verb, what in VERBS.items()]
     lines += ["", "Every verb takes --config FILE.yaml and prints all its settings with --print_config."]
+    lines += ["Classes named there are physdiff's own; --allow-classes takes any, and runs their code."]
     return "\n".join(lines)
 
 

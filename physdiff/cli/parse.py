@@ -8,10 +8,12 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse._common import parsing_settings
 
 from physdiff.base.errors import InputError, PhysdiffError
 from physdiff.cli.wording import sentence
@@ -34,6 +36,9 @@ _VARIANTS = {
 _SHORT = {"fit": {"--trainer.": "--training.trainer."}}
 
 
+_ALLOW = "--allow-classes"
+
+
 class _Parser(ArgumentParser):
     """A parser whose help is for a terminal: no marks of code, and the verb's first sentence once."""
 
@@ -47,9 +52,13 @@ class _Parser(ArgumentParser):
 def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The function of a verb and its arguments, built.
 
+    Classes that options or YAML files name are those of physdiff, unless ``--allow-classes`` is among the arguments: to import another one runs its
+    code.
+
     Raises:
-        InputError: If an option is unknown, missing, or of another type.
+        InputError: If an option is unknown, missing, of another type, or names a class of somebody else's.
     """
+    allowed, arguments = _ALLOW in arguments, [a for a in arguments if a != _ALLOW]
     if verb in _LEADING and arguments and not arguments[0].startswith("-"):
         count = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
         arguments = [f"--{_LEADING[verb]}={json.dumps(list(arguments[:count]))}", *arguments[count:]]
@@ -67,13 +76,29 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     parser.add_argument("--config", action="config", help="YAML file with any of the options")
     parser.add_function_arguments(function, as_positional=positional, fail_untyped=True)
     try:
-        config = parser.parse_args(_one_list(arguments) if positional else list(arguments))
-        return function, _plain(parser.instantiate(config))
+        with _own_classes(allowed):
+            config = parser.parse_args(_one_list(arguments) if positional else list(arguments))
+            return function, _plain(parser.instantiate(config))
     except PhysdiffError:
         raise
     except (argparse.ArgumentError, TypeError, ValueError, OSError) as error:
+        denied = re.search(r"Importing '([\w.]+)' is not allowed", str(error))
+        if denied:
+            raise InputError(f"expected classes of physdiff, got {denied.group(1)}; {_ALLOW} takes any, and runs their code") from error
         options = [name for action in parser._actions for name in action.option_strings]
         raise InputError(sentence(str(error), function, options)) from error
+
+
+@contextmanager
+def _own_classes(allowed: bool) -> Iterator[None]:
+    """Let the parser import nothing but physdiff's own for a while, or anything; the rules of a program around it come back."""
+    before = dict(parsing_settings)
+    if not allowed:
+        set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=["physdiff"])
+    try:
+        yield
+    finally:
+        parsing_settings.update(before)
 
 
 def _one_list(arguments: Sequence[str]) -> list[str]:

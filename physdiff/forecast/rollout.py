@@ -3,7 +3,8 @@
 A prior of windows with `history` known and `horizon` coming frames draws the next `horizon` frames of every member; their last `history`
 frames are the known ones of the next block, until the lead time is reached. Members of one or several starts go through the network
 together. Noise is keyed by (start, block, member), so that a start's forecast depends neither on the other starts nor on the size of a batch
-(up to rounding in the network). With a file to write, every finished start is kept, and an interrupted run goes on where it stopped.
+(up to rounding in the network). Batches are the same on any number of processes, which take them in turns: so is the forecast, to the last bit.
+With a file to write, every finished start is kept, and an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from physdiff.data.timeline import FORCINGS, show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.forecast.crew import Crew
 from physdiff.forecast.keyed_rows import KeyedRows
+from physdiff.inference.sharding import Sharded
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 
@@ -50,7 +53,7 @@ def rollout(
     *,
     every: int = 1,
     lead: int,
-    members: int,
+    members: int | Sharded,
     rng: Rng,
     starts: Any = None,  # noqa: ANN401 - whatever a user has as times
     out: str | os.PathLike[str] | None = None,
@@ -62,7 +65,7 @@ def rollout(
         ds: Data to start from, dims (sample?, time, *space), on the prior's grid.
         every: Take every n-th of the possible start times.
         lead: Number of time steps to forecast.
-        members: Number of members.
+        members: Number of members; ``Sharded(20)``: so many, on several processes, each of which calls this and gets the whole.
         rng: Randomness.
         starts: Times of the last known frames; all that have enough known frames if None.
         out: netCDF file to write. Finished starts are kept in the folder ``<out>.parts`` until the file is complete; the same call
@@ -109,22 +112,27 @@ class Rollout:
     Args:
         prior: See `rollout`.
         lead: Number of time steps.
-        members: Number of members.
+        members: Number of members, or `Sharded`, see `rollout`.
         rng: Randomness.
         max_batch: Largest number of windows that go through the network at once.
     """
 
     prior: WindowPrior
     lead: int
-    members: int
+    members: int | Sharded
     rng: Rng
     max_batch: int = 64
 
     def __post_init__(self) -> None:
         check_lead(self.lead)
-        for what, value in (("members", self.members), ("max_batch", self.max_batch)):
+        for what, value in (("members", self.count), ("max_batch", self.max_batch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{what}: expected a whole number, at least 1, got {value!r}")
+
+    @property
+    def count(self) -> int:
+        """Number of members."""
+        return Crew(self.members).count
 
     @property
     def history(self) -> int:
@@ -149,25 +157,17 @@ class Rollout:
         statics = tuple(n for n in names[len(self.prior.spec.names) + 1 :] if n not in FORCINGS)
         known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=statics)
         spec = self.prior.spec
-        shape = (known.trajectories, len(known), self.members, self.lead, *spec.grid.shape)
+        shape = (known.trajectories, len(known), self.count, self.lead, *spec.grid.shape)
         fields = {name: np.empty(shape, dtype=np.float32) for name in spec.names}
-        parts = None if out is None else _Parts(Path(out), self, known)
+        crew = Crew(self.members)
+        parts = _Parts(Path(out), self, known) if out is not None and crew.rank == 0 else None
         groups = list(self._groups(known))
-        self._announce(known, groups)
+        if crew.rank == 0:
+            self._announce(known, groups)
         training = self.prior.training
         self.prior.eval()
         try:
-            with tqdm(total=len(groups) * self.blocks, desc="rollout", unit="block", disable=None) as bar:
-                for cases in groups:
-                    if parts is None or not parts.take(cases, fields):
-                        values = self._forecast(known, cases, bar)
-                        for k, (trajectory, start) in enumerate(cases):
-                            for c, name in enumerate(spec.names):
-                                fields[name][trajectory, start] = values[k, :, c].numpy()
-                        if parts is not None:
-                            parts.keep(cases, fields)
-                    else:
-                        bar.update(self.blocks)
+            self._fill(known, groups, fields, crew=crew, parts=parts)
         finally:
             self.prior.train(training)
         if known.samples is None:
@@ -177,15 +177,36 @@ class Rollout:
             parts.finish(result)
         return result
 
+    def _fill(
+        self, known: KnownFrames, groups: list[list[tuple[int, int]]], fields: dict[str, np.ndarray], *, crew: Crew, parts: _Parts | None
+    ) -> None:
+        """Take what is done already, and forecast the rest batch by batch, every process its own batches."""
+        taken = crew.told([parts is not None and parts.take(cases, fields) for cases in groups] if crew.rank == 0 else None)
+        if crew.processes > 1 and any(taken):
+            fields.update(crew.told(fields))
+        sizes = [len(cases) * self.count for cases in groups]
+        batches = [(g, range(i, min(i + self.max_batch, size))) for g, size in enumerate(sizes) for i in range(0, size, self.max_batch)]
+        pieces = [(g, part) for g, part in batches if not taken[g]]
+        total, first = len(batches) * self.blocks, (len(batches) - len(pieces)) * self.blocks
+        with tqdm(total=total, initial=first, desc="rollout", unit="block", disable=None) as bar:
+            for (g, part), values in crew.done(pieces, lambda piece: self._forecast(known, groups[piece[0]], piece[1], bar)):
+                for row, value in zip(part, values, strict=True):
+                    case, member = groups[g][row // self.count], row % self.count
+                    for c, name in enumerate(self.prior.spec.names):
+                        fields[name][case][member] = value[c]
+                if parts is not None and part.stop == sizes[g]:
+                    parts.keep(groups[g], fields)
+
     def _groups(self, known: KnownFrames) -> Iterator[list[tuple[int, int]]]:
         """The starts that share a batch; which ones does not depend on what is done already, so that a resumed run repeats the same sums."""
         cases = [(t, s) for t in range(known.trajectories) for s in range(len(known))]
-        size = max(1, self.max_batch // self.members)
+        size = max(1, self.max_batch // self.count)
         yield from (cases[i : i + size] for i in range(0, len(cases), size))
 
     def _announce(self, known: KnownFrames, groups: list[list[tuple[int, int]]]) -> None:
         """Log what it will cost, from one timed evaluation of the network."""
-        cond = self._condition(known, groups[0], known_frames=self._start(known, groups[0]), block=0)[: self.max_batch]
+        first = range(min(self.max_batch, len(groups[0]) * self.count))
+        cond = self._condition(known, groups[0], first, known_frames=self._start(known, groups[0], first), block=0)
         with torch.no_grad():
             completed = self.prior.complete(cond.to(_device(self.prior)))
             encoded = self.prior.encode_cond(completed)
@@ -193,58 +214,54 @@ class Rollout:
             begun = time.perf_counter()
             self.prior.model(z, torch.tensor(0.5, dtype=torch.float64, device=z.device), encoded)
             seconds = time.perf_counter() - begun
-        rows = known.trajectories * len(known) * self.members
+        rows = known.trajectories * len(known) * self.count
         steps = rows / cond.shape[0] * self.blocks * self.prior.steps
         size = rows * self.lead * self.prior.spec.with_frames(1).grid.weights().numel() * len(self.prior.spec.names) * 4 / 2**20
         log.info(
             "rollout: %d starts x %d members x %d steps in %d blocks of %d sampler steps; about %.0f to %.0f s, %.0f MiB",
-            *(known.trajectories * len(known), self.members, self.lead, self.blocks, self.prior.steps),
+            *(known.trajectories * len(known), self.count, self.lead, self.blocks, self.prior.steps),
             *(seconds * steps, 2 * seconds * steps, size),
         )
 
-    def _start(self, known: KnownFrames, cases: list[tuple[int, int]]) -> Tensor:
-        """Known frames of each member of each start, (rows, C, history, *S)."""
-        return torch.stack([known.frames(t, s) for t, s in cases]).repeat_interleave(self.members, dim=0)
+    def _start(self, known: KnownFrames, cases: list[tuple[int, int]], rows: range) -> Tensor:
+        """Known frames of some of the members of all starts, (rows, C, history, *S)."""
+        frames = {i: known.frames(*cases[i]) for i in {row // self.count for row in rows}}
+        return torch.stack([frames[row // self.count] for row in rows])
 
-    def _condition(self, known: KnownFrames, cases: list[tuple[int, int]], *, known_frames: Tensor, block: int) -> Tensor:
+    def _condition(self, known: KnownFrames, cases: list[tuple[int, int]], rows: range, *, known_frames: Tensor, block: int) -> Tensor:
         """Condition windows of a block, (rows, C', history + horizon, *S)."""
         prior, horizon = self.prior, self.prior.spec.frames - self.history
         assert prior.cond_spec is not None and prior.cond_transform is not None
         unknown = known_frames.new_full((*known_frames.shape[:2], horizon, *known_frames.shape[3:]), torch.nan)
         first = block * horizon
-        times = np.stack([known.times(s, ahead=first + horizon)[first:] for _, s in cases]).repeat(self.members, axis=0)
+        times = np.stack([known.times(s, ahead=first + horizon)[first:] for _, s in cases])[[row // self.count for row in rows]]
         window, fill = torch.cat([known_frames, unknown], dim=2), prior.cond_transform.fill
         return condition(prior.spec, prior.cond_spec.names, window, times=times, statics=known.static_fields, fill=fill)
 
-    def _forecast(self, known: KnownFrames, cases: list[tuple[int, int]], bar: Any) -> Tensor:  # noqa: ANN401 - a tqdm bar
-        """Forecasts of a group of starts, (starts, members, C, lead, *S)."""
-        streams = [known.rng(self.rng, t, s).child("member", m) for t, s in cases for m in range(self.members)]
-        numbers = list(range(self.members)) * len(cases)
-        frames, drawn = self._start(known, cases), []
+    def _forecast(self, known: KnownFrames, cases: list[tuple[int, int]], rows: range, bar: Any) -> np.ndarray:  # noqa: ANN401 - a tqdm bar
+        """Forecasts of a batch, rows (start, member) of a group of starts: (rows, C, lead, *S)."""
+        streams = [known.rng(self.rng, *cases[row // self.count]).child("member", row % self.count) for row in rows]
+        numbers = [row % self.count for row in rows]
+        frames, drawn = self._start(known, cases, rows), []
         for block in range(self.blocks):
             prior = self.prior.onward if block else self.prior
-            cond = self._condition(known, cases, known_frames=frames, block=block)
-            new = []
-            for i in range(0, len(streams), self.max_batch):
-                part, rows = cond[i : i + self.max_batch], streams[i : i + self.max_batch]
-                keyed = KeyedRows.of(r.child("block", block) for r in rows)
-                which = numbers[i : i + self.max_batch]
-                new.append(prior.sample(len(rows), cond=part, rng=keyed, max_batch=len(rows), numbers=which).cpu()[:, :, self.history :])
-            drawn.append(torch.cat(new))
-            self._check_finite(drawn[-1], known, cases, block=block)
+            cond = self._condition(known, cases, rows, known_frames=frames, block=block)
+            keyed = KeyedRows.of(r.child("block", block) for r in streams)
+            drawn.append(prior.sample(len(rows), cond=cond, rng=keyed, max_batch=len(rows), numbers=numbers).cpu()[:, :, self.history :])
+            self._check_finite(drawn[-1], known, cases, rows, block=block)
             frames = torch.cat([frames, drawn[-1]], dim=2)[:, :, -self.history :]
             bar.update(1)
-        whole = torch.cat(drawn, dim=2)[:, :, : self.lead]
-        return whole.unflatten(0, (len(cases), self.members))
+        values: np.ndarray = torch.cat(drawn, dim=2)[:, :, : self.lead].numpy()
+        return values
 
-    def _check_finite(self, new: Tensor, known: KnownFrames, cases: list[tuple[int, int]], *, block: int) -> None:
+    def _check_finite(self, new: Tensor, known: KnownFrames, cases: list[tuple[int, int]], rows: range, *, block: int) -> None:
         spec = self.prior.spec
         bad = ~new.isfinite() if spec.mask is None else ~new.isfinite() & spec.mask
         if bool(bad.any()):
             row, channel, frame = (int(i) for i in bad.nonzero()[0][:3])
-            start = show_time(known.init_times[cases[row // self.members][1]])
+            start = show_time(known.init_times[cases[rows[row] // self.count][1]])
             step = block * (spec.frames - self.history) + frame + 1
-            member = row % self.members
+            member = rows[row] % self.count
             raise Diverged(spec.names[channel], step * spec.dt, f"member {member} of start {start}; train longer or take more sampler steps")
 
 
@@ -261,7 +278,7 @@ class _Parts:
         if out.is_dir():
             raise DataError(f"{out}: expected the name of a file to write, got a folder; add a file name")
         tensors: dict[str, Tensor] = {}
-        settings = [run.lead, run.members, run.rng.seed, run.rng.path, run.max_batch, len(known)]
+        settings = [run.lead, run.count, run.rng.seed, run.rng.path, run.max_batch, len(known)]
         text = json.dumps([describe(run.prior, tensors), *settings], sort_keys=True)
         self._made_by = hashlib.sha256(text.encode())
         for name, tensor in sorted([*tensors.items(), *run.prior.state_dict().items()]):

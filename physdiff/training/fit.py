@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
@@ -76,8 +77,7 @@ def fit(
         raise InputError(f"fit: it sets {', '.join(own)} itself; for another choice take lightning's Trainer, which fits the module as it is")
     folder = None if out is None else Path(out)
     callbacks: list[pl.Callback] = [StepProgress()] if (sys.stderr.isatty() if progress is None else progress) else []
-    callbacks += trainer.pop("callbacks", [])
-    callbacks += [RunReport(None if folder is None else folder / "log" / "report.json")]
+    callbacks += [*trainer.pop("callbacks", []), RunReport(None if folder is None else folder / "log" / "report.json")]
     trainer["logger"] = _logger(trainer.get("logger", False), folder)
     checkpoint, last = None, None
     if folder is not None:
@@ -88,8 +88,7 @@ def fit(
             _check_checkpoint(checkpoint, module)
     if not module.automatic_optimization:
         trainer.setdefault("gradient_clip_val", None)  # Lightning clips for itself alone
-    if max_epochs is None:
-        max_epochs = 50 if max_steps is None else -1
+    max_epochs = (50 if max_steps is None else -1) if max_epochs is None else max_epochs
     module.train()
     with _quiet(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
@@ -134,8 +133,6 @@ def _logger(asked: Any, folder: Path | None) -> Any:  # noqa: ANN401 - whatever 
         raise InputError("fit logger: expected a folder (out) for TensorBoard's files, got none")
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError('fit logger: expected the package tensorboard, found it not installed; pip install "physdiff[tensorboard]"')
-    from lightning.pytorch.loggers import TensorBoardLogger
-
     return TensorBoardLogger(folder / "log", name="tensorboard", version="")
 
 

@@ -70,7 +70,7 @@ def test_another_run_is_not_gone_on_with(tmp_path, era, burgers):
     works("fit", *words, "--data", era)
     with untouched(tmp_path):
         for options, what in (
-            (f"--data {burgers}", "model and data"),
+            (f"--data {burgers}", "model and data and fingerprint"),
             (f"--data {era} --training.lr 0.01", "training"),
             (f"--data {era} --network.width 12", "model"),
         ):
