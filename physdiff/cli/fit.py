@@ -268,7 +268,8 @@ def _told(source: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def named(data: str | list[str], select: Select, ds: xr.Dataset) -> dict[str, Any]:
     """What tells one set of data from another."""
-    return {"data": data if isinstance(data, str) else list(data), "select": asdict(select), "fingerprint": fingerprint(ds), "statistics": data_card(ds)}
+    where = {"data": data if isinstance(data, str) else list(data), "select": asdict(select)}
+    return {**where, "fingerprint": fingerprint(ds), "statistics": data_card(ds)}
 
 
 def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:
