@@ -161,7 +161,7 @@ def by_xarray(root: Path, data: str, *, dask: bool) -> tuple[int, Callable[[int]
     if data == "well":
         raise NotImplementedError("groups without named dimensions")
     if data == "pdebench":
-        ds = xr.open_dataset(source(root, data), engine="h5netcdf", phony_dims="sort")[["density", "pressure", "Vx", "Vy"]]
+        ds = xr.open_dataset(source(root, data), engine="netcdf4")[["density", "pressure", "Vx", "Vy"]]
         b, t = (str(d) for d in ds["density"].dims[:2])
         ds = ds.chunk({b: 1}) if dask else ds
         return 120 * 14, lambda i: _loaded(ds.isel({b: i // 14, t: slice(i % 14, i % 14 + W)}), dask)

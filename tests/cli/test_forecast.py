@@ -77,7 +77,11 @@ def test_data_of_another_grid_unit_step_or_name_are_refused(tmp_path, era_prior,
     shifted = weather().assign_coords(longitude=np.arange(8) * 2.5 + 1)
     celsius = weather()
     celsius["t2m"].attrs["units"] = "degC"
+    normalised = weather()
+    normalised["t2m"] = (normalised["t2m"] - normalised["t2m"].mean()) / normalised["t2m"].std()
+    normalised["t2m"].attrs["units"] = "K"
     others = {
+        "values": (normalised, "they look normalised; give them as they were measured"),
         "grid": (earth(8), "expected LatLonGrid with latitude 6 (50 to 40) x longitude 8 (0 to 17.5), got LatLonGrid with latitude 4"),
         "place": (shifted, "longitude 8 (1 to 18.5); regrid one of them first"),
         "unit": (celsius, "t2m: expected the unit 'K', got 'degC'; convert the file"),

@@ -72,3 +72,11 @@ def test_levels_of_two_types_and_damage_are_refused(written, tmp_path):
     (tmp_path / "cut.grib").write_bytes((folder / "levels.grib").read_bytes()[:100])
     with pytest.raises(DataError, match="cut.grib: expected"):
         open_dataset(tmp_path / "cut.grib")
+
+
+def test_fields_at_different_times_are_refused_in_words(tmp_path):
+    """`t` at three times, `u` at two: cfgrib makes two data sets of them, which do not fit."""
+    parts = [message("t", 850, 6 * t, VALUES["t"][t, 0]) for t in range(3)] + [message("u", 850, 6 * t, VALUES["u"][t, 0]) for t in range(2)]
+    (tmp_path / "a.grib").write_bytes(b"".join(parts))
+    with pytest.raises(DataError, match="a.grib: expected all fields at the same times and places, got others .*; split the file with grib_copy"):
+        open_dataset(tmp_path / "a.grib")
