@@ -8,7 +8,7 @@ import xarray as xr
 from physdiff.data.open import open_dataset
 from physdiff.data.reading import WindowReader
 from physdiff.data.windows import _held
-from tests.data.files import earth, packed, save, smooth
+from tests.data.files import box, earth, packed, save, smooth
 
 h5py = pytest.importorskip("h5py")
 
@@ -96,6 +96,12 @@ def test_groups_by_seed(tmp_path):
             for name, count in (("t", 5), ("x", 4), ("y", 3)):
                 group[f"grid/{name}"] = np.linspace(0, 1, count)
     check(open_dataset(tmp_path / "a.h5"))
+
+
+def test_an_axis_that_falls_is_turned(tmp_path):
+    ds = open_dataset(save(box(5, samples=2).isel(y=slice(None, None, -1)), tmp_path / "a.nc"))
+    assert float(ds.y[0]) < float(ds.y[1])
+    check(ds)
 
 
 def test_many_files_do_not_stay_open(tmp_path, monkeypatch):
