@@ -2,6 +2,8 @@
 #   make demo        the whole chain on generated data, report in demo/report/index.html
 #   make test        the suite without the slow tests          make test-all    everything
 #   make lint types  ruff; mypy                                make bench docs  benchmarks; the documentation pages
+#   make notebooks   examples/ executed in full, into examples/build
+#   make baselines REASON="why"   renews the numbers of tests/baselines
 # Variables: VENV (where the environment lives), PYTHON (which interpreter makes it), CONSTRAINTS (which pins),
 # WORKERS (processes of the test suite, one thread each), PYTEST_ARGS (more words for pytest).
 
@@ -16,6 +18,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+NOTEBOOKS_STAMP := $(VENV)/.installed-notebooks
 
 # Waiting OpenMP threads that spin make a shared machine 30 to 50 times slower; must be set before torch is loaded.
 export OMP_WAIT_POLICY := PASSIVE
@@ -23,7 +26,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export MALLOC_MMAP_THRESHOLD_ := 33554432
 export MALLOC_TRIM_THRESHOLD_ := 536870912
 
-.PHONY: demo test test-all lint types bench docs clean
+.PHONY: demo test test-all lint types bench docs notebooks baselines clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
@@ -48,8 +51,14 @@ bench: $(STAMP)
 docs: $(DOCS_STAMP)
 	$(RUN) -m mkdocs build --strict --site-dir site
 
+notebooks: $(NOTEBOOKS_STAMP)
+	PHYSDIFF_DATA=$${PHYSDIFF_DATA:-$(abspath ../shared/data)} $(RUN) examples/notebooks.py --out examples/build
+
+baselines: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) -m tests.baselines.test_baselines "$(REASON)"
+
 clean:
-	rm -rf $(VENV) demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs
+	rm -rf $(VENV) demo site examples/build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and alone, at its pin: a resolver that meets it later may fetch several gigabytes of another build before it settles.
@@ -69,4 +78,8 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 $(DOCS_STAMP): $(STAMP)
 	$(PIP) install -c $(CONSTRAINTS) -e '.[docs]'
+	@touch $@
+
+$(NOTEBOOKS_STAMP): $(STAMP)
+	$(PIP) install -c $(CONSTRAINTS) -e '.[notebooks]'
 	@touch $@

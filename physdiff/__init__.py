@@ -215,6 +215,7 @@ _NAMES: dict[str, str] = {
     "pinn.windowed_net": "cut_conditions WindowedNet",
     "plots.animation": "field_frames save_animation",
     "plots.calibration": "coverage_plot rank_histogram_plot reliability_plot spread_skill_plot",
+    "plots.coasts": "coast_lines",
     "plots.collocation": "looks_plot residual_maps",
     "plots.diagnosis": "diagnosis_plot",
     "plots.flow": "arrow_plot hovmoeller_plot",

@@ -323,6 +323,7 @@ from physdiff.plots.calibration import (
     reliability_plot as reliability_plot,
     spread_skill_plot as spread_skill_plot,
 )
+from physdiff.plots.coasts import coast_lines as coast_lines
 from physdiff.plots.collocation import looks_plot as looks_plot, residual_maps as residual_maps
 from physdiff.plots.diagnosis import diagnosis_plot as diagnosis_plot
 from physdiff.plots.flow import arrow_plot as arrow_plot, hovmoeller_plot as hovmoeller_plot

@@ -21,7 +21,7 @@ _NAMES = ("z", "y", "x")
 
 
 class CartesianGrid(Grid):
-    """Points of a box, storage order ([z,] [y,] x).
+    """Points of a box, storage order `([z,] [y,] x)`.
 
     Args:
         shape: Number of points, one integer (1-D) or one per axis in storage order.

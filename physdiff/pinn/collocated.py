@@ -30,7 +30,7 @@ class Known:
     """Values that fields have at points.
 
     Args:
-        points: (n, d), columns x, [y, [z,]] [t].
+        points: (n, d), columns `x, [y, [z,]] [t]`.
         values: By field, each (n,).
         weight: Weight of this term beside the law's.
         scale: What a deviation is measured in, per field or one for all; the standard deviation of readings. 1 if left out.
@@ -63,7 +63,7 @@ class Matched:
     """Fields that are the same at two sets of points: at both ends of a closed axis, or on both sides of a cut between networks.
 
     Args:
-        points: (n, d), columns x, [y, [z,]] [t].
+        points: (n, d), columns `x, [y, [z,]] [t]`.
         others: (n, d), the partner of each.
         what: value (of each field of the law and its diagnostics), slope (their derivatives along each column) or residual (what is left of
             each equation).

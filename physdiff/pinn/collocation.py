@@ -55,7 +55,7 @@ class UniformPoints:
 
     @property
     def lower(self) -> Tensor:
-        """Lower corner (d,) in the order x, [y, [z,]] [t], float64."""
+        """Lower corner (d,) in the order `x, [y, [z,]] [t]`, float64."""
         return torch.tensor([*reversed(self.grid.origin), *(() if self.t is None else self.t[:1])], dtype=torch.float64)
 
     @property

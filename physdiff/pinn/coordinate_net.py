@@ -23,7 +23,7 @@ _CHUNK = 65536
 
 
 class CoordinateNet(Saved, nn.Module):
-    """Fields (n,) by name at points (n, d) with columns x, [y, [z,]] [t].
+    """Fields (n,) by name at points (n, d) with columns `x, [y, [z,]] [t]`.
 
     Args:
         network: From (n, features) to (n, names); features are one for each open axis and for time, two for each closed axis.

@@ -65,7 +65,7 @@ def kernel_solve(
     Args:
         equation: Residual (..., *S) of fields (..., *S), by the derivatives D (`KernelOperators`); of torch's functions.
         axes: Points along x, y, z (n_i,); time can be one.
-        known: Values (*S) = ([nz,] [ny,] nx), NaN where they are not known: boundaries, initial values, readings.
+        known: Values (*S) = `([nz,] [ny,] nx)`, NaN where they are not known: boundaries, initial values, readings.
         kernels: One for each axis, trained in place.
         law_std: Size of a residual that is taken for zero, in the equation's unit.
         known_std: Standard deviation of known values.

@@ -78,7 +78,7 @@ class MixtureKernel(nn.Module):
 
 
 class KernelOperators(Operators):
-    """Derivatives of fields (..., [nz,] [ny,] nx) on the tensor grid of axes, each with a kernel of its own.
+    """Derivatives of fields `(..., [nz,] [ny,] nx)` on the tensor grid of axes, each with a kernel of its own.
 
     Args:
         axes: Points along x, y, z, float64; time can be one of them.

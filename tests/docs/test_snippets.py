@@ -21,6 +21,7 @@ from physdiff.cli.main import main
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md",
+    "docs/start.md",
     "docs/how_to_add.md",
     "docs/choose_a_solver.md",
     "docs/choose_a_network.md",
