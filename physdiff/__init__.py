@@ -77,6 +77,7 @@ _NAMES: dict[str, str] = {
     "evaluation.consistency": "ConsistencyTerm",
     "evaluation.diagnose": "diagnose",
     "evaluation.evaluate": "evaluate",
+    "evaluation.event_fields": "event_fields return_fields",
     "evaluation.fit_multistep": "fit_multistep",
     "evaluation.kriging": "kriging",
     "evaluation.linear_inverse": "linear_inverse zonal_regression",

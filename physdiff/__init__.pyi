@@ -94,6 +94,7 @@ from physdiff.evaluation.compare import compare as compare, read_scores as read_
 from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate
+from physdiff.evaluation.event_fields import event_fields as event_fields, return_fields as return_fields
 from physdiff.evaluation.fit_multistep import fit_multistep as fit_multistep
 from physdiff.evaluation.kriging import kriging as kriging
 from physdiff.evaluation.linear_inverse import linear_inverse as linear_inverse, zonal_regression as zonal_regression

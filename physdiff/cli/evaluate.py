@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,14 @@ from physdiff.data.write import write_dataset
 from physdiff.evaluation.atmosphere_check import atmosphere_check, check_lines
 from physdiff.evaluation.climatology import climatology
 from physdiff.evaluation.evaluate import evaluate as score
+from physdiff.evaluation.event_fields import event_fields, return_fields
 from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
 from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
 from physdiff.evaluation.seasonal_climatology import seasonal_climatology
 from physdiff.pdes.pde import PDE
+from physdiff.report.event_page import return_section
 from physdiff.report.forecast_page import forecast_report
-from physdiff.report.html import run_facts
+from physdiff.report.html import Section, run_facts
 from physdiff.report.law_section import law_section
 from physdiff.report.physics_page import physics_report
 from physdiff.solvers.stepper_for import stepper_for
@@ -68,12 +71,14 @@ class Parts:
         seasons: Whether to score DJF, MAM, JJA, SON by the time that is forecast.
         events: Thresholds for reliability diagrams, as in 't2m > 283.15'.
         level: Confidence level of the intervals (blocks of starts; five starts or more).
+        returns: Period, in forecasts, of the levels that the largest value of a member's forecast passes once in so many, written to ``returns.nc``.
     """
 
     regions: str | list[str] | None = None
     seasons: bool = False
     events: str | list[str] | None = None
     level: float = 0.95
+    returns: float | None = None
 
 
 def evaluate(
@@ -120,7 +125,7 @@ def evaluate(
         clock.lap("baselines")
     found = scored(forecasts, job, level=parts.level)
     clock.lap("scores")
-    sections = part_sections(found, job)
+    sections = [*part_sections(found, job), *_said_of_events(job, parts.returns, folder, seed=baselines.seed)]
     if pde is not None:
         operators = stepper_for(pde, grid_of(job.truth[job.names])).operators  # type: ignore[attr-defined]  # every solver of a law has them
         sections.append(law_section(job.forecast, job.truth, pde, operators=operators))
@@ -136,7 +141,7 @@ def evaluate(
 
 
 def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: Baselines) -> Job:
-    fc = open_forecast(forecast)
+    fc = _with_variance(open_forecast(forecast), forecast)
     band = None
     if any(str(n).endswith("_lower") for n in fc.data_vars):
         band = float(fc.attrs.get("level", 0.9))
@@ -154,6 +159,37 @@ def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: B
         raise InputError("events: expected an ensemble of two members or more, got a single forecast or bands; leave the events out")
     regions = regions_of(parts.regions, target, grid.dims)
     return Job(fc, target, train=train, regions=regions, events=tuple(events), seasons=parts.seasons, band=band)
+
+
+def _said_of_events(job: Job, period: float | None, folder: Path, *, seed: int) -> list[Section]:
+    """Write probabilities of events and return levels with their Monte Carlo error; sections of what they say."""
+    for k, event in enumerate(job.events):
+        made = event_fields(job.forecast, event.variable, event.threshold, below=event.below)
+        write_dataset(made, folder / ("events.nc" if k == 0 else f"events_{k + 1}.nc"), command=command_line())
+    if period is None:
+        return []
+    if job.band is not None:
+        raise InputError("parts.returns: expected an ensemble, got bands; leave it out")
+    sections = []
+    for k, name in enumerate(job.names):
+        made = return_fields(job.forecast, name, period, rng=Rng(seed).child("returns", name))
+        write_dataset(made, folder / ("returns.nc" if k == 0 else f"returns_{name}.nc"), command=command_line())
+        sections.append(return_section(made, name, unit=job.unit(name)))
+    return sections
+
+
+def _with_variance(fc: xr.Dataset, path: str) -> xr.Dataset:
+    """With what ``forecast --watch`` keeps of each member, which is no field."""
+    name = "trajectory_variance"
+    if not os.path.isfile(path):
+        return fc
+    try:
+        with xr.open_dataset(path, decode_times=False) as file:
+            if name not in file or any(fc.sizes.get(d) != n for d, n in file[name].sizes.items()):
+                return fc
+            return fc.assign({name: (file[name].dims, file[name].values, file[name].attrs)})
+    except (ValueError, OSError):  # a file that xarray alone does not read
+        return fc
 
 
 def _warn_of_leaks(job: Job, truth: str | list[str], baselines: Baselines) -> None:

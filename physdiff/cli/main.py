@@ -27,7 +27,7 @@ VERBS = {
     "fit": "train a prior on trajectories",
     "fit-pinn": "a law solved by a network of the coordinates, coefficients from readings",
     "ensemble": "an ensemble of a trained forecast: other trainings, dropout, SWAG, Laplace, chains, perturbed inputs",
-    "forecast": "an ensemble forecast from a prior",
+    "forecast": "an ensemble forecast from a prior; with --watch, marks members that had not settled",
     "infer": "fields from sparse sensors and a prior",
     "assimilate": "an ensemble forecast corrected by readings, cycle after cycle",
     "evaluate": "scores of a forecast against truth and baselines, and a report",

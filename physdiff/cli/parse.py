@@ -27,6 +27,7 @@ _LEADING = {"compare": "runs"}
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
     "fit": {"--tasks": "fit_trajectories"},
+    "forecast": {"--watch": "forecast_watched"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
 }

@@ -18,6 +18,7 @@ from physdiff.evaluation.evaluate import evaluate as score
 from physdiff.evaluation.start_scores import mean_scores, season_of, start_scores, with_bounds
 from physdiff.report.event_page import event_section
 from physdiff.report.html import Section
+from physdiff.report.restless_section import restless_section
 from physdiff.report.score_tables import parted_table
 from physdiff.scores.band import band_coverage, band_width, interval_score
 from physdiff.scores.coverage import coverage, members_needed
@@ -161,6 +162,8 @@ def part_sections(found: Found, job: Job) -> list[Section]:
     for k, (event, table) in enumerate(found.events.items()):
         sections += [Section("Events", ("How probable the forecast held an event, and how often it happened.",))] if k == 0 else []
         sections.append(event_section(str(event), table, variable=event.variable, unit=job.unit(event.variable)))
+    if "trajectory_variance" in job.forecast:
+        sections.append(restless_section(job.forecast["trajectory_variance"]))
     return sections
 
 

@@ -36,6 +36,7 @@ from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.crew import Crew
 from physdiff.forecast.keyed_rows import KeyedRows
+from physdiff.forecast.restless import Watch
 from physdiff.inference.sharding import Sharded
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
@@ -115,6 +116,7 @@ class Rollout:
         members: Number of members, or `Sharded`, see `rollout`.
         rng: Randomness.
         max_batch: Largest number of windows that go through the network at once.
+        watch: Notes how restless members are while they are drawn.
     """
 
     prior: WindowPrior
@@ -122,6 +124,7 @@ class Rollout:
     members: int | Sharded
     rng: Rng
     max_batch: int = 64
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         check_lead(self.lead)
@@ -248,6 +251,8 @@ class Rollout:
             cond = self._condition(known, cases, rows, known_frames=frames, block=block)
             keyed = KeyedRows.of(r.child("block", block) for r in streams)
             drawn.append(prior.sample(len(rows), cond=cond, rng=keyed, max_batch=len(rows), numbers=numbers).cpu()[:, :, self.history :])
+            if self.watch is not None:
+                self.watch.note([(*cases[row // self.count], row % self.count) for row in rows])
             self._check_finite(drawn[-1], known, cases, rows, block=block)
             frames = torch.cat([frames, drawn[-1]], dim=2)[:, :, -self.history :]
             bar.update(1)

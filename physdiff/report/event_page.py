@@ -6,11 +6,12 @@ import numpy as np
 import xarray as xr
 
 from physdiff.plots.calibration import reliability_plot
+from physdiff.plots.maps import map_plot
 from physdiff.plots.style import pretty_unit, show_number
 from physdiff.report.html import Cell, Section, Table, to_picture
 from physdiff.report.score_tables import columns_of
 
-__all__ = ["event_section"]
+__all__ = ["event_section", "return_section"]
 
 
 def event_section(event: str, table: xr.Dataset, *, variable: str, unit: str = "1") -> Section:
@@ -60,3 +61,33 @@ def _scores(event: str, at: xr.Dataset, hits: xr.DataArray, others: xr.DataArray
     cells: list[tuple[Cell, ...]] = [(name, *map(float, np.asarray(v)[chosen])) for name, v in rows.items()]
     note = "Skill: 1 is perfect, 0 is worth the frequency alone."
     return Table(f"Probabilities of {event} by lead time", ("Score", *headings), tuple(cells), note=note)
+
+
+def return_section(found: xr.Dataset, variable: str, *, unit: str = "1") -> Section:
+    """Return levels: their range and mean over cells with the intervals of resampled maxima, and a map of fields in the plane.
+
+    Args:
+        found: ``return_level``, ``lower`` and ``upper`` on space, as `return_fields` gives them.
+        variable: Name of the field.
+        unit: Its unit.
+    """
+    level = found["return_level"]
+    period, blocks = float(level.attrs["period"]), int(level.attrs["blocks"])
+    title = f"Return levels of {variable}"
+    if not bool(level.notnull().any()):
+        return Section(title, ("No cell has a return level: values are missing, or all alike.",))
+    flat = level.values.reshape(-1)
+    at = {"Lowest cell": int(np.nanargmin(flat)), "Highest cell": int(np.nanargmax(flat))}
+    ends = {n: found[n].values.reshape(-1) for n in ("return_level", "lower", "upper")}
+    rows: list[tuple[Cell, ...]] = [("Mean over cells", *(float(np.nanmean(v)) for v in ends.values()))]
+    rows += [(name, *(float(v[k]) for v in ends.values())) for name, k in at.items()]
+    share = show_number(100 * float(found.attrs["level"]))
+    named = pretty_unit(unit)
+    caption = f"Level that the largest value of a forecast passes once in {show_number(period)} forecasts{f', {named}' if named else ''}"
+    note = f"From {blocks} forecasts of members; intervals of {share} % by resampling them."
+    table = Table(caption, ("Where", "Level", "Lower", "Upper"), tuple(rows), note=note)
+    if level.squeeze().ndim != 2:
+        return Section(title, tables=(table,))
+    alt = f"Map of the return levels of {variable}, {show_number(float(np.nanmin(flat)))} to {show_number(float(np.nanmax(flat)))} {named}".rstrip()
+    axes = np.array([[map_plot(level.squeeze().assign_attrs(units=unit))]])
+    return Section(title, figures=(to_picture(axes, caption=f"{caption}.", alt=f"{alt}."),), tables=(table,))

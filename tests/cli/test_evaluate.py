@@ -154,3 +154,15 @@ def test_physics_of_an_analysis(tmp_path, capsys):
     assert "v has the opposite sign" in capsys.readouterr().err
     assert main(["evaluate", "--out", str(tmp_path / "none")]) == 2
     assert "--forecast and --truth, or --physics" in capsys.readouterr().err
+
+
+def test_events_and_return_levels_have_their_monte_carlo_error(tmp_path, era, era_prior):
+    drawn = "--lead 2 --members 12 --every 20"
+    works("forecast", drawn, "--prior", era_prior, "--initial", era, "--out", tmp_path / "fc.nc")
+    words = ("--forecast", tmp_path / "fc.nc", "--truth", era, "--out", tmp_path / "page")
+    works("evaluate", *words, "--parts.events t2m>281 --parts.returns 20")
+    with xr.open_dataset(tmp_path / "page" / "events.nc") as events, xr.open_dataset(tmp_path / "page" / "returns.nc") as returns:
+        assert set(events["probability"].dims) == {"init_time", "lead_time", "latitude", "longitude"}
+        assert bool(((events["lower"] <= events["probability"]) & (events["probability"] <= events["upper"])).all())
+        assert returns["return_level"].dims == ("latitude", "longitude") and bool((returns["lower"] <= returns["upper"]).all())
+    assert "Return levels of t2m" in (tmp_path / "page" / "index.html").read_text()
