@@ -21,7 +21,7 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Keeps the last estimates of a prior's denoiser while a `Rollout` draws, as in ``with Watch(prior, 10) as watch: Rollout(..., watch=watch).run(ds)``.
+    """Keeps the last estimates of a prior's denoiser while a `Rollout` draws: ``with Watch(prior, 10) as watch: Rollout(..., watch=watch).run(ds)``.
 
     Args:
         prior: A `DiffusionPrior`.
