@@ -61,7 +61,7 @@ from physdiff.training.recompute import recomputed
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["card_of", "fit", "named", "said_once", "train", "train_prior"]
+__all__ = ["card_of", "fit", "module_of", "named", "said_once", "train", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
 # of training: what a run may have otherwise than the one it goes on with; of the trainer's options: what it may not
@@ -164,7 +164,7 @@ def train(
 ) -> None:
     """Train a prior as `train_prior` does, once it is built."""
     data.num_workers = training.workers
-    module = _module(prior, training)
+    module = module_of(prior, training)
     module.card = card_of(source or {}, training.seed)
     if training.compile:
         prior.model.compile()
@@ -211,7 +211,7 @@ def _weighed(prior: WindowPrior, parts: tuple[WindowRange, WindowRange], recipe:
     return with_share(prior, share)
 
 
-def _module(prior: WindowPrior, training: Training) -> PriorModule:
+def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     """What trains the prior."""
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
     if not isinstance(prior, Forecaster | Refiner):

@@ -26,7 +26,7 @@ _LEADING = {"compare": "runs"}
 # a verb that is another function where this option, or one of its group, is given
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
-    "fit": {"--tasks": "fit_trajectories"},
+    "fit": {"--tasks": "fit_trajectories", "--plan": "fit_plan"},
     "forecast": {"--watch": "forecast_watched"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
@@ -38,6 +38,8 @@ _SHORT = {"fit": {"--trainer.": "--training.trainer."}}
 
 
 _ALLOW = "--allow-classes"
+# options without a value that choose a variant
+_BARE = ("--plan",)
 
 
 class _Parser(ArgumentParser):
@@ -67,6 +69,7 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
         arguments = [f"{meant}{a.removeprefix(short)}" if a.startswith(short) else a for a in arguments]
     given = {re.split(r"[.=]", a)[0] for a in arguments}
     name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
+    arguments = [a for a in arguments if a not in _BARE]
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
     more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]
