@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
@@ -111,7 +112,10 @@ def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, r
         "default_root_dir": None if root is None else str(root),
     }
     check_trainer_options(options)
-    return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})
+    try:
+        return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})
+    except (ValueError, TypeError, MisconfigurationException) as error:  # what Lightning thinks of values that do not go together
+        raise InputError(f"fit: expected options that Lightning's Trainer takes, got {options}: {' '.join(str(error).split())}") from error
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:

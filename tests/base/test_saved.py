@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pickle
+import random
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,3 +338,31 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     with pytest.raises(SavedError, match="expected a folder to write into, got .*; choose another place"):
         write(tmp_path / "file" / "a.grid", CartesianGrid((4,)))
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.slow
+def test_damaged_in_a_hundred_ways(tmp_path: Path) -> None:
+    """Truncated, one bit flipped, a block zeroed: an error in words, or what was written."""
+    written = net()
+    whole, draw, counts = write(tmp_path / "whole", written, card={"seed": 3}).read_bytes(), random.Random(4), {"refused": 0, "right": 0}
+    target = tmp_path / "damaged"
+    for k in range(150):
+        bad = bytearray(whole)
+        place = draw.randrange(len(whole))
+        if k % 3 == 0:
+            del bad[place:]
+        elif k % 3 == 1:
+            bad[place] ^= 1 << draw.randrange(8)
+        else:
+            bad[place : place + 16] = bytes(len(bad[place : place + 16]))
+        target.write_bytes(bytes(bad))
+        try:
+            found, card = read(target, classes=OWN)
+        except SavedError:
+            counts["refused"] += 1
+            continue
+        assert card == {"seed": 3} and describe(found) == describe(written), k
+        assert all(torch.equal(a, b) for a, b in zip(found.state_dict().values(), written.state_dict().values(), strict=True)), k
+        counts["right"] += 1
+    print(counts)
+    assert counts["refused"] >= 140

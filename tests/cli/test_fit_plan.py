@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.cli.command import TINY, refuses, untouched, works
 
 
@@ -19,6 +21,7 @@ def test_it_says_and_writes_nothing(tmp_path, burgers) -> None:
     assert steps == "3" and 0 < float(each) < 60
 
 
+@pytest.mark.slow
 def test_budgets(burgers) -> None:
     plain = ("fit --plan --network UNet --network.width 8 --data", burgers)
     assert "time     7 steps" in works(*plain, "--training.batch_size 8 --training.max_steps 7")
