@@ -75,6 +75,8 @@ axes[0].plot(grid.coordinates()[0], fields[:3].T, lw=0.8)
 axes[0].set(xlabel="x", ylabel="u", title="three last frames")
 for name, row in errors.items():
     axes[1].loglog(counts, row, marker="o", label=name)
+axes[1].minorticks_off()
+axes[1].set_xticks(counts, [str(n) for n in counts])
 axes[1].set(xlabel="numbers kept", ylabel="relative error")
 axes[1].legend()
 physdiff.scores_plot(scores, axes[2], label="CRPS")
