@@ -73,7 +73,7 @@ _NAMES: dict[str, str] = {
     "diffusion.weight_ensemble": "WeightEnsemble",
     "evaluation.atmosphere_check": "atmosphere_check",
     "evaluation.climatology": "climatology",
-    "evaluation.compare": "compare read_scores",
+    "evaluation.compare": "against_baselines compare read_scores",
     "evaluation.consistency": "ConsistencyTerm",
     "evaluation.diagnose": "diagnose",
     "evaluation.evaluate": "evaluate",

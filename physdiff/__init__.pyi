@@ -90,7 +90,7 @@ from physdiff.diffusion.taper_choice import Taper as Taper, choose_inflation as 
 from physdiff.diffusion.weight_ensemble import WeightEnsemble as WeightEnsemble
 from physdiff.evaluation.atmosphere_check import atmosphere_check as atmosphere_check
 from physdiff.evaluation.climatology import climatology as climatology
-from physdiff.evaluation.compare import compare as compare, read_scores as read_scores
+from physdiff.evaluation.compare import against_baselines as against_baselines, compare as compare, read_scores as read_scores
 from physdiff.evaluation.consistency import ConsistencyTerm as ConsistencyTerm
 from physdiff.evaluation.diagnose import diagnose as diagnose
 from physdiff.evaluation.evaluate import evaluate as evaluate

@@ -24,12 +24,14 @@ from physdiff.data.timeline import is_calendar
 from physdiff.data.write import write_dataset
 from physdiff.evaluation.atmosphere_check import atmosphere_check, check_lines
 from physdiff.evaluation.climatology import climatology
+from physdiff.evaluation.compare import against_baselines
 from physdiff.evaluation.evaluate import evaluate as score
 from physdiff.evaluation.event_fields import event_fields, return_fields
 from physdiff.evaluation.linear_inverse import linear_inverse, zonal_regression
 from physdiff.evaluation.persistence import damped_persistence, dressed_persistence, persistence
 from physdiff.evaluation.seasonal_climatology import seasonal_climatology
 from physdiff.pdes.pde import PDE
+from physdiff.report.compare_page import difference_sections
 from physdiff.report.event_page import return_section
 from physdiff.report.forecast_page import forecast_report
 from physdiff.report.html import Section, run_facts
@@ -131,7 +133,11 @@ def evaluate(
         sections.append(law_section(job.forecast, job.truth, pde, operators=operators))
         clock.lap("residuals")
     _warn_of_leaks(job, truth, baselines)
-    write_dataset(_whole(found, job), folder / "scores.nc", command=command_line())
+    whole = _whole(found, job)
+    write_dataset(whole, folder / "scores.nc", command=command_line())
+    against = against_baselines(whole, level=parts.level, rng=Rng(baselines.seed).child("pairs"))
+    sections = [*(difference_sections(against) if against is not None else []), *sections]
+    clock.lap("tests")
     told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), extra=told)
     page = forecast_report(folder, job.forecast, job.truth, tables=found.tables, facts=facts, timings=clock.laps, extra=sections)

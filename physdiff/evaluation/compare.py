@@ -22,7 +22,7 @@ from physdiff.data.timeline import as_times, show_time
 from physdiff.evaluation.significance import paired_difference, score_interval
 from physdiff.scores.uniformity import adjusted_p_values
 
-__all__ = ["compare", "read_scores"]
+__all__ = ["against_baselines", "compare", "read_scores"]
 
 # scores of which less is better, and what is kept of them by start
 _TESTED = {"crps": "crps", "ensemble_rmse": "ensemble_rmse_part0", "interval_score": "interval_score"}
@@ -91,6 +91,32 @@ def compare(
         return _compared(entries, level, rng)
 
 
+def against_baselines(run: xr.Dataset, *, level: float = 0.95, rng: Rng = Rng(0)) -> xr.Dataset | None:  # noqa: B008 - a value
+    """The forecast of one run against each of its baselines, tested as `compare` tests pairs; the family is those pairs and all lead times.
+
+    Args:
+        run: What ``physdiff evaluate`` writes, see `read_scores`.
+        level: One minus the family-wise error of the tests.
+        rng: Randomness of the redrawings.
+
+    Returns:
+        ``<score>_difference`` and ``<score>_p`` on (pair, variable, lead_time) as `compare` gives them, or None without baselines, a shared
+        score or five starts.
+    """
+    entries = {str(n): run.sel(forecast=n, drop=True) for n in run["forecast"].values}
+    shared = [s for s in _TESTED if all(_has(e, s) for e in entries.values())]
+    if len(entries) < 2 or not shared:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # as in compare
+        cases, over = _cases(entries, shared)
+        if next(iter(cases.values())).sizes.get(over, 0) < _FEWEST:
+            return None
+        first, *others = cases
+        found = _pairs(cases, over, level=level, rng=rng, pairs=[(first, other) for other in others])
+    return xr.Dataset(found, attrs={"level": level, "over": over, "scores": shared, "units": [str(u) for u in run["unit"].values]})
+
+
 def _holm(p: np.ndarray) -> np.ndarray:
     """Holm's p-values of a family of tests, of any shape; NaN is no test."""
     flat = np.array(p, dtype=float).reshape(-1)
@@ -143,8 +169,11 @@ def _bounds(table: xr.Dataset, over: str, level: float, rng: Rng) -> xr.Dataset:
     return ends.map(lambda v: np.sqrt(v.clip(min=0.0)) if str(v.name).endswith("rmse") else v).transpose(..., "bounds")
 
 
-def _pairs(cases: Mapping[str, xr.Dataset], over: str, *, level: float, rng: Rng) -> dict[str, xr.DataArray]:
-    pairs = list(combinations(cases, 2))
+def _pairs(
+    cases: Mapping[str, xr.Dataset], over: str, *, level: float, rng: Rng, pairs: Sequence[tuple[str, str]] = ()
+) -> dict[str, xr.DataArray]:
+    """Differences and p-values of `pairs`, all of them if none are named."""
+    pairs = pairs or list(combinations(cases, 2))
     # the least p-value of a redrawing is 1/draws: it must be able to pass Holm's first threshold
     tests = len(pairs) * next(iter(cases.values())).sizes["lead_time"]
     draws = int(np.clip(4 * tests / (1 - level), *_DRAWS))

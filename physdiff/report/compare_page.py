@@ -14,7 +14,7 @@ from physdiff.plots.trajectories import scores_plot
 from physdiff.report.html import Cell, Section, Table, to_picture, write_report
 from physdiff.report.score_tables import best_of, columns_of, interval_text, lead_table, named_score
 
-__all__ = ["compare_report"]
+__all__ = ["compare_report", "difference_sections"]
 
 _MARK = " *"
 _MOST_SHADED = 3  # intervals of more models hide each other
@@ -67,9 +67,25 @@ def _variable(found: xr.Dataset, name: str, unit: str) -> list[Section]:
     plain = tuple(lead_table({m: v[[s]] for m, v in each.items()}, s, variable=name, unit=unit) for s in shown)
     sections = [Section(f"Scores: {name}", (_explained(found),), (picture,), tables + plain)]
     if f"{tested[0]}_p" in found:
-        pairs = tuple(_pair_table(found, score, name, unit) for score in tested)
-        sections.append(Section(f"Differences of pairs: {name}", tables=pairs, level=3))
+        sections.append(Section(f"Differences of pairs: {name}", tables=_pair_tables(found, name, unit), level=3))
     return sections
+
+
+def difference_sections(found: xr.Dataset) -> list[Section]:
+    """A forecast against its baselines: a table of differences for each score and variable.
+
+    Args:
+        found: What `against_baselines` returned.
+    """
+    error, over = 100 * (1 - float(found.attrs["level"])), {"init_time": "starts", "sample": "samples"}[str(found.attrs["over"])]
+    text = f"Below zero the forecast is better. Tests are paired on the same {over}, blocks of which are redrawn; Holm's rule over all baselines and "
+    text += f"lead times of a table keeps the probability of any false star below {error:g} %."
+    units = zip(map(str, found["variable"].values), np.atleast_1d(found.attrs["units"]), strict=True)
+    return [Section(f"Against the baselines: {name}", (text,), tables=_pair_tables(found, name, str(unit)), level=3) for name, unit in units]
+
+
+def _pair_tables(found: xr.Dataset, name: str, unit: str) -> tuple[Table, ...]:
+    return tuple(_pair_table(found, str(score), name, unit) for score in np.atleast_1d(found.attrs["scores"]))
 
 
 def _explained(found: xr.Dataset) -> str:

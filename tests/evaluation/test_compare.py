@@ -10,7 +10,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.write import write_dataset
-from physdiff.evaluation.compare import compare, read_scores
+from physdiff.evaluation.compare import against_baselines, compare, read_scores
 from physdiff.evaluation.significance import paired_difference
 
 HOUR = np.timedelta64(3600 * 10**9, "ns")
@@ -88,6 +88,22 @@ def test_baselines_of_the_first_and_few_starts():
     assert found["model"].values.tolist() == ["a", "b", "persistence"] and "crps_p" not in found and "crps_bounds" not in found
     with pytest.raises(InputError, match="baselines among persistence, got 'climatology'"):
         compare({"a": run(), "b": run()}, baselines=("climatology",))
+
+
+def test_a_forecast_against_its_baselines_is_one_family_of_those_pairs_alone():
+    whole = run()
+    third = whole.isel(forecast=[1]).assign_coords(forecast=["climatology"])
+    whole = xr.concat([whole, third], "forecast", data_vars="minimal", coords="minimal", compat="override")
+    found = against_baselines(whole)
+    assert found["crps_p"].sizes == {"pair": 2, "variable": 2, "lead_time": 4}  # not the pair of the baselines
+    ours, other = (whole[["crps_by_start"]].isel(forecast=k) for k in (0, 1))
+    own = paired_difference(ours, other)["crps_by_start"]
+    np.testing.assert_allclose(found["crps_difference"].isel(pair=0).sel(bound="mean"), own.sel(bound="mean"))
+    # two equal pairs at four leads: Holm's factors are 8, 8, 6, 6, ... on sorted p-values, so that none is below eight times the smallest
+    p = own.sel(bound="p_value").isel(variable=0).values
+    assert found["crps_p"].isel(variable=0).values.min() == pytest.approx(min(1.0, 8 * p.min()))
+    assert bool((found["crps_p"] < 0.05).all()) and float(found["crps_difference"].sel(bound="mean").max()) < 0
+    assert against_baselines(run(starts=4)) is None and against_baselines(run().isel(forecast=[0])) is None
 
 
 def test_samples_are_the_cases_where_there_are_enough():

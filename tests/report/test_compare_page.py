@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from physdiff.evaluation.compare import compare
-from physdiff.report.compare_page import compare_report
+from physdiff.evaluation.compare import against_baselines, compare
+from physdiff.report.compare_page import compare_report, difference_sections
+from physdiff.report.html import write_report
 from tests.evaluation.test_compare import run
 from tests.report.page import Page
 
@@ -26,3 +27,11 @@ def test_stars_stand_where_the_tests_say(tmp_path):
 def test_few_starts_say_so(tmp_path):
     page = Page(compare_report(tmp_path, compare({"a": run(starts=3), "b": run(seed=1, starts=3)})))
     assert "h3" not in page.texts and any("nothing can be said of chance" in text for text in page.texts["p"])
+
+
+def test_a_forecast_beside_its_baselines(tmp_path):
+    found = against_baselines(run())
+    page = Page(write_report(tmp_path, "Forecast", difference_sections(found)))
+    assert page.texts["h3"] == ["Against the baselines: t2m", "Against the baselines: q"]
+    # half as large on every start: both scores of both fields at four lead times
+    assert sum(text.endswith(" *") for text in page.texts["td"]) == 2 * 2 * 4
