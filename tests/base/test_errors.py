@@ -17,6 +17,7 @@ KINDS = {
     "PhysdiffError": Exception,
     "SavedError": ValueError,
     "ShapeError": ValueError,
+    "Stopped": RuntimeError,
     "UnitError": ValueError,
     "UnsupportedOperator": TypeError,
 }

@@ -16,7 +16,7 @@ def facts(text: str) -> dict[str, str]:
 def test_a_prior(burgers, burgers_prior) -> None:
     found = facts(works("info", burgers_prior))
     assert found["kind"] == "DiffusionPrior" and found["fields"] == "u [1]" and found["window"].startswith("6 frames, 0.025")
-    assert found["command"].startswith("physdiff ") and found["seed"] == "0" and found["data"] == str(burgers)
+    assert found["command"].startswith("physdiff") and found["seed"] == "0" and found["data"] == str(burgers)
     assert len(found["fingerprint"]) == 64 and found["torch"] == torch.__version__
     assert "WaveletTransform" in found["transform"] and found["given"] == "2 frames; u, known"
 

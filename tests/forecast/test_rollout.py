@@ -187,7 +187,7 @@ def test_hours_and_static_fields_reach_the_network():
     seen = []
 
     class Listening(DiffusionPrior):
-        def sample(self, n, *, cond=None, rng, max_batch=64):
+        def sample(self, n, *, cond=None, rng, max_batch=64, numbers=None):
             seen.append(cond)
             return torch.zeros(n, *self.spec.shape)
 
