@@ -81,7 +81,7 @@ def difference_sections(found: xr.Dataset) -> list[Section]:
     text = f"Below zero the forecast is better. Tests are paired on the same {over}, blocks of which are redrawn; Holm's rule over all baselines and "
     text += f"lead times of a table keeps the probability of any false star below {error:g} %."
     units = zip(map(str, found["variable"].values), np.atleast_1d(found.attrs["units"]), strict=True)
-    return [Section(f"Against the baselines: {name}", (text,), tables=_pair_tables(found, name, str(unit)), level=3) for name, unit in units]
+    return [Section(f"Against the baselines: {name}", (text,), tables=_pair_tables(found, name, str(unit))) for name, unit in units]
 
 
 def _pair_tables(found: xr.Dataset, name: str, unit: str) -> tuple[Table, ...]:

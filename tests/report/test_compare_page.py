@@ -32,6 +32,6 @@ def test_few_starts_say_so(tmp_path):
 def test_a_forecast_beside_its_baselines(tmp_path):
     found = against_baselines(run())
     page = Page(write_report(tmp_path, "Forecast", difference_sections(found)))
-    assert page.texts["h3"] == ["Against the baselines: t2m", "Against the baselines: q"]
+    assert page.texts["h2"] == ["Against the baselines: t2m", "Against the baselines: q"]
     # half as large on every start: both scores of both fields at four lead times
     assert sum(text.endswith(" *") for text in page.texts["td"]) == 2 * 2 * 4
