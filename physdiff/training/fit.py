@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from physdiff.base.errors import DataError, InputError
@@ -93,6 +94,8 @@ def fit(
     module.train()
     with _quiet(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
+        if isinstance(runner.precision_plugin, DoublePrecision):
+            module.double()  # Lightning converts it after averages were copied and checkpoints loaded, which would round both
         runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
     module.eval()
     return module

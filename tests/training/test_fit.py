@@ -69,6 +69,22 @@ def test_it_can_be_told_not_to_resume(tmp_path) -> None:
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
+class StopAt(pl.Callback):
+    """End a run early, as a signal does."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 2
+
+
+def test_a_run_in_float64_goes_on_without_rounding(tmp_path) -> None:
+    options = {"max_steps": 4, "save_every": 2, "progress": False, "precision": "64-true"}
+    whole = fit(*problem(), **options)
+    fit(*problem(), out=tmp_path, callbacks=[StopAt()], min_steps=1, **options)
+    again = fit(*problem(), out=tmp_path, **options)
+    one, other = whole.state_dict(), again.state_dict()
+    assert any(v.dtype == torch.float64 for v in one.values()) and all(torch.equal(one[k], other[k]) for k in one)
+
+
 def test_a_finished_run_gives_its_average_again(tmp_path) -> None:
     module, data = problem()
     fit(module, data, max_steps=4, out=tmp_path)
