@@ -135,8 +135,7 @@ def evaluate(
     _warn_of_leaks(job, truth, baselines)
     whole = _whole(found, job)
     write_dataset(whole, folder / "scores.nc", command=command_line())
-    against = against_baselines(whole, level=parts.level, rng=Rng(baselines.seed).child("pairs"))
-    sections = [*(difference_sections(against) if against is not None else []), *sections]
+    sections = [*_against(whole, parts.level, seed=baselines.seed), *sections]
     clock.lap("tests")
     told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), extra=told)
@@ -144,6 +143,12 @@ def evaluate(
     for name in job.names:
         print(show_table(found.tables, "crps" if "crps" in found.tables["forecast"] else "interval_score", name))
     print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def _against(whole: xr.Dataset, level: float, *, seed: int) -> list[Section]:
+    """The forecast tested against its baselines, where that can be done."""
+    found = against_baselines(whole, level=level, rng=Rng(seed).child("pairs"))
+    return [] if found is None else difference_sections(found)
 
 
 def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: Baselines) -> Job:

@@ -91,14 +91,19 @@ def fit(
     if not module.automatic_optimization:
         trainer.setdefault("gradient_clip_val", None)  # Lightning clips for itself alone
     max_epochs = (50 if max_steps is None else -1) if max_epochs is None else max_epochs
-    module.train()
     with _quiet(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
-        if isinstance(runner.precision_plugin, DoublePrecision):
-            module.double()  # Lightning converts it after averages were copied and checkpoints loaded, which would round both
+        _prepare(module, runner)
         runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
     module.eval()
     return module
+
+
+def _prepare(module: pl.LightningModule, runner: pl.Trainer) -> None:
+    """Training mode, and weights in float64 where all is to be: Lightning converts them after averages were copied and checkpoints loaded, which rounds both."""
+    module.train()
+    if isinstance(runner.precision_plugin, DoublePrecision):
+        module.double()
 
 
 def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, root: Path | None = None, **options: Any) -> pl.Trainer:  # noqa: ANN401
