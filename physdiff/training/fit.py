@@ -100,7 +100,7 @@ def fit(
 
 
 def _prepare(module: pl.LightningModule, runner: pl.Trainer) -> None:
-    """Training mode, and weights in float64 where all is to be: Lightning converts them after averages were copied and checkpoints loaded, which rounds both."""
+    """Training mode, and float64 where it is wanted: Lightning converts after averages were copied and checkpoints loaded, which rounds both."""
     module.train()
     if isinstance(runner.precision_plugin, DoublePrecision):
         module.double()
