@@ -5,7 +5,8 @@
 Each case has an exact solution, readings with noise, and a law: forward knows the law's coefficients and reads start and walls, inverse reads inside
 and does not know the viscosity. Methods have one network, one law_std and the same points; each gives as many solutions:
 
-- hmc, nuts: `weight_chains`, one chain from each of four trainings; R-hat of the fields at the points that are judged, and of the weights
+- hmc, nuts: `weight_chains`, one chain from each of four trainings, or (`--start one`) four from that of the largest Laplace evidence; R-hat of the
+  fields at the points that are judged, and of the weights
 - dropout: `train_with_dropout`, masks of 5 % of hidden units
 - ensemble: `deep_ensemble` from other starts with perturbed readings; starts: the same readings for all members
 - laplace: `weight_laplace` of the last layer; swag: `swag` along stochastic gradient descent from the fitted weights
@@ -145,7 +146,9 @@ def drawn(method: str, this: Case, seed: int, options: argparse.Namespace) -> We
         train_with_dropout(p, lambda step: points, share=0.05, steps=options.dropout_steps, rate=3e-3, rng=rng)
         return dropout_draws(p, DRAWS, share=0.05, rng=rng.child("draws"))
     if method in ("hmc", "nuts"):
-        chains = [member(rng.child("training", k)) for k in range(CHAINS)]
+        trained = [member(rng.child("training", k)) for k in range(CHAINS)]
+        evidence = [float(weight_laplace(q, lambda q=q: terms(q), prior_std=options.prior_std).log_evidence) for q in trained]  # type: ignore[misc]
+        chains = trained if options.start == "each" else trained[evidence.index(max(evidence))]
         found = weight_chains(
             chains, terms, options.chain, rng=rng, prior_std=options.prior_std, method=method, length=options.length, warmup=options.warmup  # type: ignore[arg-type]
         )
@@ -212,6 +215,8 @@ def main() -> None:
     parser.add_argument("--chain", type=int, default=600, help="draws of the four chains together")
     parser.add_argument("--length", type=int, default=40, help="steps of a trajectory of the chains in the mean")
     parser.add_argument("--warmup", type=int, default=150)
+    parser.add_argument("--start", choices=("each", "one"), default="each", help="chains from trainings of their own, or all from the best")
+    parser.add_argument("--keep", type=Path, help="folder for the draws of weights")
     parser.add_argument("--prior-std", type=float, default=1.0, help="of every weight, for laplace, hmc and nuts")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -224,9 +229,14 @@ def main() -> None:
                 begin = time.process_time()
                 draws = drawn(method, case(name), seed, options)
                 seconds = time.process_time() - begin
+                if options.keep:
+                    options.keep.mkdir(parents=True, exist_ok=True)
+                    torch.save((draws.weights, dict(draws.info)), options.keep / f"{name}_{method}_{options.start}_{seed}.pt")
                 line = {"case": name, "method": method, "seed": seed, **judged(draws, case(name)), "cpu_s": round(seconds, 1), "commit": commit}
                 line |= {k: round(float(draws.info[k]), 3) for k in ("rhat", "acceptance", "divergences", "gradient_calls") if k in draws.info}
                 line |= {"noise": NOISE, "law_std": LAW_STD, "prior_std": options.prior_std, "draws": DRAWS, "units": options.width}
+                if method in ("hmc", "nuts"):
+                    line |= {"start": options.start, "length": options.length, "chain": options.chain, "warmup": options.warmup}
                 with (options.out / "neural_pde.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(json.dumps(line), flush=True)

@@ -6,7 +6,7 @@ The training part of each case is cut in two: a baseline is fitted on the first,
 Starts overlap in time there and the test part is another month or week: the split conformal rows say what the guarantee is worth then. Rows:
 
 - raw: central 90 % interval of the members (plotting positions)
-- members, gaussian: the same of the post-processed ensemble (`post_process`)
+- members, gaussian, isotonic: the same of the post-processed ensemble (`post_process`)
 - split: `calibrate` cell by cell, by spread; field: the same for whole fields
 - adaptive, quantiles, regression: `sequential_bands` around the mean, over pairs and test starts in order; only test starts are scored
 
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data", help="folder of the real files")
     parser.add_argument("--out", default="benchmarks/results")
     parser.add_argument("--cases", nargs="+", default=["msl", "t2m"], choices=list(SHARES))
+    parser.add_argument("--rows", nargs="+", help="rows to run beside raw; all if left out")
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--pictures", help="folder for pictures")
     options = parser.parse_args()
@@ -68,7 +69,7 @@ def main() -> None:
     for name in options.cases:
         case = CASES[name](Path(options.data))
         lines, bands = [], {}
-        for line, row, band in rows(case, options.members):
+        for line, row, band in rows(case, options.members, options.rows):
             bands[row] = band
             lines.append({"case": name, "row": row, "members": options.members, "commit": commit, **line})
             print(json.dumps(lines[-1]), flush=True)
@@ -79,7 +80,7 @@ def main() -> None:
             picture(case, bands, Path(options.pictures) / f"uncertainty_{name}.png")
 
 
-def rows(case: Case, members: int) -> Iterator[tuple[dict[str, object], str, xr.Dataset]]:
+def rows(case: Case, members: int, wanted: list[str] | None) -> Iterator[tuple[dict[str, object], str, xr.Dataset]]:
     """Scores, name and band of every row."""
     cut = round(SHARES[case.name] * case.train.sizes["time"])
     early, late = case.train.isel(time=slice(0, cut)), case.train.isel(time=slice(cut, None))
@@ -98,6 +99,7 @@ def rows(case: Case, members: int) -> Iterator[tuple[dict[str, object], str, xr.
         "raw": lambda: (raw, test),
         "members": lambda: _both(post_process(test, with_pairs=pairs)),
         "gaussian": lambda: _both(post_process(test, with_pairs=pairs, method="gaussian")),
+        "isotonic": lambda: _both(post_process(test, with_pairs=pairs, method="isotonic")),
         "split": lambda: (calibrate(test, with_pairs=pairs, level=LEVEL), None),
         "field": lambda: (calibrate(test, with_pairs=pairs, level=LEVEL, together="field"), None),
         "adaptive": lambda: (_sequential(forecast, truth, case, "adaptive"), None),
@@ -109,7 +111,8 @@ def rows(case: Case, members: int) -> Iterator[tuple[dict[str, object], str, xr.
         made["quantiles_4"] = lambda: (_sequential(forecast.isel(few), truth.isel(few), case, "quantiles"), None)
         made["regression_4"] = lambda: (_sequential(forecast.isel(few), truth.isel(few), case, "regression"), None)
     plain = None
-    for name, make in made.items():
+    for name in [n for n in made if not wanted or n in ("raw", *wanted)]:
+        make = made[name]
         begin = time.process_time()
         band, ensemble = make()
         seconds = time.process_time() - begin

@@ -84,11 +84,12 @@ def test_chains_of_separate_trainings_agree_about_the_field_and_not_about_weight
         for p in mirror.parameters():
             p.neg_()
     y = torch.tanh(2 * points[:, 0] - 1)
-    draws = weight_chains([net, mirror], lambda m: [(m.fields(points)["u"] - y) / 0.1], 120, rng=Rng(2), length=16, warmup=60)
+    draws = weight_chains([net, mirror], lambda m: [(m.fields(points)["u"] - y) / 0.1], 480, rng=Rng(2), length=16, warmup=60)
     found = function_rhat(draws, points)["u"]
     print(f"R-hat of the field at most {float(found.max()):.3f}, of the weights {float(draws.info['rhat']):.3f}")
-    # 60 draws of each chain: R-hat of independent ones is 1 + 1/60 at most in 99 of 100
-    assert float(found.max()) < 1.1 and float(draws.info["rhat"]) > 1.5
+    # 240 draws of each chain, of which slow directions of a bent posterior leave some forty that are independent in the worst of eight points: 1 + 3/40
+    # (60 draws: eleven and 1.15)
+    assert float(found.max()) < 1.08 and float(draws.info["rhat"]) > 1.5
 
 
 def test_starts_are_draws_of_a_linear_problem_and_nearer_where_it_is_not():
