@@ -21,7 +21,8 @@ _DPI = 110
 
 
 def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Section:
-    """Truth, mean, two members and spread of the middle start: its lead times on a slider, or a space-time picture of one dimension of space.
+    """Truth, mean, two members and spread of the middle start, its lead times on a slider; of one dimension of space lines on the slider, after a
+    space-time picture.
 
     Args:
         name: Variable.
@@ -39,6 +40,8 @@ def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Sec
         alt = f"Space-time pictures of {_told(name, members, truth, slice(None))}"
         caption = f"{name}, {began}: all lead times (upwards). Values share one colour scale; grey cells are missing."
         figures.append(to_picture(ensemble_maps(members, truth), caption=caption, alt=alt))
+        if members.sizes[step] > 1:
+            figures.append(_lines(members, truth, step, most=most, about=f"{name}, {began}"))
     place = _central(truth)
     if members.sizes[step] > 2 and place:
         where = ", ".join(quantity(f"{d} {float(truth[d][k]):.4g}", "1") for d, k in place.items())
@@ -69,6 +72,25 @@ def band_picture(name: str, cases: Cases) -> Picture | None:
     return to_picture(band_plot(lower, upper, line), caption=f"{name} at {where}, {began}: band and truth; {said}.", alt=alt, vector=True)
 
 
+def _lines(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int, about: str) -> Slides:
+    """Fans over the one dimension of space, all with one range of values."""
+    ends = [float(f(v)) for v in (members, truth) for f in (np.nanmin, np.nanmax) if bool(v.notnull().any())]
+    room = 0.04 * (max(ends) - min(ends)) or 1.0
+    frames = []
+    for k in even_choice(members.sizes[step], most):
+        axes = fan_plot(members.isel({step: k}, drop=True), truth.isel({step: k}, drop=True))
+        axes.set_ylim(min(ends) - room, max(ends) + room)
+        at = step_label(members[step], k)
+        alt = f"Line plot of {_told(f'{truth.name} at {at}', members, truth, k, panels='')}"
+        frames.append((at, to_picture(axes, caption="", alt=alt, vector=True)))
+    caption = f"{about}: ensemble and truth along {truth.dims[1]}. One range of values holds for all lead times."
+    return Slides(caption, _label(step), tuple(frames))
+
+
+def _label(step: str) -> str:
+    return "Lead time" if step == "lead_time" else "Time"
+
+
 def _slides(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int, about: str) -> Slides:
     chosen = list(even_choice(members.sizes[step], most))
     pictures = _pictures(members.isel({step: chosen}), truth.isel({step: chosen}))
@@ -80,7 +102,7 @@ def _slides(members: xr.DataArray, truth: xr.DataArray, step: str, *, most: int,
         first = next(pictures)
     names = [step_label(members[step], k) for k in chosen]
     caption = f"{about}. One colour scale holds for all values and lead times, another for the standard deviations; grey cells are missing."
-    return Slides(caption, "Lead time" if step == "lead_time" else "Time", tuple(zip(names, [first, *pictures], strict=True)))
+    return Slides(caption, _label(step), tuple(zip(names, [first, *pictures], strict=True)))
 
 
 def _pictures(members: xr.DataArray, truth: xr.DataArray) -> Iterator[Picture]:
@@ -91,7 +113,10 @@ def _pictures(members: xr.DataArray, truth: xr.DataArray) -> Iterator[Picture]:
         yield to_picture(axes, caption="", alt=f"Maps of {_told(f'{truth.name} at {at}', members, truth, k)}", dpi=_DPI)
 
 
-def _told(what: str, members: xr.DataArray, truth: xr.DataArray, frames: int | slice) -> str:
+_PANELS = " Panels: truth, mean, two members, standard deviation."
+
+
+def _told(what: str, members: xr.DataArray, truth: xr.DataArray, frames: int | slice, *, panels: str = _PANELS) -> str:
     """What a map shows, in numbers."""
     step = str(truth.dims[0])
     real, drawn = truth.isel({step: frames}), members.isel({step: frames})
@@ -101,7 +126,7 @@ def _told(what: str, members: xr.DataArray, truth: xr.DataArray, frames: int | s
     low, high, off_shown, spread_shown = (show_number(float(v)) for v in (real.min(), real.max(), off, spread))
     text = f"{what}: truth {low} to {high} {unit}".rstrip()
     errors = f"the ensemble mean is off by {off_shown} rms, the members spread by {spread_shown}"
-    return f"{text}; {errors}. Panels: truth, mean, two members, standard deviation."
+    return f"{text}; {errors}.{panels}"
 
 
 def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:

@@ -34,6 +34,21 @@ def test_a_frame_for_each_lead_time_says_its_numbers():
     assert fan.alt.startswith("Line plot of t2m")
 
 
+def test_one_dimension_of_space_has_lines_on_a_slider():
+    forecast, truth = (ds.isel(latitude=2, drop=True).rename(longitude="x") for ds in hourly())
+    for ds in (forecast, truth):
+        ds["x"].attrs.update(units="km")
+    whole, slides, place = map_section("t2m", matched(forecast, truth), heading="Maps").figures
+    assert whole.alt.startswith("Space-time") and place.alt.startswith("Line plot of t2m at x")
+    assert isinstance(slides, Slides) and [n for n, _ in slides.frames] == ["+1 h", "+2 h", "+3 h", "+4 h"] and "along x" in slides.caption
+    # the middle of three starts is that at 04:00
+    real, drawn = truth["t2m"].values[7], forecast["t2m"].values[1, :, 2]
+    off = show_number(float(np.sqrt(((drawn.mean(0) - real) ** 2).mean())))
+    alt = slides.frames[2][1].alt
+    assert alt.startswith("Line plot of t2m at +3 h") and f"off by {off} rms" in alt and "Panels" not in alt
+    assert len({p.data for _, p in slides.frames}) == 4
+
+
 @pytest.mark.slow
 def test_frames_are_fewer_where_asked_or_where_they_are_large(monkeypatch):
     forecast, truth = boxes()
