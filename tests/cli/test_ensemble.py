@@ -50,10 +50,17 @@ def test_every_method_makes_a_prior_whose_members_differ(tmp_path, era, operator
     # after three steps of training differences drown in float32 at 280 K in many cells
     assert float((fc.std("member") > 0).mean()) > 0.2
     if method == "trainings":
-        works("evaluate --forecast", tmp_path / "fc.nc", "--truth", era, "--out", tmp_path / "page")
         alone = [forecast(operators / f"{k}.prior", era, tmp_path / f"{k}.nc").isel(member=0) for k in (0, 1)]
         for k in range(3):
             np.testing.assert_allclose(fc.isel(member=k), alone[k % 2], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_evaluate_takes_their_forecasts(tmp_path, era, operators):
+    works("ensemble --out", tmp_path / "e.prior", "--prior", f"[{operators / '0.prior'},{operators / '1.prior'}]")
+    forecast(tmp_path / "e.prior", era, tmp_path / "fc.nc")
+    works("evaluate --forecast", tmp_path / "fc.nc", "--truth", era, "--out", tmp_path / "page")
+    assert (tmp_path / "page" / "index.html").is_file()
 
 
 def test_what_does_not_go_together_is_refused(tmp_path, era, era_prior, operators):

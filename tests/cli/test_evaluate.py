@@ -55,7 +55,7 @@ def test_baselines_that_learn_from_the_samples_that_are_forecast_are_pointed_out
     assert done.code == 0 and "the baselines learn from the samples that are forecast" in done.err
 
 
-def test_baselines_are_of_the_samples_that_are_forecast(tmp_path):
+def test_baselines_are_of_the_samples_that_are_forecast_and_events_have_their_error(tmp_path):
     rng = np.random.default_rng(0)
     axis = {"x": ("x", np.arange(8) / 8, {"units": "1", "periodic": "true"})}
     size = np.array([1.0, 1.0, 10.0, 10.0])[:, None, None]
@@ -66,12 +66,21 @@ def test_baselines_are_of_the_samples_that_are_forecast(tmp_path):
     )
     write_dataset(ds, tmp_path / "truth.nc")
     write_dataset(fc, tmp_path / "fc.nc")
-    works("evaluate --forecast", tmp_path / "fc.nc", "--truth", tmp_path / "truth.nc", "--out", tmp_path / "report")
+    parts = "--parts.events u>1 --parts.returns 20"
+    works("evaluate --forecast", tmp_path / "fc.nc", "--truth", tmp_path / "truth.nc", "--out", tmp_path / "report", parts)
     with xr.open_dataset(tmp_path / "report" / "scores.nc") as scores:
         here = ds["u"].isel(sample=slice(2))
         expected = np.abs(here.isel(time=[1, 3]).values - here.isel(time=[0, 2]).values).mean()
         assert float(scores["crps"].sel(forecast="persistence")[0, 0]) == pytest.approx(expected, rel=1e-5)
         assert scores.sizes["sample"] == 2
+    with xr.open_dataset(tmp_path / "report" / "events.nc") as events, xr.open_dataset(tmp_path / "report" / "returns.nc") as returns:
+        np.testing.assert_allclose(events["probability"].transpose(*fc["u"].isel(member=0).dims), (fc["u"] > 1).mean("member"))
+        assert bool(((events["lower"] <= events["probability"]) & (events["probability"] <= events["upper"])).all())
+        # passed once in twenty blocks: above the median of the twelve maxima that there are
+        maxima = fc["u"].max("lead_time").stack(block=("sample", "init_time", "member"))
+        assert returns["return_level"].dims == ("x",) and bool((returns["return_level"] > maxima.median("block")).all())
+        assert bool((returns["lower"] <= returns["upper"]).all())
+    assert "Return levels of u" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_table_does_without_a_linear_model_that_has_too_few_days(tmp_path, era, forecast):
@@ -156,6 +165,7 @@ def test_physics_of_an_analysis(tmp_path, capsys):
     assert "--forecast and --truth, or --physics" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_events_and_return_levels_have_their_monte_carlo_error(tmp_path, era, era_prior):
     drawn = "--lead 2 --members 12 --every 20"
     works("forecast", drawn, "--prior", era_prior, "--initial", era, "--out", tmp_path / "fc.nc")
