@@ -21,8 +21,9 @@ _DPI = 110
 
 
 def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Section:
-    """Truth, mean, two members and spread of the middle start, its lead times on a slider; of one dimension of space lines on the slider, after a
-    space-time picture.
+    """Truth, mean, two members and spread of the middle start, its lead times on a slider.
+
+    One dimension of space has a space-time picture, and lines on the slider.
 
     Args:
         name: Variable.

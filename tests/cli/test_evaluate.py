@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from physdiff.cli.evaluate import show_table
+from physdiff.cli.evaluate import Baselines, _warn_of_leaks, show_table
 from physdiff.cli.main import main
+from physdiff.cli.scoring import Job
 from physdiff.data.write import write_dataset
 from tests.cli.command import physdiff, refuses, untouched, works
 from tests.cli.conftest import weather
 from tests.data.files import save
 from tests.evaluation.analyses import balanced
+from tests.evaluation.test_start_scores import pair
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,16 @@ def test_scores_stand_beside_all_baselines(tmp_path, era, forecast):
     assert "linear inverse model" in (tmp_path / "a" / "report" / "index.html").read_text()
 
 
+def test_training_data_that_reach_into_the_forecasts_are_pointed_out(caplog):
+    fc, truth = pair(starts=2)
+    first = fc["init_time"].values.min()
+    _warn_of_leaks(Job(fc, truth, train=truth.sel(time=slice(None, first))), "truth.nc", Baselines())
+    assert not caplog.records
+    _warn_of_leaks(Job(fc, truth, train=truth), "truth.nc", Baselines())
+    assert "the baselines learn from times that are forecast" in caplog.text
+
+
+@pytest.mark.slow
 def test_baselines_that_learn_from_what_is_forecast_are_pointed_out(tmp_path, era, forecast):
     done = physdiff("evaluate --forecast", forecast, "--truth", era, "--baselines.train", era, "--out", tmp_path)
     assert done.code == 0 and "the baselines learn from times that are forecast" in done.err

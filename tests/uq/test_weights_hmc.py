@@ -87,8 +87,8 @@ def test_chains_of_separate_trainings_agree_about_the_field_and_not_about_weight
     draws = weight_chains([net, mirror], lambda m: [(m.fields(points)["u"] - y) / 0.1], 480, rng=Rng(2), length=16, warmup=60)
     found = function_rhat(draws, points)["u"]
     print(f"R-hat of the field at most {float(found.max()):.3f}, of the weights {float(draws.info['rhat']):.3f}")
-    # 240 draws of each chain, of which slow directions of a bent posterior leave some forty that are independent in the worst of eight points: 1 + 3/40
-    # (60 draws: eleven and 1.15)
+    # 240 draws of each chain, of which slow directions of a bent posterior leave some forty that are independent in the worst of
+    # eight points: 1 + 3/40 (60 draws: eleven and 1.15)
     assert float(found.max()) < 1.08 and float(draws.info["rhat"]) > 1.5
 
 
