@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from pathlib import Path
@@ -32,16 +33,22 @@ def paired(script: Path) -> nbformat.NotebookNode:
     return book
 
 
+def _children() -> float:
+    """CPU seconds of ended child processes: a kernel and what it started."""
+    told = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return told.ru_utime + told.ru_stime
+
+
 def _execute(script: Path, folder: Path, seconds: int) -> None:
     from nbclient import NotebookClient
 
-    start = time.monotonic()
+    start, used = time.monotonic(), _children()
     book = paired(script)
     try:
         NotebookClient(book, timeout=seconds, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     finally:
         nbformat.write(book, folder / f"{script.stem}.ipynb")
-    print(f"{script.stem}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{script.stem}: {time.monotonic() - start:.0f} s, {_children() - used:.0f} CPU s", flush=True)
 
 
 def main() -> None:
