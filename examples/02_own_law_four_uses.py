@@ -115,8 +115,9 @@ print("place and speed:", members.mean(0).tolist(), "+-", members.std(0).tolist(
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5))
-axes[0].plot(x, found[0].T, lw=0.8)
-axes[0].set(xlabel="x", ylabel="u", title="the soliton on its way")
+for state, shade in zip(found[0][:: max(1, len(found[0]) // 5)], plt.cm.viridis([0.0, 0.18, 0.36, 0.54, 0.72, 0.9]), strict=False):
+    axes[0].plot(x, state, color=shade)
+axes[0].set(xlabel="x", ylabel="u", title="the soliton on its way, dark to light")
 axes[1].scatter(*guesses.T, label="guesses")
 axes[1].scatter(*members.T, label="given the readings")
 axes[1].scatter(*truth.T, marker="+", s=90, color="k", label="truth")

@@ -90,7 +90,8 @@ print(f"by physdiff.control: {float(dose(smoke_of(rough)).mean()) / usual:.2f}")
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.3))
 for a, field, title in ((axes[0], windows[0, 0, 0], "smoke, random strengths"), (axes[1], smoke_of(chosen[:1])[0], "smoke, chosen strengths")):
     a.pcolormesh(columns, rows, field, vmin=0, vmax=float(smoke_of(chosen[:1]).max()), shading="nearest")
-    a.plot([0.5, 1, 1, 0.5, 0.5], [0.5, 0.5, 1, 1, 0.5], "w--")
+    a.plot([0.5, 1, 1, 0.5, 0.5], [0.5, 0.5, 1, 1, 0.5], "w--", clip_on=False)
+    a.set(xlim=(float(columns.min()), float(columns.max())), ylim=(float(rows.min()), float(rows.max())), aspect="equal")
     a.set(title=title, aspect="equal")
 figure.tight_layout()
 

@@ -53,8 +53,8 @@ errors = [float((x - reference).square().mean().sqrt()) for x in (own, ours)]
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5))
-axes[0].plot(reference[:3, 0, 0].T, color="0.5")
-axes[0].plot(ours[:3, 0, 0].T, "--")
+axes[0].plot(reference[:3, 0, 0].T, color="0.75", lw=5)
+axes[0].plot(ours[:3, 0, 0].T, "--", lw=1.2)
 axes[0].set(xlabel="point", title="fine run (grey), eight evaluations (dashed)")
 axes[1].barh(list(table.index[:10]), table.values[:10])
 axes[1].set(xlabel="difference to the fine run, standard deviations")

@@ -256,7 +256,7 @@ def baseline_forecasts(
         try:
             found["zonal regression"] = zonal_regression(train, ds, starts, lead=lead, members=members, rng=rng.child("zonal"))
         except DataError as error:  # most grids are no whole circles
-            log.info("no zonal regression: %s", error)
+            log.info("left out, %s", error)
     return found
 
 

@@ -20,7 +20,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from physdiff.base.errors import DataError
-from physdiff.data.axes import PLANE, SPHERE, Axis, align
+from physdiff.data.axes import PLANE, SPHERE, Axis, align, role_of
 from physdiff.data.lazy import Files, LazyField
 from physdiff.data.names import find_name, unknown_variable
 from physdiff.data.readers.detect import KINDS, kind_of
@@ -82,6 +82,8 @@ def _opened(path: Source, variables: Sequence[str] | None, units: Mapping[str, s
     per_file = [scan(p, files) for p in paths]
     if needed == ("time",) and len(paths) > 1:
         per_file = [[_with_time(f) for f in found] for found in per_file]
+    if not any(per_file):
+        raise _nothing(files.get(paths[0]), where)
     chosen = _choose([f for found in per_file for f in found], variables, where=where, needed=needed)
     for name, expected in (units or {}).items():
         hits = [n for n, group in chosen.items() if find_name(name, [n, group[0].base])]
@@ -133,10 +135,19 @@ def _with_time(found: Found) -> Found:
     return Found(found.name, found.base, found.piece, dims, axes, found.attrs)
 
 
+def _nothing(raw: xr.Dataset, where: str) -> DataError:
+    """No variable of a file has a known direction of space: which there are, and how dimensions are renamed."""
+    there = [f"{n}({', '.join(map(str, v.dims))})" for n, v in raw.data_vars.items()][:6]
+    longest = max((v.dims for v in raw.data_vars.values()), key=len, default=())
+    unknown = [str(d) for d in longest if role_of(str(d), raw[d].attrs) is None]
+    names = ("time", "latitude", "longitude")[-len(unknown) :] if unknown else ()
+    change = ", ".join(f"{d}='{n}'" for d, n in zip(unknown, names, strict=False))
+    told = f"rename dimensions, as in xarray.open_dataset(path).rename({change}).to_netcdf(new)" if change else "take a file with fields"
+    return DataError(f"{where}: expected a variable on a grid (latitude and longitude, or x, y, z), got {', '.join(there) or 'none'}; {told}")
+
+
 def _choose(found: Sequence[Found], variables: Sequence[str] | None, *, where: str, needed: tuple[str, ...]) -> dict[str, list[Found]]:
     """The fields asked for, by the name they get; one entry per file."""
-    if not found:
-        raise DataError(f"{where}: expected a variable on a grid (latitude and longitude, or x, y, z), got none; `ncdump -h` shows what is there")
     names = list(dict.fromkeys(f.name for f in found))
     if variables is None:
         wanted = {n: n for n in names}

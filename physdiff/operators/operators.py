@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TYPE_CHECKING, NoReturn, final
 
 import torch
 from torch import Tensor
@@ -29,12 +29,22 @@ Flux = Callable[[Mapping[str, Tensor], "Operators"], Mapping[str, Vector]]
 _NONLOCAL = "use Spectral on a periodic CartesianGrid, or let the law state it as one of its `constraints`"
 
 
+_OFFERED = ("dt", "grad", "div", "lap", "partial", "advect", "inv_lap", "project", "dealias", "coordinates_as")
+
+
 class Operators(ABC):
     """Abstract derivatives of scalar fields (..., [T,] *S), or (points,) for scattered points.
 
     A backend that cannot give one of them raises UnsupportedOperator, which names the operator, the backend
     and what to do instead.
     """
+
+    if not TYPE_CHECKING:  # a checker would take every name for known
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """A name that no backend has: those that a law may use."""
+            offered = ", ".join(_OFFERED)
+            raise AttributeError(f"expected one of {offered}, got {type(self).__name__}.{name}; D.lap(f) is a Laplacian, D.partial(f, 0, 3) f_xxx")
 
     @property
     @abstractmethod

@@ -240,3 +240,14 @@ def test_paths_that_lead_nowhere(tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             open_dataset(path)
+
+
+def test_dimensions_of_unknown_names_are_told_with_the_line_that_renames_them(tmp_path):
+    field = xr.Dataset({"TEMP": (("when", "north", "east"), np.zeros((3, 2, 2)))})
+    field.to_netcdf(tmp_path / "own.nc")
+    told = r"got TEMP\(when, north, east\); rename .*\.rename\(when='time', north='latitude', east='longitude'\)"
+    with pytest.raises(DataError, match=told):
+        open_dataset(tmp_path / "own.nc")
+    field.mean(("when", "north")).to_netcdf(tmp_path / "line.nc")
+    with pytest.raises(DataError, match=r"rename\(east='longitude'\)"):
+        open_dataset(tmp_path / "line.nc")

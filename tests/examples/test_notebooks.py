@@ -15,8 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
-FAST = {"12"}  # the cheapest: each is a process of its own, which begins with seconds of imports
-RUNS = [pytest.param(s, id=s.stem, marks=() if s.stem[:2] in FAST else pytest.mark.slow) for s in SCRIPTS]
+RUNS = [pytest.param(s, id=s.stem, marks=pytest.mark.slow) for s in SCRIPTS]  # each begins with seconds of imports
 
 
 @pytest.mark.parametrize("script", RUNS)

@@ -120,3 +120,9 @@ def test_one_law_gives_one_residual_on_every_backend():
     # and its linear part on Fourier amplitudes
     symbol = FourierSymbol(grid).symbol(lambda u, D: {"c": 0.3 * D.lap(u["c"])}, ("c",))["c"]
     assert relative(Spectral(grid).from_spectrum(symbol * torch.fft.rfft2(f(x))), 0.3 * f.lap(x)) < 1e-12
+
+
+def test_a_name_that_no_backend_has_is_answered_with_those_there_are(ops):
+    assert all(hasattr(ops, n) for n in ("dt", "grad", "div", "lap", "partial", "advect", "inv_lap", "project", "dealias", "coordinates_as"))
+    with pytest.raises(AttributeError, match=rf"expected one of dt, grad, .*, got {type(ops).__name__}.laplacian; D.lap"):
+        ops.laplacian(noise())
