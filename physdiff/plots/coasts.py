@@ -37,7 +37,7 @@ def coast_lines(axes: Axes, *, scale: str = "110m", color: str = "#222222", widt
     """
     check_one_of(scale, _SCALES, "coast_lines scale")
     (west, east), (south, north) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
-    if west < -360 or east > 720 or south < -91 or north > 91:
+    if west < -360 or east > 720 or south < -100 or north > 100:  # a cell at a pole reaches beyond it
         raise InputError(f"coast_lines: expected axes in degrees, got x {west:g} to {east:g}, y {south:g} to {north:g}; draw on a map of the globe")
     turns = range(math.floor((west + 180) / 360), math.floor((east + 180) / 360) + 1)
     pieces = [line + [360.0 * k, 0.0] for line in _coasts(scale) for k in turns]

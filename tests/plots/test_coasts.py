@@ -47,6 +47,13 @@ def test_lines_lie_where_the_map_counts_its_longitudes(cartopy: SimpleNamespace,
     plt.close(figure)
 
 
+def test_cells_at_the_poles_reach_beyond_them(cartopy: SimpleNamespace) -> None:
+    figure, axes = plt.subplots()
+    axes.set(xlim=(-1.25, 358.75), ylim=(-91.25, 91.25))  # a map of a grid of 2.5 degrees with points at the poles
+    assert len(coast_lines(axes).collections) == 1
+    plt.close(figure)
+
+
 def test_errors_say_what_to_do(cartopy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     figure, axes = plt.subplots()
     axes.set(xlim=(0, 6e6), ylim=(0, 1e6))
