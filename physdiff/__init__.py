@@ -231,6 +231,7 @@ _NAMES: dict[str, str] = {
     "report.html": "Section Slides Table to_picture write_report",
     "report.posterior_page": "posterior_report_page",
     "scores.band": "band_coverage band_holds band_width interval_score",
+    "scores.conservation": "integral_drift integral_error",
     "scores.correlation_time": "high_correlation_time",
     "scores.coverage": "central_interval coverage sharpness",
     "scores.crps": "crps",

@@ -350,6 +350,7 @@ from physdiff.report.html import (
 )
 from physdiff.report.posterior_page import posterior_report_page as posterior_report_page
 from physdiff.scores.band import band_coverage as band_coverage, band_holds as band_holds, band_width as band_width, interval_score as interval_score
+from physdiff.scores.conservation import integral_drift as integral_drift, integral_error as integral_error
 from physdiff.scores.correlation_time import high_correlation_time as high_correlation_time
 from physdiff.scores.coverage import central_interval as central_interval, coverage as coverage, sharpness as sharpness
 from physdiff.scores.crps import crps as crps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import xarray as xr
@@ -32,9 +34,11 @@ def event_fields(forecast: xr.Dataset, variable: str, threshold: float, *, below
 
     Raises:
         DataError: If there is no such variable, or no members.
-        InputError: If level is not strictly between 0 and 1.
+        InputError: If level is not strictly between 0 and 1, or the threshold not finite.
     """
     values, like = _members(forecast, variable, "event_fields")
+    if not math.isfinite(threshold):
+        raise InputError(f"event_fields threshold: expected a finite number in the unit of {variable}, got {threshold:g}")
     happened = values < threshold if below else values > threshold
     found = event_probability(happened, level=level)
     gone = values.isnan().any(0)

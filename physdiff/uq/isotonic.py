@@ -37,7 +37,7 @@ def isotonic_cdf(covariate: Tensor, outcome: Tensor, thresholds: Tensor, *, weig
 
     Raises:
         ShapeError: If covariate, outcome and weights are not alike, or there is no pair.
-        InputError: If a value is not finite or a weight not positive.
+        InputError: If a value is not finite, a weight not positive, or thresholds do not increase.
     """
     weights = torch.ones_like(outcome) if weights is None else weights
     if covariate.ndim != 1 or covariate.shape != outcome.shape or weights.shape != outcome.shape or not len(covariate):
@@ -45,6 +45,8 @@ def isotonic_cdf(covariate: Tensor, outcome: Tensor, thresholds: Tensor, *, weig
         raise ShapeError(f"isotonic_cdf: expected covariate, outcome and weights (n,), n >= 1, got {got}")
     if not bool((covariate.isfinite() & outcome.isfinite() & weights.isfinite() & (weights > 0)).all()):
         raise InputError("isotonic_cdf: expected finite values and positive weights; leave missing pairs out")
+    if not bool(thresholds.isfinite().all() & (thresholds.diff() > 0).all()):
+        raise InputError("isotonic_cdf thresholds: expected finite numbers that increase, got others; sort them")
     x, y, w = covariate.double(), outcome.double(), weights.double()
     group = _groups(x, w)
     count = int(group.max()) + 1

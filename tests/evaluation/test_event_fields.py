@@ -5,7 +5,7 @@ import pytest
 import torch
 import xarray as xr
 
-from physdiff.base.errors import DataError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.evaluation.event_fields import event_fields, return_fields
 from physdiff.scores.return_level import event_probability, return_level
@@ -48,5 +48,7 @@ def test_return_levels_are_those_of_the_maxima_of_all_members_and_starts():
 def test_refusals():
     with pytest.raises(DataError, match="a field u with members"):
         event_fields(forecast(), "u", 1.0)
+    with pytest.raises(InputError, match="threshold: expected a finite number in the unit of t2m, got nan"):
+        event_fields(forecast(), "t2m", float("nan"))
     with pytest.raises(DataError, match="10 forecasts of members or more, got 4"):
         return_fields(forecast(2, 2), "t2m", 20.0, rng=Rng(0))

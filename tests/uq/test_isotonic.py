@@ -94,5 +94,8 @@ def test_bad_input_is_refused():
         isotonic_cdf(torch.zeros(2), torch.zeros(3), torch.zeros(1))
     with pytest.raises(InputError, match="finite"):
         isotonic_cdf(torch.zeros(2), torch.tensor([0.0, float("nan")]), torch.zeros(1))
+    for wrong in ([1.0, 0.0], [0.0, 0.0], [float("nan")]):
+        with pytest.raises(InputError, match="thresholds: expected finite numbers that increase"):
+            isotonic_cdf(torch.zeros(2), torch.zeros(2), torch.tensor(wrong))
     with pytest.raises(InputError, match="levels"):
         isotonic_quantiles(torch.zeros(2), torch.zeros(2), torch.tensor([1.0]))
