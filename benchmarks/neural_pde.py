@@ -201,6 +201,12 @@ def judged(draws: WeightDraws, this: Case) -> dict[str, object]:
     return out
 
 
+def _keep(draws: WeightDraws, folder: Path | None, name: str) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save((draws.weights, dict(draws.info)), folder / name)
+
+
 def main() -> None:
     """Run cases, methods and draws of the noise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -229,11 +235,10 @@ def main() -> None:
                 begin = time.process_time()
                 draws = drawn(method, case(name), seed, options)
                 seconds = time.process_time() - begin
-                if options.keep:
-                    options.keep.mkdir(parents=True, exist_ok=True)
-                    torch.save((draws.weights, dict(draws.info)), options.keep / f"{name}_{method}_{options.start}_{seed}.pt")
+                _keep(draws, options.keep, f"{name}_{method}_{options.start}_{seed}.pt")
                 line = {"case": name, "method": method, "seed": seed, **judged(draws, case(name)), "cpu_s": round(seconds, 1), "commit": commit}
-                line |= {k: round(float(draws.info[k]), 3) for k in ("rhat", "acceptance", "divergences", "gradient_calls") if k in draws.info}
+                told = ("rhat", "below_mode", "acceptance", "divergences", "gradient_calls")
+                line |= {k: round(float(draws.info[k]), 3) for k in told if k in draws.info}
                 line |= {"noise": NOISE, "law_std": LAW_STD, "prior_std": options.prior_std, "draws": DRAWS, "units": options.width}
                 if method in ("hmc", "nuts"):
                     line |= {"start": options.start, "length": options.length, "chain": options.chain, "warmup": options.warmup}

@@ -38,6 +38,8 @@ def test_a_linear_problem_has_its_gaussian(method, n):
     C, mean = torch.linalg.inv(H), torch.linalg.solve(H, phi.T @ y / STD**2)
     ess = min(float(n), float(draws.info["ess_bulk"]))
     assert ess > 0.1 * n and float(draws.info["rhat"]) < 1.2
+    # chi-squared of four over four, whose standard deviation is sqrt(1/2), in half of the draws
+    assert abs(float(draws.info["below_mode"]) - 1) < 4 * (0.5 / (ess / 2)) ** 0.5
     # four standard errors of the effective number of draws
     assert bool(((draws.weights.mean(0) - mean).abs() < 4 * (C.diagonal() / ess).sqrt()).all())
     assert bool(((draws.weights.var(0) / C.diagonal() - 1).abs() < 4 * (2 / ess) ** 0.5).all())
