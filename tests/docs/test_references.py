@@ -37,6 +37,15 @@ def test_entries_are_whole() -> None:
         assert re.fullmatch(r"(19|20)\d\d", fields["year"]) and text.count("{") == text.count("}"), key
 
 
+def test_every_data_card_names_a_work_that_has_an_entry() -> None:
+    """A card says (Name et al., year) or (Name and Name, year): its first author and year stand together in an entry."""
+    entries = re.findall(r"^@\w+\{\w+,\n(.*?)^\}", BIB, re.MULTILINE | re.DOTALL)
+    known = {(re.search(r"author = \{(\w+)", e)[1], re.search(r"year = \{(\d+)", e)[1]) for e in entries}  # type: ignore[index]
+    cards = [p.read_text(encoding="utf-8") for p in (ROOT / "datasets").glob("*/README.md")]
+    named = {found for text in cards for found in re.findall(r"\((\w+)(?: et al\.| and \w+), (\d{4})\)", text)}
+    assert len(named) >= 8 and named <= known, named - known
+
+
 def test_the_citation_file_is_read() -> None:
     import yaml
 
