@@ -46,4 +46,5 @@ def check_alike(forecast: xr.Dataset, pairs: Cases, what: str) -> None:
     known = set(np.asarray(pairs.forecast[pairs.inner].values).tolist())
     unknown = [v for v in np.asarray(forecast[pairs.inner].values) if v.tolist() not in known]
     if unknown:
-        raise DataError(f"{what}: expected values of {pairs.inner} that the pairs have, got {unknown[0]} besides; use the same ones for both")
+        got = f"{unknown[0] / np.timedelta64(1, 'h'):g} h" if isinstance(unknown[0], np.timedelta64) else str(unknown[0])
+        raise DataError(f"{what}: expected values of {pairs.inner} that the pairs have, got {got} besides; use the same ones for both")

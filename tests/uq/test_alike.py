@@ -26,6 +26,7 @@ def test_what_differs_is_named():
         (fc.rename(t2m="tas"), DataError, "variables t2m in the forecast, missing t2m"),
         (fc.isel(member=slice(4)), InputError, "as many members as in the pairs, 9, got 4"),
         (fc.assign_coords(lead_time=[1.0, 2.0, 7.0]), DataError, "lead_time that the pairs have, got 7"),
+        (fc.assign_coords(lead_time=np.array([1, 2, 7], "timedelta64[h]").astype("timedelta64[ns]")), DataError, "the pairs have, got 1 h besides"),
         (fc.isel(lead_time=0, drop=True), DataError, "along lead_time"),
     ):
         with pytest.raises(error, match=said):
