@@ -16,6 +16,7 @@ from torch import Tensor
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
+from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.generate import grid_for, state_for
 from physdiff.cli.infer import METHODS
@@ -23,6 +24,7 @@ from physdiff.cli.options import check_at_least, checked_file, checked_folder
 from physdiff.cli.parse import command_line
 from physdiff.cli.threads import threads_for
 from physdiff.data.convert import spec_of, to_tensor
+from physdiff.data.field_statistics import check_like
 from physdiff.data.open import open_dataset
 from physdiff.data.timeline import as_times, show_time
 from physdiff.data.write import write_dataset
@@ -165,11 +167,11 @@ def assimilate(
             raise InputError("grid: expected the grid of the law, as in --grid.shape 40, got none")
         result = _twin(stepper_for(pde, grid_for(pde, grid)), analysis, twin, std=std, out=out)
     else:
-        result, read = _real(analysis, real, std=std, out=out)
-        shown = Shown(read.points.numpy(), {}, read.times)
+        result, readings = _real(analysis, real, std=std, out=out)
+        shown = Shown(readings.points.numpy(), {}, readings.times)
     path = write_dataset(result, target, command=command_line())
-    cycles, used, seconds = result.sizes["cycle"], int(result["readings"].sum()), time.monotonic() - begin
-    print(f"wrote {analysis.members} members at {result.sizes['time']} times, {cycles} cycles, {used} readings, to {path} in {seconds:.0f} s")
+    cycles, count, seconds = result.sizes["cycle"], int(result["readings"].sum()), time.monotonic() - begin
+    print(f"wrote {analysis.members} members at {result.sizes['time']} times, {cycles} cycles, {count} readings, to {path} in {seconds:.0f} s")
     print(f"innovation ratio {float(np.sqrt((result['innovation'] ** 2).mean())):.3g} (1: spread and noise are right)")
     _say_scores(result)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
@@ -219,6 +221,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
         raise DataError(f"{real.sensors}: expected a column 'time', got none; every reading needs its time")
     before = open_dataset(real.initial or "", variables=names)
     prior.check_grid(spec_of(before, names, gaps=True), "real.initial")
+    check_like(before, read(real.prior or "")[1].get("statistics", {}), "real.initial")
     times = as_times(before["time"].values)
     chosen = np.flatnonzero(times < readings.times.min())[-model.history :]
     if len(chosen) < model.history:

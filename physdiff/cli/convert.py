@@ -7,6 +7,7 @@ from pathlib import Path
 
 from physdiff.cli.options import Select, as_list, opened
 from physdiff.cli.splits import ranges_of
+from physdiff.data.open import open_dataset
 from physdiff.data.regrid import regrid, subset
 from physdiff.data.rewrite import rewrite
 
@@ -21,11 +22,13 @@ class Regrid:
         region: Ranges of axes that are kept, as in 'latitude 40 to 60, longitude -10 to 20'.
         factor: So many cells of each axis become one.
         resolution: Or the width of the new cells, in degrees or the unit of the axes.
+        like: Or a file on the new grid.
     """
 
     region: str | None = None
     factor: int | None = None
     resolution: float | None = None
+    like: str | None = None
 
 
 def convert(
@@ -50,8 +53,8 @@ def convert(
     ds, closed = opened(data, select), as_list(periodic) or []
     if grid.region is not None:
         ds = subset(ds, ranges_of(grid.region))
-    if grid.factor is not None or grid.resolution is not None:
+    if grid.factor is not None or grid.resolution is not None or grid.like is not None:
         ds = ds.assign_coords({d: ds[d].assign_attrs(periodic="true") for d in closed if d in ds.coords})
-        ds = regrid(ds, factor=grid.factor, resolution=grid.resolution)
+        ds = regrid(ds, factor=grid.factor, resolution=grid.resolution, like=None if grid.like is None else open_dataset(grid.like))
     path = rewrite(ds, Path(out), frames=frames, periodic=closed)
     print(f"wrote {path}", flush=True)

@@ -16,12 +16,14 @@ import xarray as xr
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
+from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.cli.processes import joined_processes, processes
 from physdiff.cli.scoring import standard_scores
 from physdiff.data.convert import spec_of
+from physdiff.data.field_statistics import check_like
 from physdiff.data.leads import positions_of
 from physdiff.data.open import open_dataset
 from physdiff.data.timeline import as_times, show_time
@@ -193,10 +195,14 @@ def _drawn(paths: tuple[str, str | list[str], str], asked: Asked, laws: Laws, *,
     model = DiffusionPrior.load(prior).to(best_device())
     files = [read_readings(path, model.spec) for path in ([sensors] if isinstance(sensors, str) else sensors)]
     readings = replace(files[0], more=(*files[0].more, *files[1:])).under(errors)
-    start = _start(model, asked.initial)
+    start, card = _start(model, asked.initial), read(prior)[1].get("statistics", {})
+    if isinstance(start, xr.Dataset):
+        check_like(start, card, "initial")
     timed = any(part.times is not None for part in readings.parts())
     moments = None if start is not None and not timed else readings.moments()
     truth = None if against.truth is None else _truth(model, against.truth, moments)
+    if truth is not None:
+        check_like(truth, card, "against.truth")
     law = None if against.train is None or truth is None or not _for_interpolation(readings) else _law(model, against)
     if against.train is not None and (truth is None or law is None):
         log.warning(

@@ -34,10 +34,11 @@ class _Cells:
 
     Args:
         source: Edges of the source cells in the measure of the axis, increasing.
-        target: Edges of the target cells, increasing; within those of the source, or anywhere on a closed axis.
-        turned: Whether the points lie in decreasing order (latitude from the north).
-        centres: Points of the target cells, in the order of the source.
+        target: Edges of the target cells, increasing; anywhere on a closed axis.
+        turned: Whether the target points lie in decreasing order (latitude from the north).
+        centres: Points of the target cells, in their order.
         closed: Whether the last source cell is next to the first.
+        falling: Whether the source points lie in decreasing order.
     """
 
     source: np.ndarray
@@ -45,15 +46,17 @@ class _Cells:
     turned: bool
     centres: np.ndarray
     closed: bool
+    falling: bool
 
     def integrals(self, values: np.ndarray, axis: int) -> np.ndarray:
         """Integrals over the target cells of what is constant in each source cell, float64."""
         values = np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1)
-        values = values[..., ::-1] if self.turned else values
+        values = values[..., ::-1] if self.falling else values
         widths = np.diff(self.source)
         sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values * widths, axis=-1)], axis=-1)
         turns = np.floor((self.target - self.source[0]) / widths.sum() + 1e-12) if self.closed else np.zeros(self.target.size)
         places = self.target - turns * widths.sum()
+        places = places if self.closed else np.clip(places, self.source[0], self.source[-1])
         inside = np.clip(np.searchsorted(self.source, places, side="right") - 1, 0, widths.size - 1)
         at = sums[..., inside] + values[..., inside] * (places - self.source[inside]) + turns * sums[..., -1:]
         parts = np.diff(at, axis=-1)
@@ -86,7 +89,9 @@ def subset(ds: xr.Dataset, region: Mapping[str, tuple[float, float]]) -> xr.Data
     return ds
 
 
-def regrid(ds: xr.Dataset, *, factor: int | Mapping[str, int] | None = None, resolution: float | None = None) -> xr.Dataset:
+def regrid(
+    ds: xr.Dataset, *, factor: int | Mapping[str, int] | None = None, resolution: float | None = None, like: xr.Dataset | None = None
+) -> xr.Dataset:
     """Means over coarser cells, computed when values are asked for; fields of other dimensions stay as they are.
 
     Args:
@@ -95,16 +100,19 @@ def regrid(ds: xr.Dataset, *, factor: int | Mapping[str, int] | None = None, res
         resolution: Width of the target cells, in degrees or in the unit of the axes: on the sphere bands from the south pole on and longitudes
             centred at multiples of it, as WeatherBench2 has them; on a Cartesian grid cells from the beginning of each axis on. Target cells that the
             source does not cover wholly are left out.
+        like: Data on the target grid, any rectilinear one of the same axes, evenly spaced or not. Target cells of which the source covers less than
+            half are missing.
 
     Returns:
         A lazy data set; edges between equal cells are those of the target grid, so that `Grid.weights` gives the same integrals.
 
     Raises:
-        InputError: If not exactly one of the two is given, an axis is no multiple of its factor, or target cells are finer than the source's.
+        InputError: If not exactly one of the three is given, an axis is no multiple of its factor, target cells are finer than the source's, or the
+            target has other axes or lies elsewhere.
         DataError: If the data have scattered points, or no grid.
     """
-    if (factor is None) == (resolution is None):
-        raise InputError("regrid: expected either a factor or a resolution, got both or none")
+    if sum(given is not None for given in (factor, resolution, like)) != 1:
+        raise InputError("regrid: expected either a factor, a resolution or data on the target grid (like), got several or none")
     if "point" in ds.dims:
         raise DataError("regrid: expected a grid, got scattered points; interpolate them first")
     closed = dict(zip(grid_of(ds).dims, grid_of(ds).periodic, strict=True))
@@ -112,7 +120,10 @@ def regrid(ds: xr.Dataset, *, factor: int | Mapping[str, int] | None = None, res
     unknown = [d for d in factors if d not in closed]
     if unknown:
         raise InputError(f"regrid: expected axes among {', '.join(closed)}, got {', '.join(unknown)}")
-    cells = {d: _cells(d, np.asarray(ds[d].values, dtype=np.float64), closed[d], factors.get(d, 1), resolution) for d in closed}
+    if like is None:
+        cells = {d: _cells(d, np.asarray(ds[d].values, dtype=np.float64), closed[d], factors.get(d, 1), resolution) for d in closed}
+    else:
+        cells = _cells_like(ds, like, closed)
     coords = {d: xr.Variable((d,), c.centres, {k: v for k, v in ds[d].attrs.items() if k not in ("origin", "extent")}) for d, c in cells.items()}
     data = {}
     for name, field in ds.data_vars.items():
@@ -154,8 +165,7 @@ class _Means(BackendArray):
 
 
 def _cells(name: str, points: np.ndarray, closed: bool, factor: int, resolution: float | None) -> _Cells:
-    turned = points.size > 1 and points[0] > points[-1]
-    rising = points[::-1] if turned else points
+    rising, turned = _rising(points)
     edges = _edges(name, rising, closed)
     if resolution is None:
         if factor < 1 or points.size % factor:
@@ -163,13 +173,45 @@ def _cells(name: str, points: np.ndarray, closed: bool, factor: int, resolution:
         target = edges[::factor]
     else:
         target = _regular(name, edges, closed, resolution, first=float(rising[0]))
-    finest, asked = float(np.diff(edges).min()), float(np.diff(target).min())
-    if asked < finest * (1 - _SLACK):
-        raise InputError(f"regrid: expected cells of {name} no finer than {finest:g}, got {asked:g}; nothing is refined")
+    _check_coarser(name, edges, target)
     centres = 0.5 * (target[1:] + target[:-1])
     if name == "latitude":
         edges, target = (np.sin(np.radians(e)) for e in (edges, target))
-    return _Cells(edges, target if closed else np.clip(target, edges[0], edges[-1]), turned, centres[::-1] if turned else centres, closed)
+    target = target if closed else np.clip(target, edges[0], edges[-1])
+    return _Cells(edges, target, turned, centres[::-1] if turned else centres, closed, turned)
+
+
+def _cells_like(ds: xr.Dataset, like: xr.Dataset, closed: Mapping[str, bool]) -> dict[str, _Cells]:
+    """Cells of a target grid that was given, in its own order of points."""
+    axes = dict(zip(grid_of(like).dims, grid_of(like).periodic, strict=True))
+    if set(axes) != set(closed):
+        raise InputError(f"regrid: expected like to have the axes {', '.join(closed)}, got {', '.join(axes)}")
+    cells = {}
+    for d in closed:
+        own, points = (np.asarray(a[d].values, dtype=np.float64) for a in (ds, like))
+        (source, _), (wanted, turned) = (_rising(a) for a in (own, points))
+        edges, target = _edges(d, source, closed[d]), _edges(d, wanted, axes[d])
+        if d == "longitude" and not closed[d]:
+            target = target + 360.0 * np.round((edges.mean() - target.mean()) / 360.0)
+        if not closed[d] and (target[0] >= edges[-1] or target[-1] <= edges[0]):
+            raise InputError(f"regrid: expected cells of {d} within {edges[0]:g} to {edges[-1]:g}, got {target[0]:g} to {target[-1]:g}")
+        _check_coarser(d, edges, target)
+        if d == "latitude":
+            edges, target = (np.sin(np.radians(e)) for e in (edges, target))
+        cells[d] = _Cells(edges, target, turned, points, closed[d], bool(own[0] > own[-1]))
+    return cells
+
+
+def _rising(points: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Points in increasing order, and whether that is not their own."""
+    turned = points.size > 1 and points[0] > points[-1]
+    return (points[::-1] if turned else points), bool(turned)
+
+
+def _check_coarser(name: str, edges: np.ndarray, target: np.ndarray) -> None:
+    finest, asked = float(np.diff(edges).min()), float(np.diff(target).min())
+    if asked < finest * (1 - _SLACK):
+        raise InputError(f"regrid: expected cells of {name} no finer than {finest:g}, got {asked:g}; nothing is refined")
 
 
 def _edges(name: str, points: np.ndarray, closed: bool) -> np.ndarray:

@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 from tests.cli.command import refuses, untouched, works
+from tests.cli.conftest import weather
+from tests.data.files import save
 
 RING = "--pde Lorenz96 --grid.shape 40 --grid.extent 40 --std 1 --twin.substeps 1"
 HEAD = "longitude,latitude,time,t2m [K]\n"
@@ -80,7 +82,12 @@ def test_readings_that_do_not_fit_are_refused(tmp_path, era, era_prior, frame_pr
         (tmp_path / f"{name}.csv").write_text(HEAD + f"2.5,47.2,{when},281\n")
     (tmp_path / "places.csv").write_text("longitude,latitude,t2m\n2.5,47.2,281\n")
     base = ("assimilate", "--std 0.3 --analysis.members 3 --out", tmp_path / "a.nc", "--real.initial", era, "--real.prior")
+    scaled = weather()
+    scaled["t2m"] = ((scaled["t2m"] - scaled["t2m"].mean()) / scaled["t2m"].std()).assign_attrs(units="K")
+    save(scaled, tmp_path / "scaled.nc")
     with untouched(tmp_path):
+        words = (*base, era_prior, "--real.sensors", tmp_path / "odd.csv", "--real.initial", tmp_path / "scaled.nc")
+        assert "real.initial: expected t2m like the training data" in refuses(*words)
         assert "2 frames before the first reading at 2020-01-01T00:00, got 0" in refuses(*base, era_prior, "--real.sensors", tmp_path / "early.csv")
         assert "whole steps of 10800 s" in refuses(*base, era_prior, "--real.sensors", tmp_path / "odd.csv")
         assert "expected a column 'time', got none" in refuses(*base, era_prior, "--real.sensors", tmp_path / "places.csv")

@@ -30,6 +30,10 @@ def test_a_region_on_coarser_cells(tmp_path):
     # latitudes are weighed by their bands, which a box of 2 x 2 of nearly equal bands shows in the fourth digit
     plain = open_dataset(source)["t2m"].values[:, :, 1:9].reshape(4, 4, 2, 4, 2).mean((2, 4))
     assert back.shape == (4, 4, 4) and np.allclose(back.values, plain, rtol=1e-3) and not np.array_equal(back.values, plain)
+    other = save(earth(1, ny=4, nx=6).assign_coords(latitude=np.linspace(49, 41, 4), longitude=np.arange(6) * 4.0), tmp_path / "grid.nc")
+    works("convert --grid.like", other, "--data", source, "--out", tmp_path / "like.nc")
+    like = open_dataset(tmp_path / "like.nc")["t2m"]
+    assert like.shape == (4, 4, 6) and np.allclose(like.longitude, np.arange(6) * 4.0) and np.isfinite(like.values).all()
     assert "expected ranges of axes" in refuses("convert", "--grid.region", "north", "--data", source, "--out", tmp_path / "c.nc")
 
 

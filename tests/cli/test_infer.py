@@ -164,7 +164,14 @@ def test_priors_tables_and_places_that_are_none_are_refused(tmp_path, frame_prio
 
 def test_known_frames_that_do_not_fit_are_refused(tmp_path, era, era_prior, burgers, burgers_prior):
     out = ("--std 0.3 --members 2 --out", tmp_path / "a.nc", "--prior")
-    paths = {"grid": save(earth(8), tmp_path / "grid.nc"), "step": save(weather().isel(time=slice(None, None, 2)), tmp_path / "step.nc")}
+    scaled = weather()
+    scaled["t2m"] = ((scaled["t2m"] - scaled["t2m"].mean()) / scaled["t2m"].std()).assign_attrs(units="K")
+    paths = {
+        "grid": save(earth(8), tmp_path / "grid.nc"),
+        "scaled": save(scaled, tmp_path / "scaled.nc"),
+        "step": save(weather().isel(time=slice(None, None, 2)), tmp_path / "step.nc"),
+    }
+    normalised = "they look normalised; give them as they were measured"
     good = table(tmp_path, HEAD + INSIDE.replace("2020-01-02T09:00", "2020-01-06T12:00"))
     late = table(tmp_path, HEAD + INSIDE.replace("2020-01-02T09:00", "2020-01-07T12:00"), "late.csv")
     places = table(tmp_path, "x,u\n0.5,0.1\n", "places.csv")
@@ -173,17 +180,22 @@ def test_known_frames_that_do_not_fit_are_refused(tmp_path, era, era_prior, burg
         assert "expected times of the 3 frames to come, 2020-01-06T12:00 to 2020-01-06T18:00, got 2020-01-07T12:00" in said
         assert "regrid one of them first" in refuses("infer", *out, era_prior, "--sensors", good, "--initial", paths["grid"])
         assert "expected a time step of 10800 s, got 21600 s" in refuses("infer", *out, era_prior, "--sensors", good, "--initial", paths["step"])
+        said = refuses("infer", *out, era_prior, "--sensors", good, "--initial", paths["scaled"])
+        assert "initial: expected t2m like the training data" in said and normalised in said
         assert "one trajectory, got 4 samples" in refuses("infer", *out, burgers_prior, "--sensors", places, "--initial", burgers)
 
 
 def test_a_comparison_that_cannot_be_made_is_refused_before_the_draws(tmp_path, era, frame_prior, sensors, burgers):
     celsius = weather()
     celsius["t2m"].attrs["units"] = "degC"
-    others = (("unit", celsius), ("grid", earth(8)), ("early", weather(3)), ("one", weather(1)))
+    scaled = weather()
+    scaled["t2m"] = ((scaled["t2m"] - scaled["t2m"].mean()) / scaled["t2m"].std()).assign_attrs(units="K")
+    others = (("unit", celsius), ("scaled", scaled), ("grid", earth(8)), ("early", weather(3)), ("one", weather(1)))
     paths = {name: save(ds, tmp_path / f"{name}.nc") for name, ds in others}
     words = ("--std 0.3 --members 2 --prior", frame_prior, "--sensors", sensors, "--out", tmp_path / "a.nc", "--against.truth")
     with untouched(tmp_path):
         assert "against.truth: expected the fields {'t2m': 'K'}, got {'t2m': 'degC'}" in refuses("infer", *words, paths["unit"])
+        assert "against.truth: expected t2m like the training data" in refuses("infer", *words, paths["scaled"])
         assert "against.truth: expected LatLonGrid with latitude 6" in refuses("infer", *words, paths["grid"])
         assert "against.truth: expected some of the times that were read" in refuses("infer", *words, paths["early"])
         assert "expected a variable 't2m', got only u" in refuses("infer", *words, burgers)

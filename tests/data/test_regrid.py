@@ -122,7 +122,7 @@ def test_it_is_lazy_and_windows_read_it(tmp_path, monkeypatch):
 def test_what_makes_no_sense_is_refused():
     ds = earth(3)
     for call, kind, message in (
-        (lambda: regrid(ds), InputError, "either a factor or a resolution"),
+        (lambda: regrid(ds), InputError, "either a factor, a resolution or data"),
         (lambda: regrid(ds, factor=4), InputError, "factor of the 6 points of longitude|factor of the 4 points"),
         (lambda: regrid(ds, factor={"x": 2}), InputError, "axes among latitude, longitude, got x"),
         (lambda: regrid(ds, resolution=0.5), InputError, "nothing is refined"),
@@ -134,3 +134,48 @@ def test_what_makes_no_sense_is_refused():
     ):
         with pytest.raises(kind, match=message):
             call()
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+
+
+@pytest.mark.parametrize("north_first", [False, True])
+def test_another_grid_that_was_given_uneven_and_across_the_seam(north_first):
+    """Brute force by overlaps of cells in sin(latitude) and longitude; the target has an order, a turn and spacings of its own. 1e-12: rounding."""
+    ds = sphere(9, 24, first=0.0, north_first=north_first)
+    latitude, longitude = np.array([50.0, 20.0, -30.0, -65.0]), np.array([-30.0, -12.0, 10.0, 41.0])
+    like = xr.Dataset(coords={"latitude": latitude, "longitude": longitude, "time": ds.time}).assign(
+        u=(("time", "latitude", "longitude"), np.zeros((2, 4, 4)))
+    )
+    found = regrid(ds, like=like)
+    np.testing.assert_array_equal(found.latitude, latitude)
+    np.testing.assert_array_equal(found.longitude, longitude)
+    rows = [(65.0, 35.0), (35.0, -5.0), (-5.0, -47.5), (-47.5, -82.5)]
+    columns = [(-39.0, -21.0), (-21.0, -1.0), (-1.0, 25.5), (25.5, 56.5)]
+    for i, j in np.ndindex(4, 4):
+        south, north = np.sin(np.radians(rows[i][1])), np.sin(np.radians(rows[i][0]))
+        total = area = 0.0
+        for a, b in np.ndindex(9, 24):
+            middle = float(ds.latitude[a])
+            tall = _overlap((south, north), (np.sin(np.radians(middle - 10)), np.sin(np.radians(middle + 10))))
+            wide = sum(_overlap(columns[j], (15 * b - 7.5 + turn, 15 * b + 7.5 + turn)) for turn in (-360, 0, 360))
+            total, area = total + tall * wide * ds["u"].values[0, a, b], area + tall * wide
+        assert abs(float(found["u"][0, i, j]) - total / area) < 1e-12
+
+
+def test_a_given_grid_half_outside_is_missing_there_and_elsewhere_is_refused():
+    ds = sphere(18, 36).sel(latitude=slice(60, 0)).isel(longitude=slice(0, 12))
+    like = sphere(9, 18)
+    found = regrid(ds, like=like)
+    assert found["u"].shape == (2, 9, 18)
+    known = np.isfinite(found["u"][0])
+    assert bool(known.sel(latitude=40, longitude=40).all()) and not bool(known.sel(latitude=-40).any()) and not bool(known.sel(longitude=200).any())
+    with pytest.raises(InputError, match="no finer than 10, got 5"):
+        regrid(ds, like=sphere(36, 72))
+    with pytest.raises(InputError, match="within 0 to 60"):
+        regrid(ds, like=like.sel(latitude=slice(-30, -90)))
+    with pytest.raises(InputError, match="axes latitude, longitude, got y, x"):
+        regrid(ds, like=box(2))
+    with pytest.raises(InputError, match="either a factor, a resolution or data"):
+        regrid(ds, like=like, factor=2)
