@@ -9,7 +9,7 @@ from typing import Literal
 
 import xarray as xr
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.options import Select, Times, as_list, check_at_least, checked_file, opened
@@ -125,5 +125,7 @@ def _weights(model: WindowPrior, fields: xr.Dataset, method: str, *, members: in
         network = copy.deepcopy(model.model).double()
         options = {"method": "hmc", "length": how.steps, "warmup": how.warmup, "prior_std": how.prior_std}
         draws = weight_chains(network, task.double().deviations, members, rng=rng, **options)  # type: ignore[arg-type]
+        if bool((draws.weights == draws.weights[:1]).all()):
+            raise DataError(f"chains: expected draws that differ, got none after {how.warmup} moves of warm-up; give more (--how.warmup)")
         print(f"four chains, acceptance {float(draws.info['acceptance']):.2f}, R-hat of weights {float(draws.info['rhat']):.2f} (1 is mixed)")
     return WeightEnsemble(model, draws.weights)

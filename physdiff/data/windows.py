@@ -188,7 +188,8 @@ class TrajectoryWindows(Dataset[dict[str, Any]]):
         self.times = as_times(ds["time"].values) if "time" in ds.coords else np.arange(ds.sizes["time"], dtype=np.float64)
         self.starts = window_starts(time_axis(self.times), self.times.size, frames=self.spec.frames, stride=stride)
         if not self.starts.size:
-            raise DataError(f"windows: expected a stretch of {history} + {horizon} frames without gaps, got none in {self.times.size} frames")
+            got = f"got none in {self.times.size} frames; take fewer known frames or a shorter horizon (fit: --recipe.history, --recipe.horizon)"
+            raise DataError(f"windows: expected a stretch of {history} + {horizon} frames without gaps, {got}")
         self.row_dims = tuple(d for d in ROWS if any(d in ds[n].dims for n in self.spec.names))
         self.row_shape = tuple(ds.sizes[d] for d in self.row_dims)
         self._fields = _held(ds, self.spec.names, (*self.row_dims, "time", *self.spec.grid.dims))

@@ -10,7 +10,7 @@ from physdiff.diffusion.dropout_ensemble import DropoutEnsemble
 from physdiff.diffusion.input_perturbed import InputPerturbed
 from physdiff.diffusion.weight_ensemble import WeightEnsemble
 from physdiff.diffusion.window_prior import WindowPrior
-from tests.cli.command import TINY, refuses, untouched, works
+from tests.cli.command import TINY, physdiff, refuses, untouched, works
 
 SMALL = ("--recipe.process deterministic --network.width 4 --network.multipliers [1] --network.attention false",)
 
@@ -37,7 +37,7 @@ def forecast(prior, era, out):
         pytest.param("inputs", InputPerturbed, "--how.size 0.3", marks=pytest.mark.slow),
         pytest.param("swag", WeightEnsemble, "--how.steps 10 --how.rate 1", marks=pytest.mark.slow),
         pytest.param("laplace", WeightEnsemble, "--how.prior_std 0.5", marks=pytest.mark.slow),
-        pytest.param("chains", WeightEnsemble, "--how.steps 2 --how.warmup 2", marks=pytest.mark.slow),
+        pytest.param("chains", WeightEnsemble, "--how.steps 4 --how.warmup 30", marks=pytest.mark.slow),
     ],
 )
 def test_every_method_makes_a_prior_whose_members_differ(tmp_path, era, operators, method, kind, more):
@@ -53,6 +53,14 @@ def test_every_method_makes_a_prior_whose_members_differ(tmp_path, era, operator
         alone = [forecast(operators / f"{k}.prior", era, tmp_path / f"{k}.nc").isel(member=0) for k in (0, 1)]
         for k in range(3):
             np.testing.assert_allclose(fc.isel(member=k), alone[k % 2], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_chains_that_never_moved_are_no_ensemble(tmp_path, era, operators):
+    words = ("ensemble --method chains --how.steps 2 --how.warmup 2 --members 4 --prior", operators / "0.prior", "--data", era, "--out")
+    with untouched(tmp_path):
+        done = physdiff(*words, tmp_path / "e.prior")
+    assert done.code == 2 and "expected draws that differ, got none after 2 moves" in done.err.splitlines()[-1]
 
 
 @pytest.mark.slow
