@@ -171,6 +171,8 @@ def test_a_given_grid_half_outside_is_missing_there_and_elsewhere_is_refused():
     assert found["u"].shape == (2, 9, 18)
     known = np.isfinite(found["u"][0])
     assert bool(known.sel(latitude=40, longitude=40).all()) and not bool(known.sel(latitude=-40).any()) and not bool(known.sel(longitude=200).any())
+    turned = like.isel(longitude=slice(0, 6)).assign_coords(longitude=like.longitude[:6] - 360)
+    np.testing.assert_array_equal(regrid(ds, like=turned)["u"].values, found["u"].isel(longitude=slice(0, 6)).values)
     with pytest.raises(InputError, match="no finer than 10, got 5"):
         regrid(ds, like=sphere(36, 72))
     with pytest.raises(InputError, match="within 0 to 60"):
