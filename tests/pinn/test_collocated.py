@@ -108,3 +108,11 @@ def test_pairs_are_checked():
         Matched(POINTS, POINTS, "slop")
     with pytest.raises(InputError, match="above zero"):
         Matched(POINTS, POINTS, weight=0.0)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_no_coefficient_has_the_name_of_a_formula(name):
+    """Their names head the columns of looks.csv, which a table program may open."""
+    net = CoordinateNet(MLP(2, 1, width=4, depth=1), ("u",), lower=(0, 0), upper=(1, 1)).double()
+    with pytest.raises(InputError, match="expected numbers of Burgers"):
+        Collocated(net, Burgers(viscosity=0.1), [], unknown=(name,))

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from physdiff.base.whole_file import whole_file
 from physdiff.plots.collocation import looks_plot
 from physdiff.plots.style import figure_of
 
@@ -32,14 +33,9 @@ class Looks(pl.Callback):
         if self.folder is None or len(looks) == self._written:
             return
         self._written = len(looks)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        table, picture = self.folder / "looks.csv", self.folder / "look.png"
-        part = table.with_name(".looks.csv.part")
-        with part.open("w", newline="") as file:
+        with whole_file(self.folder / "looks.csv") as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(looks[-1]))
             writer.writeheader()
             writer.writerows(looks)
-        os.replace(part, table)
-        drawn = picture.with_name(".look.part.png")
-        figure_of(looks_plot(looks)).savefig(drawn)
-        os.replace(drawn, picture)
+        with whole_file(self.folder / "look.png") as part:
+            figure_of(looks_plot(looks)).savefig(part, format="png")
