@@ -173,6 +173,10 @@ def test_a_given_grid_half_outside_is_missing_there_and_elsewhere_is_refused():
     assert bool(known.sel(latitude=40, longitude=40).all()) and not bool(known.sel(latitude=-40).any()) and not bool(known.sel(longitude=200).any())
     turned = like.isel(longitude=slice(0, 6)).assign_coords(longitude=like.longitude[:6] - 360)
     np.testing.assert_array_equal(regrid(ds, like=turned)["u"].values, found["u"].isel(longitude=slice(0, 6)).values)
+    shifted = like.isel(longitude=slice(0, 8)).assign_coords(longitude=like.longitude[:8] - 9)  # the source begins at -5: 0.3 and then all of a cell
+    beyond = like.isel(longitude=slice(0, 8)).assign_coords(longitude=like.longitude[:8] - 1)  # 0.7 of its first cell, which begins at -11
+    firsts = [np.isfinite(regrid(ds, like=other)["u"][0].sel(latitude=40, method="nearest")[:2]).values.tolist() for other in (shifted, beyond)]
+    assert firsts == [[False, True], [True, True]]
     with pytest.raises(InputError, match="no finer than 10, got 5"):
         regrid(ds, like=sphere(36, 72))
     with pytest.raises(InputError, match="within 0 to 60"):
