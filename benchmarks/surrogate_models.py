@@ -29,7 +29,7 @@ from physdiff.forecast.rollout import Rollout
 from physdiff.networks.fno import FNO
 from physdiff.networks.unet import UNet
 from physdiff.training.callbacks.best_weights import BestWeights
-from physdiff.training.cross_fit import cross_fit, residual_part
+from physdiff.training.cross_fit import bands_alike, cross_fit, residual_part
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit, steps_for
@@ -37,7 +37,6 @@ from physdiff.training.operator_module import OperatorModule
 from physdiff.training.prior_module import PriorModule
 from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.autoencoder import Autoencoder
-from physdiff.transforms.normalizer import Normalizer
 
 __all__ = ["BASELINES", "MODELS", "Budget", "Row"]
 
@@ -122,7 +121,7 @@ def _residual(name: str, wavelet: str, case: Case, budget: Budget) -> tuple[xr.D
         recipe = replace(case.recipe, process="deterministic", wavelet=wavelet)
         mean, data = prepare(early, recipe, val=late, network=_NETWORK, batch_size=case.batch, seed=budget.seed)
         assert isinstance(mean, Forecaster)
-        _one_scale(mean)
+        bands_alike(mean)
         unseen, data = data.val_windows, TrajectoryDataModule(data.train_windows, batch_size=case.batch, seed=budget.seed)
         assert unseen is not None
         given = {"input_noise": 0.05, "roll": case.roll, "seed": budget.seed}
@@ -148,7 +147,7 @@ def _cross_fitted(name: str, wavelet: str, case: Case, budget: Budget, *, folds:
         def build(fold: int) -> Forecaster:
             mean = built(seed=budget.seed * folds + fold)[0]
             assert isinstance(mean, Forecaster)
-            _one_scale(mean)
+            bands_alike(mean)
             return mean
 
         def train(mean: Forecaster, seen: Dataset[dict[str, Any]], unseen: Dataset[dict[str, Any]], fold: int) -> None:
@@ -167,13 +166,6 @@ def _cross_fitted(name: str, wavelet: str, case: Case, budget: Budget, *, folds:
         facts: Facts = {"parameters": sum(p.numel() for p in prior.parameters()), "steps": steps, "cpu_seconds": round(time.process_time() - begin)}
         stem.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
     return _drawn(stem, case, budget)
-
-
-def _one_scale(prior: WindowPrior) -> None:
-    """Bands as they come out of the wavelet: errors of all of them count as those of points do."""
-    *_, last = (part for part in prior.transform.modules() if isinstance(part, Normalizer))
-    assert last.std is not None
-    last.std.fill_(1.0)
 
 
 def _fitted(module: PriorModule, data: TrajectoryDataModule, until: float, **options: Any) -> int:  # noqa: ANN401

@@ -46,6 +46,7 @@ from physdiff.networks.transolver import Transolver  # noqa: F401
 from physdiff.networks.ufno import UFNO  # noqa: F401
 from physdiff.networks.unet import UNet
 from physdiff.networks.wno import WNO  # noqa: F401
+from physdiff.training.callbacks.best_weights import BestWeights
 from physdiff.training.callbacks.window_figure import WindowFigure
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
@@ -61,7 +62,7 @@ from physdiff.training.recompute import recomputed
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["card_of", "fit", "module_of", "named", "said_once", "train", "train_prior"]
+__all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
 # of training: what a run may have otherwise than the one it goes on with; of the trainer's options: what it may not
@@ -161,10 +162,12 @@ def train(
     max_epochs: int | None = None,
     folder: Path | None = None,
     source: Mapping[str, Any] | None = None,
+    module: PriorModule | None = None,
+    stop: BestWeights | None = None,
 ) -> None:
-    """Train a prior as `train_prior` does, once it is built."""
+    """Train a prior as `train_prior` does, once it is built; by another module than usual, or until validation says so, if these are given."""
     data.num_workers = training.workers
-    module = module_of(prior, training)
+    module = module_of(prior, training) if module is None else module
     module.card = card_of(source or {}, training.seed)
     if training.compile:
         prior.model.compile()
@@ -172,14 +175,14 @@ def train(
     count = len(data.train_windows)  # type: ignore[arg-type]  # torch's Dataset does not say that it has a length
     print(f"prior    {count} windows of {prior.spec.frames} frames, coefficients {prior.latent_shape}, {parameters:,} parameters")
     if folder is not None and is_first_process():
-        _begin(folder, {"model": describe(prior, {}), "training": _settings(training), **_told(source)})
+        begin(folder, settings_of(prior, training, source))
     max_steps = training.max_steps
     if training.seconds is not None:
         max_steps = _planned_steps(module, data, training, folder)
-    options: dict[str, Any] = {"precision": training.precision, **(training.trainer or {})}
-    if training.figures and folder is not None:
+    options: dict[str, Any] = {"precision": training.precision, **(training.trainer or {}), "callbacks": [] if stop is None else [stop]}
+    if training.figures and module.whole and folder is not None:
         shown = data.train_windows if data.val_windows is None else data.val_windows
-        options["callbacks"] = [WindowFigure(shown, folder / "figures", every=training.figures)]
+        options["callbacks"] += [WindowFigure(shown, folder / "figures", every=training.figures)]
     with recomputed(prior.model) if training.recompute else nullcontext():
         fit_module(module, data, max_epochs=max_epochs, max_steps=max_steps, out=folder, save_every=training.save_every, **options)
 
@@ -239,7 +242,7 @@ def _trained(
     if kept is not None:
         settings = {"model": describe(autoencoder), "recipe": asdict(recipe), "training": _settings(training), **_told(source)}
         if is_first_process():
-            _begin(kept.parent, settings, done=kept)
+            begin(kept.parent, settings, done=kept)
     if kept is not None and kept.is_file():
         made = read(kept)[0]
     else:
@@ -261,6 +264,11 @@ def _settings(training: Training) -> dict[str, Any]:
     return {**kept, "trainer": changing} if changing else kept
 
 
+def settings_of(prior: WindowPrior, training: Training, source: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What `begin` compares of the training of a prior."""
+    return {"model": describe(prior, {}), "training": _settings(training), **_told(source)}
+
+
 def _told(source: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is compared of the data; their statistics follow from them."""
     return {k: v for k, v in (source or {}).items() if k != "statistics"}
@@ -272,7 +280,7 @@ def named(data: str | list[str], select: Select, ds: xr.Dataset) -> dict[str, An
     return {**where, "fingerprint": fingerprint(ds), "statistics": data_card(ds)}
 
 
-def _begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:
+def begin(folder: Path, settings: Mapping[str, Any], *, done: Path | None = None) -> None:
     """Note what is trained in the folder; refuse to go on with another run's checkpoint, whose weights would not fit the statistics."""
     note, now = folder / "settings.json", json.loads(json.dumps(settings))
     if note.is_file() and ((folder / "last.ckpt").is_file() or (done is not None and done.is_file())):

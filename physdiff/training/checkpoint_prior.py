@@ -52,7 +52,8 @@ def prior_from_checkpoint(path: str | os.PathLike[str]) -> tuple[WindowPrior, di
     found = read_checkpoint(path)
     held = found.get("physdiff")
     if not isinstance(held, dict) or not held.get("description"):
-        raise DataError(f"{path}: expected a checkpoint that describes its prior, got one without; train with this version and networks of physdiff")
+        why = "it is of a part of a prior, of networks of your own or of an older version"
+        raise DataError(f"{path}: expected a checkpoint that describes its prior, got one without ({why}); take the .prior file")
     with torch.random.fork_rng(devices=[]):
         prior = build(json.loads(held["description"]), tensors=held["tensors"])
     state = {name.removeprefix("prior."): value for name, value in found["state_dict"].items() if name.startswith("prior.")}

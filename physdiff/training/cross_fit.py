@@ -20,11 +20,13 @@ from physdiff.base.rng import Rng
 from physdiff.diffusion.centred import CentredDenoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
+from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.networks.averaged import AveragedNetwork
 from physdiff.training.encoded import encode_batch
 from physdiff.training.prior_module import shifted
+from physdiff.transforms.normalizer import Normalizer
 
-__all__ = ["ResidualWindows", "cross_fit", "residual_part", "unseen_blocks"]
+__all__ = ["ResidualWindows", "bands_alike", "cross_fit", "residual_part", "unseen_blocks"]
 
 _BLOCK = 32
 
@@ -57,7 +59,7 @@ class ResidualWindows(Dataset[dict[str, Any]]):
     """What the denoiser of a residual is trained on: ``{"z": residual, "c": encoded condition and mean, "index"}``, in memory.
 
     Args:
-        held: The tensors "z" and "c" of all windows.
+        held: The tensors "z" and "c" of all windows, and "weights" (known shares) where values are missing.
         like: Gives the spec.
     """
 
@@ -110,7 +112,17 @@ def cross_fit(
         networks.append(mean.map.network)
         parts.append(_errors(mean, windows, block, rolls=(roll, copies), rng=Rng(seed).child("shift", k)))
     whole = Forecaster(AveragedNetwork(tuple(networks)), mean.transform, mean.spec, cond_transform=mean.cond_transform, cond_spec=mean.cond_spec)  # type: ignore[arg-type]
-    return whole.eval(), ResidualWindows({name: torch.cat([p[name] for p in parts]) for name in ("z", "c")}, whole)
+    held = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if bool((held["weights"] == 1).all()):
+        del held["weights"]
+    return whole.eval(), ResidualWindows(held, whole)
+
+
+def bands_alike(prior: WindowPrior) -> None:
+    """Leave wavelet bands as they come out of the transform, so that a regression's errors of all of them count as those of points do."""
+    normalisers = [part for part in prior.transform.modules() if isinstance(part, Normalizer)]
+    if len(normalisers) > 1 and normalisers[-1].std is not None:
+        normalisers[-1].std.fill_(1.0)
 
 
 def residual_part(prior: DiffusionPrior) -> DiffusionPrior:
@@ -135,16 +147,17 @@ def _part(windows: Dataset[dict[str, Any]], rows: Sequence[int]) -> Dataset[dict
 
 @torch.no_grad()
 def _errors(mean: Forecaster, windows: Dataset[dict[str, Any]], block: range, *, rolls: tuple[tuple[str, ...], int], rng: Rng) -> dict[str, Tensor]:
-    """Residuals on a block and its shifted copies, with the encoded condition and the mean."""
-    found: dict[str, list[Tensor]] = {"z": [], "c": []}
+    """Residuals on a block and its shifted copies, with the encoded condition and the mean, and the known shares."""
+    found: dict[str, list[Tensor]] = {"z": [], "c": [], "weights": []}
     for copy in range(1 + (rolls[1] if rolls[0] else 0)):
         for start in range(block.start, block.stop, _BLOCK):
             batch = default_collate([windows[i] for i in range(start, min(start + _BLOCK, block.stop))])
             if copy:
                 batch = shifted(batch, mean, rolls[0], rng=rng.child(copy))
-            z, c, _ = encode_batch(mean, batch["x"], batch["cond"], guess=batch.get("guess"))
+            z, c, weights = encode_batch(mean, batch["x"], batch["cond"], guess=batch.get("guess"))
             assert c is not None
             guess = mean.map(z, z.new_zeros(()), c).to(z.dtype)
             found["z"].append(z - guess)
             found["c"].append(torch.cat([c.to(guess.dtype), guess], 1))
+            found["weights"].append(torch.ones_like(z) if weights is None else weights.to(z).expand_as(z))
     return {name: torch.cat(part) for name, part in found.items()}

@@ -34,6 +34,7 @@ class PriorModule(pl.LightningModule, ABC):
     """A LightningModule that fits `prior.model`; abstract. A final class calls `_begin` in its constructor and gives `_loss`."""
 
     prior: WindowPrior
+    whole = True  # False: of a part of a prior, whose checkpoints are no priors of their own
 
     def _begin(
         self, prior: WindowPrior, *, lr: float, ema: float, weight_decay: float, input_noise: float, roll: tuple[str, ...], seed: int
@@ -75,6 +76,8 @@ class PriorModule(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint a prior of its own (`prior_from_checkpoint`): what the prior is built from, and `card`, how it came about."""
+        if not self.whole:
+            self._described = {"description": "", "tensors": {}}
         if self._described is None:
             tensors: dict[str, Tensor] = {}
             try:
