@@ -105,13 +105,13 @@ def train_folds(
         bands_alike(made)
         return made
 
-    def fitted(mean: Forecaster, seen: Dataset[dict[str, Any]], unseen: Dataset[dict[str, Any]], fold: int) -> None:
+    def _one(mean: Forecaster, seen: Dataset[dict[str, Any]], unseen: Dataset[dict[str, Any]], fold: int) -> None:
         print(f"fold     {fold + 1} of {folds}: {len(seen)} windows, stopped by {len(unseen)} that share no frame with them")  # type: ignore[arg-type]
         own = None if folder is None else folder / f"fold{fold}"
         _fitted(mean, (seen, unseen), _share(training, folds, fold), folder=own, source={**(source or {}), "recipe": asdict(recipe)})
 
     windows = built(seed=training.seed)[1].train_windows
-    mean, left = cross_fit(windows, build, fitted, folds=folds, roll=roll, copies=_COPIES if roll else 0, seed=training.seed)
+    mean, left = cross_fit(windows, build, _one, folds=folds, roll=roll, copies=_COPIES if roll else 0, seed=training.seed)
     prior = around_residuals(mean, left.held["z"], network=network, spectral=True, steps=recipe.steps, seed=training.seed)
     inner = residual_part(prior)
     noise = {"noise": residual_noise(prior), "input_noise": training.input_noise, "seed": training.seed}
