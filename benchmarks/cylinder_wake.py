@@ -4,7 +4,7 @@
 
 4970 readings of the velocity behind a cylinder at Reynolds number 100 (Nektar, `cylinder_nektar_wake_samples.csv`), noise of a share of each
 component's standard deviation added. Unknown: the coefficient of convection (truth 1), the viscosity (0.01), the pressure, and the period of the
-shedding, which the network learns as a number: it sees x, y and two harmonics of the time. Gauss-Newton steps from 0.5, 0.05 and a period of 5.9
+shedding, which the network learns as a number: it sees x, y and some harmonics of the time. Gauss-Newton steps from 0.5, 0.05 and a period of 5.9
 (from a scan of harmonic fits); points and the readings of a step are drawn anew every five. Then a few steps at fixed points with more readings;
 there misfits and residuals are taken for the noise, and Laplace's Gaussian gives the intervals. `--start` begins with the weights of another run,
 as for a second draw of the noise. FOLDER keeps the weights every ten steps, and the run goes on from there. One line of JSON to standard output.
@@ -64,14 +64,14 @@ class ScaledConvection(PDE):
 class Shedding(nn.Module):
     """A network that is periodic in the last column, with a period to be found."""
 
-    def __init__(self, inner: nn.Module, omega: float) -> None:
+    def __init__(self, inner: nn.Module, omega: float, *, harmonics: int = 2) -> None:
         super().__init__()
-        self.inner, self.omega = inner, nn.Parameter(torch.tensor(omega))
+        self.inner, self.omega, self.harmonics = inner, nn.Parameter(torch.tensor(omega)), harmonics
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3) to (n, fields)."""
         angle = x[..., 2] * self.omega
-        waves = (torch.cos(angle), torch.sin(angle), torch.cos(2 * angle), torch.sin(2 * angle))
+        waves = [wave(k * angle) for k in range(1, self.harmonics + 1) for wave in (torch.cos, torch.sin)]
         out: Tensor = self.inner(torch.stack((x[..., 0], x[..., 1], *waves), dim=-1))
         return out
 
@@ -81,10 +81,10 @@ class Shedding(nn.Module):
         return math.pi * (UPPER[2] - LOWER[2]) / float(self.omega.detach())
 
 
-def problem(mean: Tensor, std: Tensor, *, width: int, seed: int) -> Collocated:
+def problem(mean: Tensor, std: Tensor, *, width: int, harmonics: int, seed: int) -> Collocated:
     """Law and network before training."""
     torch.manual_seed(seed)
-    inner = Shedding(ModifiedMLP(6, 3, width=width, depth=3), math.pi * (UPPER[2] - LOWER[2]) / PERIOD)
+    inner = Shedding(ModifiedMLP(2 + 2 * harmonics, 3, width=width, depth=3), math.pi * (UPPER[2] - LOWER[2]) / PERIOD, harmonics=harmonics)
     net = CoordinateNet(inner, NAMES, lower=LOWER, upper=UPPER, mean=(*mean.tolist(), 0.0), std=(*std.tolist(), 0.1)).double()
     return Collocated(net, ScaledConvection(0.5, 0.05), unknown=tuple(TRUTH))
 
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--settle-points", type=int, default=2000)
     parser.add_argument("--settle-steps", type=int, default=6)
     parser.add_argument("--width", type=int, default=22)
+    parser.add_argument("--harmonics", type=int, default=2, help="of the shedding that the network sees")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default="../shared/data")
     options = parser.parse_args()
@@ -169,7 +170,7 @@ def main() -> None:
     where, velocity, pressure = table[:, :3], table[:, 3:5], table[:, 5]
     noise = options.noise * velocity.std(0) * Rng(options.seed).child("noise").normal(velocity.shape, like=velocity)
     what = velocity + noise
-    made = problem(velocity.mean(0), velocity.std(0), width=options.width, seed=options.seed)
+    made = problem(velocity.mean(0), velocity.std(0), width=options.width, harmonics=options.harmonics, seed=options.seed)
     file, first, before = Path(options.work) / f"wake_{options.noise:g}_{options.seed}.pt", 0, 0.0
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():

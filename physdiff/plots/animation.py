@@ -43,7 +43,7 @@ def field_frames(field: xr.DataArray, axes: Axes | None = None, *, step: str | N
             axes = map_plot(field.isel({found: k}), axes, scale=scale, title=title)
         else:
             axes.collections[0].set_array(plane_of(field.isel({found: k})).values.ravel())
-            axes.set_title(title)
+            axes.title.set_text(title)  # in the size it was drawn with
         yield axes
 
 

@@ -18,7 +18,11 @@ def film() -> xr.DataArray:
 
 
 def test_frames_share_their_colours() -> None:
-    seen = [(np.asarray(a.collections[0].get_array()).ravel().copy(), a.collections[0].get_clim(), a.get_title()) for a in field_frames(film())]
+    seen, sizes = [], set()
+    for a in field_frames(film()):
+        seen.append((np.asarray(a.collections[0].get_array()).ravel().copy(), a.collections[0].get_clim(), a.get_title()))
+        sizes.add(a.title.get_fontsize())
+    assert len(sizes) == 1  # titles do not jump
     for k, (values, limits, title) in enumerate(seen):
         np.testing.assert_allclose(values, film().values[k].ravel())
         assert limits == seen[0][1] and str(k) in title
