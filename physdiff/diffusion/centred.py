@@ -15,6 +15,7 @@ Reference: Mardani et al., Residual corrective diffusion modeling for km-scale a
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -50,6 +51,7 @@ class CentredDenoiser(Denoiser):
     def __init__(self, mean: NetworkMap, inner: Denoiser) -> None:
         super().__init__()
         self.mean, self.inner, self.schedule = mean.requires_grad_(False), inner, inner.schedule
+        self._held: tuple[weakref.ref[Tensor], int, Tensor] | None = None
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the residual's network; the mean is never one of dropout."""
@@ -65,7 +67,7 @@ class CentredDenoiser(Denoiser):
         """
         if cond is None:
             raise InputError("CentredDenoiser: expected the condition that its mean depends on, got None; pass cond=")
-        mean = self.mean(x_t, t, cond).to(x_t.dtype)
+        mean = self._mean_of(x_t, t, cond).to(x_t.dtype)
         off = x_t - per_sample(self.schedule(t)[0], x_t) * mean
         out: Tensor = self.inner(off, t, torch.cat([cond.to(mean.dtype), mean], 1))
         return mean + out
@@ -73,6 +75,20 @@ class CentredDenoiser(Denoiser):
     def weight(self, t: Tensor) -> Tensor:
         """Weight of the squared error, that of the residual's denoiser."""
         return self.inner.weight(t)
+
+    def _mean_of(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """The mean of a condition; a walk has one for all its steps, and its mean is kept as long as neither it nor a weight changes."""
+        functional = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+        if functional or cond.is_inference() or cond.requires_grad or any(part.training for part in self.mean.modules()):
+            return self.mean(x_t, t, cond)  # type: ignore[no-any-return]
+        version = cond._version + sum(p._version for p in self.mean.parameters())
+        if self._held is None or self._held[0]() is not cond or self._held[1] != version:
+            self._held = (weakref.ref(cond), version, self.mean(x_t, t, cond))
+        return self._held[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept for a walk stays here."""
+        return {**self.__dict__, "_held": None}
 
 
 def around_mean(

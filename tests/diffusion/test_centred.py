@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cache, partial
 
 import numpy as np
@@ -109,3 +110,39 @@ def test_errors_say_what_to_do() -> None:
 def few():  # noqa: ANN201
     spec = FieldSpec(("u",), ("1",), CartesianGrid(8, 1.0, periodic=False), 1.0, frames=4)
     return to_dataset(torch.randn(2, 1, 4, 8), spec, np.arange(4.0), batch="sample")
+
+
+class Counted(Twice):
+    """How often it is asked."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, c: Tensor) -> Tensor:
+        Counted.calls += 1
+        return self.scale * super().forward(c)
+
+
+def test_a_walk_asks_for_the_mean_once_and_never_for_a_stale_one() -> None:
+    schedule = CosineSchedule()
+    inner = GaussianDenoiser(schedule, torch.zeros(1, 1, 4), DiagonalCovariance(torch.full((1, 1, 4), 0.25)))
+    denoiser = CentredDenoiser(NetworkMap(Counted()), inner).eval()
+    x, t, cond = torch.randn(3, 1, 1, 4), torch.tensor(0.5), torch.randn(3, 1, 1, 4)
+    Counted.calls = 0
+    first = denoiser(x, t, cond)
+    assert torch.equal(denoiser(x, t, cond), first) and Counted.calls == 1
+    assert torch.equal(pickle.loads(pickle.dumps(denoiser))(x, t, cond), first)  # noqa: S301 - our own
+    other = denoiser(x, t, cond + 1)
+    assert not torch.equal(other, first)
+    cond.add_(1)  # in place
+    torch.testing.assert_close(denoiser(x, t, cond), other)
+    with torch.no_grad():
+        denoiser.mean.network.scale.mul_(2)  # as load_state_dict does
+    assert not torch.allclose(denoiser(x, t, cond), other)
+    asked = cond.clone().requires_grad_()
+    denoiser(x, t, asked).sum().backward()
+    assert asked.grad is not None and float(asked.grad.abs().max()) > 0
+    torch.testing.assert_close(torch.func.vmap(lambda c: denoiser(x, t, c))(torch.stack([cond, cond + 1]))[0], denoiser(x, t, cond))
