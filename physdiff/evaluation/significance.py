@@ -10,6 +10,7 @@ $n^{1/3}$ stretched by the dependence of the scores, follows the order of Hall, 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from statistics import NormalDist
 
@@ -20,6 +21,8 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 
 __all__ = ["block_length", "paired_difference", "score_interval"]
+
+log = logging.getLogger(__name__)
 
 
 def score_interval(
@@ -68,10 +71,12 @@ def paired_difference(
 ) -> xr.Dataset:
     """Mean of ``table - reference`` over the cases that both have, its interval and p-value.
 
-    Arguments as in `score_interval`; both tables hold the same scores.
+    Arguments as in `score_interval`; both tables hold the same scores. What one table alone has (cases, lead times) is left out, and a warning says
+    how much.
 
     Returns:
-        Dimension ``bound`` (mean, lower, upper, p_value). The p-value is two-sided: twice the smaller share of redrawn means on either side of
+        Dimension ``bound`` (mean, lower, upper, p_value). Attributes: `block`, `cases` (how many both have), `left_out_table` and
+        `left_out_reference` (how many each has alone). The p-value is two-sided: twice the smaller share of redrawn means on either side of
         zero, at least 1/draws. For a table of many entries compare it with the level divided by their number.
 
     Raises:
@@ -82,6 +87,7 @@ def paired_difference(
     if not names:
         raise DataError(f"paired_difference: expected scores by {over} that both tables have, got {_listed(table)} and {_listed(reference)}")
     a, b = xr.align(table[names], reference[names], join="inner")
+    alone = _told_of_left_out(table[names], reference[names], a, over)
     change = (a - b).assign_attrs(table.attrs)
     bounds = score_interval(change, over=over, level=level, block=block, draws=draws, rng=rng)
     found = {}
@@ -93,7 +99,20 @@ def paired_difference(
         p = np.where(np.isnan(means).all(0), np.nan, np.clip(p, 1 / draws, 1.0))
         last = bounds[name].isel(bound=0, drop=True).copy(data=p).expand_dims(bound=["p_value"])
         found[name] = xr.concat([bounds[name], last], "bound")
-    return xr.Dataset(found, attrs=bounds.attrs)
+    return xr.Dataset(found, attrs={**bounds.attrs, **alone})
+
+
+def _told_of_left_out(table: xr.Dataset, reference: xr.Dataset, both: xr.Dataset, over: str) -> dict[str, int]:
+    """How many cases both have and each alone; a warning of all that one alone has."""
+    said = []
+    for dim, kept in both.sizes.items():
+        ours, theirs = table.sizes.get(dim, kept) - kept, reference.sizes.get(dim, kept) - kept
+        if ours or theirs:
+            said.append(f"{ours} of {ours + kept} along {dim} of the table and {theirs} of {theirs + kept} of the reference")
+    if said:
+        log.warning("paired_difference: left out what one table alone has: %s; evaluate both on the same ones", "; ".join(said))
+    kept = both.sizes[over]
+    return {"cases": kept, "left_out_table": table.sizes[over] - kept, "left_out_reference": reference.sizes.get(over, kept) - kept}
 
 
 def block_length(values: xr.DataArray, *, over: str = "init_time") -> int:

@@ -34,7 +34,7 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.data.cases import Case, Cases, matched
 from physdiff.scores.coverage import central_interval
 from physdiff.uq.alike import check_alike
-from physdiff.uq.conformal import conformal_quantile, coverage_law
+from physdiff.uq.conformal import cases_needed, conformal_quantile, coverage_law
 
 __all__ = ["band_members", "calibrate"]
 
@@ -69,7 +69,8 @@ def calibrate(
 
     Returns:
         Variables ``<name>_lower`` and ``<name>_upper`` on the forecast's dims without members, in its units, infinite where a cell has too few
-        cases. Attributes `guarantee` (the sentence), `level`, `cases`, and `coverage_mean` and `coverage_std` of the Beta law.
+        cases. Attributes `guarantee` (the sentence), `level`, `cases` (those that count: where cells or lead times miss values of some, the fewest of
+        any that has a finite bound; `cases_most` the most), and `coverage_mean` and `coverage_std` of the Beta law of `cases`.
 
     Raises:
         InputError: If an option is not one of those named, the numbers of members differ, or members do not spread.
@@ -87,12 +88,12 @@ def calibrate(
     if pairs.members == 1 and scale not in ("none", "errors"):
         raise InputError(f"calibrate: expected members for scale={scale!r}, got a single forecast; use scale='none' or 'errors'")
     sizes = _sizes(pairs, rule) if scale == "errors" else {}
-    scores, counts = _scores(pairs, rule, sizes)
-    radii = {name: conformal_quantile(torch.stack(found), level) for name, found in scores.items()}
+    scores = {name: torch.stack(found) for name, found in _scores(pairs, rule, sizes).items()}
+    radii = {name: conformal_quantile(found, level) for name, found in scores.items()}
     bands = {}
     for name in radii:
         bands.update(_band(forecast[name], radii[name], pairs, rule=rule, sizes=sizes.get(name)))
-    return xr.Dataset(bands, attrs=_guarantee(pairs, rule, min(counts.values())))
+    return xr.Dataset(bands, attrs=_guarantee(pairs, rule, _counted(scores, level)))
 
 
 def band_members(band: xr.Dataset) -> xr.Dataset:
@@ -160,7 +161,7 @@ def _number(case: Case, pairs: Cases) -> int:
     return number
 
 
-def _scores(pairs: Cases, rule: _Rule, sizes: Mapping[str, Tensor]) -> tuple[dict[str, list[Tensor]], dict[str, int]]:
+def _scores(pairs: Cases, rule: _Rule, sizes: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
     """Scores of every case by variable: (L, *S) for points, (L,) for fields, () for trajectories."""
     leads = pairs.sizes[pairs.inner]
     found: dict[str, list[Tensor]] = {name: [] for name in pairs.names}
@@ -181,10 +182,18 @@ def _scores(pairs: Cases, rule: _Rule, sizes: Mapping[str, Tensor]) -> tuple[dic
             padded[torch.from_numpy(case.frames)] = score
             score = padded
         found[pairs.names[case.variable]].append(score)
-    counts = {name: len(scores) for name, scores in found.items()}
-    for count in counts.values():
-        coverage_law(count, rule.level)
-    return found, counts
+    for cases in found.values():
+        coverage_law(len(cases), rule.level)
+    return found
+
+
+def _counted(scores: Mapping[str, Tensor], level: float) -> tuple[int, int]:
+    """The fewest and the most cases that are not missing, over the entries that have enough for a finite bound."""
+    counts = torch.cat([(~s.isnan()).sum(0).reshape(-1) for s in scores.values()])
+    enough = counts[counts >= cases_needed(level)]
+    if not len(enough):
+        coverage_law(int(counts.max()), level)  # raises: no entry has enough
+    return int(enough.min()), int(enough.max())
 
 
 def _joined(score: Tensor, rule: _Rule) -> Tensor:
@@ -233,14 +242,16 @@ def _band(
     }
 
 
-def _guarantee(pairs: Cases, rule: _Rule, cases: int) -> Mapping[str, Any]:
+def _guarantee(pairs: Cases, rule: _Rule, counted: tuple[int, int]) -> Mapping[str, Any]:
+    cases, most = counted
     law = coverage_law(cases, rule.level)
+    number = f"{cases}" if cases == most else f"{cases} to {most} (values are missing from some)"
     what = {
         "points": "at every cell and lead time, taken alone, the truth lies between lower and upper",
         "field": f"at every lead time, taken alone, {_area(rule.share)} of the field lies between lower and upper",
         "trajectory": f"{_area(rule.share)} of the field at all lead times together lies between lower and upper",
     }[rule.together]
-    text = f"For a case exchangeable with the {cases} calibration cases, with probability {rule.level:g} or more: {what} (each variable by itself)."
+    text = f"For a case exchangeable with the {number} calibration cases, with probability {rule.level:g} or more: {what} (each variable by itself)."
     overlap = _overlapping(pairs)
     if overlap:
         text += " The calibration cases overlap in time, so that they are not exchangeable and nothing is guaranteed: keep starts further apart."
@@ -249,6 +260,7 @@ def _guarantee(pairs: Cases, rule: _Rule, cases: int) -> Mapping[str, Any]:
         "guarantee": text,
         "level": rule.level,
         "cases": cases,
+        "cases_most": most,
         "coverage_mean": law.mean,
         "coverage_std": law.std,
         "overlapping_cases": int(overlap),

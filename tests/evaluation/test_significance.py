@@ -56,6 +56,19 @@ def test_a_paired_test_finds_what_single_intervals_hide():
     assert wide.sel(bound="lower").item() < float(base["crps"].mean())
 
 
+def test_a_paired_test_says_what_one_table_alone_has(caplog):
+    table = series(30, 0.0, seed=1, entries=3).assign_coords(lead_time=[1, 2, 3])
+    part = table.isel(init_time=slice(4, None), lead_time=[0, 1])
+    found = paired_difference(table.isel(init_time=slice(0, 28)), part + 1.0, draws=100)
+    assert found.attrs["cases"] == 24 and found.attrs["left_out_table"] == 4 and found.attrs["left_out_reference"] == 2
+    assert "4 of 28 along init_time of the table and 2 of 26 of the reference" in caplog.text
+    assert "1 of 3 along lead_time of the table and 0 of 2 of the reference" in caplog.text
+    caplog.clear()
+    found = paired_difference(table, table + 1.0, draws=100)
+    assert found.attrs["cases"] == 30 and found.attrs["left_out_table"] == found.attrs["left_out_reference"] == 0
+    assert not caplog.text
+
+
 def test_the_paired_test_keeps_its_level():
     pairs = [(series(100, 0.5, seed=2 * s), series(100, 0.5, seed=2 * s + 1)) for s in range(150)]
     p = np.array([paired_difference(a, b, draws=300)["crps"].sel(bound="p_value").item() for a, b in pairs])

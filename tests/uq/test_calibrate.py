@@ -94,7 +94,8 @@ def test_coverage_over_two_hundred_sets_follows_the_beta_law(name, land):
             (fc, y), pairs = with_land((fc, y)), with_land(pairs)
         fc = fc.isel(lead_time=[1]) if together != "trajectory" else fc
         band = calibrate(fc, with_pairs=pairs, together=together, share=share, scale=scale)
-        assert band.attrs["cases"] == n
+        # the cell that misses every third case has 26 of 39
+        assert band.attrs["cases_most"] == n and band.attrs["cases"] == (26 if land and together == "points" else n)
         leads = [2] if together != "trajectory" else [1, 2, 3]
         truth = y["t2m"].values[:, leads]
         lower, upper = (band[f"t2m_{end}"].transpose("sample", "lead_time", "y", "x").values for end in ("lower", "upper"))
@@ -117,6 +118,24 @@ def test_coverage_over_two_hundred_sets_follows_the_beta_law(name, land):
     low, high = exact.ppf(0.005) / new, exact.ppf(0.995) / new
     # each set lies in its 99 % band but for a binomial number of them: more than 8 of 200 has probability 0.0002
     assert sum(not low <= h <= high for h in held) <= 8
+
+
+@pytest.mark.parametrize("together", ["points", "field"])
+def test_missing_cases_are_not_counted(together):
+    fc, (past, z) = world(5, first=1000, seed=5)[0], world(30, seed=3)
+    z["t2m"].values[:4] = np.nan                          # four cases without any truth
+    z["t2m"].values[4:9, :, 1, 1] = np.nan                # and five that one cell misses
+    band = calibrate(fc, with_pairs=(past, z), together=together)
+    fewest = 21 if together == "points" else 26
+    law = coverage_law(fewest, 0.9)
+    assert (band.attrs["cases"], band.attrs["cases_most"]) == (fewest, 26)
+    assert band.attrs["coverage_mean"] == law.mean and band.attrs["coverage_std"] == law.std
+    said = "the 21 to 26 (values are missing from some)" if together == "points" else "the 26"
+    assert f"{said} calibration cases" in band.attrs["guarantee"]
+    # too few everywhere is refused, not given infinite bounds
+    z["t2m"].values[8:] = np.nan
+    with pytest.raises(ShapeError, match="at least 9 calibration cases for a level of 0.9, got 4"):
+        calibrate(fc, with_pairs=(past, z), together=together)
 
 
 @pytest.mark.slow
