@@ -13,7 +13,7 @@ opening.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_positive
+from physdiff.base.errors import ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.recipes.recipe import DataRecipe, check_at_least
 from physdiff.data.stream import Tick
@@ -89,16 +90,44 @@ class WDNOSmoke(DataRecipe):
 
     def batch(self, start: int, count: int, *, rng: Rng, tick: Tick) -> Mapping[str, Tensor]:
         """Fields of `names` (count, T, y, x)."""
-        stepper = _tank()
-        project = stepper.pressure_solver.project
         courses = [_Course(rng.child("sample", i).generator(), self.length) for i in range(start, start + count)]
         smoke = torch.stack([torch.from_numpy(course.smoke()) for course in courses]).to(self.like)
-        whole = smoke.sum((1, 2))
+        return self._led(smoke, lambda flow, n: self._control(courses, flow, n), tick=tick)
+
+    def driven(self, smoke: Tensor, control: Tensor) -> Mapping[str, Tensor]:
+        """What the tank makes of a control of one's own: fields of `names` (B, T, y, x).
+
+        Args:
+            smoke: At the beginning, (B, y, x) on `grid`.
+            control: Velocities along x and y at `times`, (B, 2, T, y, x) on `grid`, taken for linear in time between; those inside, where the flow
+                is held, do not count. No noise is added.
+
+        Raises:
+            ShapeError: If the shapes are others.
+        """
+        steps = self.intervals + 1
+        if smoke.shape[1:] != self.grid.shape or control.shape != (len(smoke), 2, steps, *self.grid.shape):
+            wanted = f"(B, {', '.join(map(str, self.grid.shape))}) and (B, 2, {steps}, {', '.join(map(str, self.grid.shape))})"
+            raise ShapeError(f"driven: expected smoke and control of {wanted}, got {tuple(smoke.shape)} and {tuple(control.shape)}")
+        smoke, control = smoke.to(self.like), control.to(self.like)
+
+        def at(flow: tuple[Tensor, ...], n: int) -> list[Tensor]:
+            k = min(n // self.every, self.intervals - 1)
+            share = n / self.every - k
+            now = (1 - share) * control[:, :, k] + share * control[:, :, k + 1]
+            return [torch.where(_inside(f), 0.0, _on_faces(now[:, i], -1 - i)) for i, f in enumerate(flow)]
+
+        return self._led(_on_cells(smoke), at, tick=lambda _: None)
+
+    def _led(self, smoke: Tensor, control_at: Callable[[tuple[Tensor, ...], int], list[Tensor]], *, tick: Tick) -> Mapping[str, Tensor]:
+        """The tank's times one after the other; `control_at` is asked with the flow on the faces and the number of the time."""
+        stepper, count = _tank(), len(smoke)
+        project, whole = stepper.pressure_solver.project, smoke.sum((1, 2))
         flow = tuple(torch.full((count, _CELLS + (i == 1), _CELLS + (i == 0)), v).to(self.like) for i, v in enumerate((0.0, 0.2)))
         kept, gone, left = smoke, torch.zeros(count).to(self.like), smoke
         frames: list[list[Tensor]] = []
         for n in range(self.intervals * self.every + 1):
-            control = self._control(courses, flow, n)
+            control = control_at(flow, n)
             inside = [_inside(f) for f in flow]
             held = tuple(torch.where(m, f, c) * w.to(f) for m, f, c, w in zip(inside, flow, control, stepper.pressure_solver.fluid, strict=True))
             flow = project(held)[0]
@@ -195,6 +224,19 @@ def _inside(f: Tensor) -> Tensor:
 def _centred(f: Tensor, axis: int) -> Tensor:
     n = f.shape[axis] - 1
     return (f.narrow(axis, 0, n) + f.narrow(axis, 1, n)) / 2
+
+
+def _on_cells(f: Tensor) -> Tensor:
+    """Every second cell to all 127 of each axis, by its nearest."""
+    return f.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :_CELLS, :_CELLS]
+
+
+def _on_faces(f: Tensor, axis: int) -> Tensor:
+    """Every second cell (B, y, x) to the faces across `axis`: the mean of the cells on both sides, at the ends that of the last cell."""
+    cells = _on_cells(f)
+    first, last = cells.narrow(axis, 0, 1), cells.narrow(axis, _CELLS - 1, 1)
+    wide = torch.cat([first, cells, last], axis)
+    return (wide.narrow(axis, 0, _CELLS + 1) + wide.narrow(axis, 1, _CELLS + 1)) / 2
 
 
 def _carried(stepper: StaggeredFlow, flow: tuple[Tensor, ...], smoke: Tensor) -> Tensor:
