@@ -64,7 +64,7 @@ class Training:
         workers: Processes that read windows ahead.
         precision: Arithmetic of the network; weights stay in float32.
         compile: Compile the network, for accelerators.
-        recompute: Compute what lies between blocks of the network again for the gradient instead of keeping it; less memory, a third more time.
+        recompute: Compute what lies between blocks of the network again for the gradient instead of keeping it; less memory, about a third more time.
         figures: Steps between pictures of a draw beside its truth; 0: none.
         trainer: Options of Lightning's Trainer; ``--trainer.strategy ddp`` for short. ``--trainer.logger tensorboard`` where that is installed.
         seed: Seed of everything random.

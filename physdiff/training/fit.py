@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -91,7 +92,7 @@ def fit(
     if not module.automatic_optimization:
         trainer.setdefault("gradient_clip_val", None)  # Lightning clips for itself alone
     max_epochs = (50 if max_steps is None else -1) if max_epochs is None else max_epochs
-    with _quiet(), _in_words(None if last is None else last.path):
+    with _quiet(), _modes_kept(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
         _prepare(module, runner)
         runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
@@ -170,12 +171,25 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # data are in memory, and the number of workers is the user's choice; what is frozen is meant to be; the last is Lightning's own business
-            for message in (".*does not have many workers.*", ".*GPU available but not used.*", ".*in eval mode at the.*", ".*isinstance.treespec.*"):
+            hushed = (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*GPU available but not used.*")
+            for message in (*hushed, ".*in eval mode at the.*", ".*isinstance.treespec.*"):
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _modes_kept() -> Iterator[None]:
+    """What a deterministic trainer switches on in torch is as before afterwards."""
+    on, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(on, warn_only=warns)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def _check_checkpoint(path: Path, module: pl.LightningModule) -> None:
@@ -225,7 +239,7 @@ def steps_for(
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     watch = _Clock(clock)
     module.train()
-    with _quiet(), _in_words(None):
+    with _quiet(), _modes_kept(), _in_words(None):
         _trainer([watch], max_epochs=-1, max_steps=_TIMED + 2, limit_val_batches=0, **trainer).fit(module, data)
     module.load_state_dict(before)
     # the first steps pay for memory and thread pools

@@ -82,3 +82,31 @@ def test_what_is_no_data_ends_with_2(tmp_path):
 def test_a_gap_in_time_is_told_and_accepted(tmp_path):
     text = works("inspect", save(earth(hours=np.array([0, 1, 2, 5, 6, 7])), tmp_path / "a.nc"))
     assert "2 frames missing between 2020-01-01T02:00 and 2020-01-01T05:00" in text and "windows will not cross the gaps: of" in text
+
+
+# Files of ../shared/data that are no trajectories on a grid, and what is said of them.
+SAID = {
+    "era5_global_tl31_37lev_1959-01-02T00.nc": "one time only",
+    "era5_uv850_with_ncl_vo_div_sf_vp_2p5deg_2025-12-01T00.nc": "no time dimension",
+    "cylinder_re100_steady_baseflow_256x128.nc": "no time dimension",
+    "cylinder_re100_nek_pod_modes_256x128.h5": "no time dimension",
+    "cylinder_nektar_vorticity_t0_points.nc": "scattered points",
+    "ns_backstep_no_obstacle.nc": "scattered points",
+    "openfoam_kepsilon_slice_points_t0p20_0p33.nc": "scattered points",
+    "lid_driven_re100_lidprofile_a2_a4_a8_a16.h5": "expected coordinates",
+    "darcy_16.h5": "expected coordinates",
+    "advection_operator_training.h5": "expected times",
+}
+TEXTS = (".md", ".csv", ".dat", ".json")  # no arrays; readings at places are for `infer --sensors.path`
+
+
+@pytest.mark.slow
+def test_every_file_of_the_real_data_is_described_or_refused_for_the_right_reason(shared_data):
+    stores = list(shared_data.rglob("*.zarr"))
+    files = [p for p in shared_data.rglob("*") if p.is_file() and not any(p.is_relative_to(store) for store in stores)]
+    assert len(files) > 50 and {p.parent.name for p in files} >= {"tracer", "pde", "cfd", "reanalysis", "format_samples"}
+    for path in sorted([*files, *stores]):
+        if path.name in SAID or path.suffix in TEXTS:
+            assert SAID.get(path.name, "expected netCDF, Zarr, GRIB, HDF5") in refuses("inspect", path), path.name
+        else:
+            assert "trajector" in works("inspect", path), path.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -58,6 +59,35 @@ def test_what_is_finished_is_opened_and_not_computed_again(tmp_path):
     before = (tmp_path / "a.nc").stat().st_mtime_ns
     np.testing.assert_array_equal(made(tmp_path / "a.nc").u, made().u)
     assert (tmp_path / "a.nc").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("moment", ["while writing", "before the name"])
+def test_a_run_killed_at_its_card_leaves_none_or_a_whole_one(tmp_path, monkeypatch, moment):
+    """The card tells what the parts are of; half of one would block the folder for ever."""
+    write, replace, killed = Path.write_text, os.replace, []
+
+    def half(self, text, **options):
+        if moment == "while writing" and "run.json" in self.name and not killed:
+            killed.append(write(self, text[: len(text) // 2], **options))
+            raise Killed
+        return write(self, text, **options)
+
+    def not_renamed(source, target):
+        if moment == "before the name" and Path(target).name == "run.json" and not killed:
+            killed.append(source)
+            raise Killed
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "replace", not_renamed)
+    with pytest.raises(Killed):
+        made(tmp_path / "a.nc")
+    assert killed and not (tmp_path / "a.nc.parts" / "run.json").exists() and not (tmp_path / "a.nc").exists()
+    np.testing.assert_array_equal(made(tmp_path / "a.nc").u, made().u)
+
+
+class Killed(BaseException):
+    """No error that anybody handles."""
 
 
 CHILD = """
