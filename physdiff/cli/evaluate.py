@@ -33,8 +33,8 @@ from physdiff.evaluation.seasonal_climatology import seasonal_climatology
 from physdiff.pdes.pde import PDE
 from physdiff.report.compare_page import difference_sections
 from physdiff.report.event_page import return_section
-from physdiff.report.forecast_page import forecast_report
-from physdiff.report.html import Section, run_facts
+from physdiff.report.forecast_page import forecast_sections, forecast_summary
+from physdiff.report.html import Section, run_facts, write_report
 from physdiff.report.law_section import law_section
 from physdiff.report.physics_page import physics_report
 from physdiff.solvers.stepper_for import stepper_for
@@ -113,10 +113,7 @@ def evaluate(
         return _physics(physics, folder)
     if forecast is None or truth is None:
         raise InputError("evaluate: expected --forecast and --truth, or --physics with files of an analysis; got neither")
-    check_at_least(baselines.members, 1, "baselines.members")
-    check_at_least(baselines.seed, 0, "baselines.seed")
-    if not 0 < parts.level < 1:
-        raise InputError(f"parts.level: expected a confidence level between 0 and 1, as in 0.95, got {parts.level:g}")
+    _check_numbers(parts, baselines)
     clock = Clock()
     job = _opened(forecast, truth, parts, baselines=baselines)
     clock.lap("reading")
@@ -127,28 +124,32 @@ def evaluate(
         clock.lap("baselines")
     found = scored(forecasts, job, level=parts.level)
     clock.lap("scores")
-    sections = [*part_sections(found, job), *_said_of_events(job, parts.returns, folder, seed=baselines.seed)]
+    whole = _whole(found, job)
+    tests = against_baselines(whole, level=parts.level, rng=Rng(baselines.seed).child("pairs"))
+    clock.lap("tests")
+    sections = [*part_sections(found, job, tests=tests), *_said_of_events(job, parts.returns, folder, seed=baselines.seed)]
     if pde is not None:
         operators = stepper_for(pde, grid_of(job.truth[job.names])).operators  # type: ignore[attr-defined]  # every solver of a law has them
         sections.append(law_section(job.forecast, job.truth, pde, operators=operators))
         clock.lap("residuals")
     _warn_of_leaks(job, truth, baselines)
-    whole = _whole(found, job)
     write_dataset(whole, folder / "scores.nc", command=command_line())
-    sections = [*_against(whole, parts.level, seed=baselines.seed), *sections]
-    clock.lap("tests")
+    sections = [*([] if tests is None else difference_sections(tests)), *sections]
     told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"), extra=told)
-    page = forecast_report(folder, job.forecast, job.truth, tables=found.tables, facts=facts, timings=clock.laps, extra=sections)
+    sections = [*forecast_sections(job.forecast, job.truth, tables=found.tables, tests=tests), *sections]
+    summary = forecast_summary(job.forecast, found.tables)
+    page = write_report(folder, "Ensemble forecast", sections, facts=facts, timings=clock.laps, summary=summary)
     for name in job.names:
         print(show_table(found.tables, "crps" if "crps" in found.tables["forecast"] else "interval_score", name))
     print(f"wrote {folder / 'scores.nc'} and {page}")
 
 
-def _against(whole: xr.Dataset, level: float, *, seed: int) -> list[Section]:
-    """The forecast tested against its baselines, where that can be done."""
-    found = against_baselines(whole, level=level, rng=Rng(seed).child("pairs"))
-    return [] if found is None else difference_sections(found)
+def _check_numbers(parts: Parts, baselines: Baselines) -> None:
+    check_at_least(baselines.members, 1, "baselines.members")
+    check_at_least(baselines.seed, 0, "baselines.seed")
+    if not 0 < parts.level < 1:
+        raise InputError(f"parts.level: expected a confidence level between 0 and 1, as in 0.95, got {parts.level:g}")
 
 
 def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: Baselines) -> Job:
@@ -220,6 +221,15 @@ def _whole(found: Found, job: Job) -> xr.Dataset:
     starts = joined({name: table.drop_vars(["truth_mean", "truth_square", "cases"]) for name, table in found.starts.items()})
     marks = next(iter(found.starts.values()))[["truth_mean", "truth_square"]].drop_vars("cases")
     whole = whole.assign({f"{n}_by_start": v for n, v in {**starts.data_vars, **marks.data_vars}.items()})
+    if found.part_starts:
+        kept = {name: table.drop_vars("cases") for name, table in found.part_starts.items()}
+        regions = joined({name: table.drop_vars(["truth_mean", "truth_square"]) for name, table in kept.items()})
+        whole = whole.assign({f"{n}_by_region_start": v for n, v in regions.data_vars.items()})
+        whole["truth_mean_by_region_start"] = next(iter(kept.values()))["truth_mean"]
+    if found.event_starts:
+        starts = joined({name: v.to_dataset(name="brier") for name, v in found.event_starts.items()}).reindex(forecast=whole["forecast"])
+        means = joined(found.event_scores).reindex(forecast=whole["forecast"])
+        whole = whole.assign({"brier_by_event_start": starts["brier"], **{f"{n}_by_event": v for n, v in means.data_vars.items()}})
     whole["unit"] = ("variable", [str(job.forecast[str(n)].attrs.get("units", "1")) for n in whole["variable"].values])
     return whole
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from physdiff.cli.splits import Event
 from physdiff.data.cases import matched
 from physdiff.data.timeline import show_time
 from physdiff.evaluation.evaluate import evaluate as score
+from physdiff.evaluation.part_cases import levels_of
 from physdiff.evaluation.start_scores import mean_scores, season_of, start_scores, with_bounds
 from physdiff.report.event_page import event_section
 from physdiff.report.html import Section
 from physdiff.report.restless_section import restless_section
-from physdiff.report.score_tables import parted_table
+from physdiff.report.score_tables import holm_of, parted_table
 from physdiff.scores.band import band_coverage, band_width, interval_score
 from physdiff.scores.coverage import coverage, members_needed
 from physdiff.scores.crps import crps
@@ -121,46 +121,103 @@ class Found:
         tables: By lead time, with intervals, by the forecast's name.
         starts: By start, likewise.
         parts: By ``region`` and ``season``, likewise.
-        events: `evaluate` of the forecast for each event.
+        events: `evaluate` of the forecast for each event, with intervals.
+        part_starts: By start and ``region``, by the forecast's name.
+        event_starts: Brier score by event and start, by the name of each forecast that has members.
+        event_scores: Its means by event with intervals, likewise.
     """
 
     tables: dict[str, xr.Dataset]
     starts: dict[str, xr.Dataset]
     parts: dict[str, dict[str, xr.Dataset]]
     events: dict[Event, xr.Dataset]
+    part_starts: dict[str, xr.Dataset] = field(default_factory=dict)
+    event_starts: dict[str, xr.DataArray] = field(default_factory=dict)
+    event_scores: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
 def scored(forecasts: Mapping[str, xr.Dataset], job: Job, *, level: float) -> Found:
     """Scores of each forecast; intervals at `level`."""
-    tables, starts = {}, {}
+    tables, starts, part_starts = {}, {}, {}
     parts: dict[str, dict[str, xr.Dataset]] = {}
     for name, fc in forecasts.items():
         scores = job.scores(fc.sizes.get("member", 1))
         starts[name] = start_scores(fc, job.truth, scores)
         tables[name] = with_bounds(mean_scores(starts[name], scores), starts[name], scores, level=level)
         if job.regions:
-            parts.setdefault("region", {})[name] = mean_scores(start_scores(fc, job.truth, scores, regions=job.regions), scores)
+            each = part_starts[name] = start_scores(fc, job.truth, scores, regions=job.regions)
+            parts.setdefault("region", {})[name] = with_bounds(mean_scores(each, scores), each, scores, level=level)
         if job.seasons:
-            season = season_of(starts[name])
-            there = [s for s in ("DJF", "MAM", "JJA", "SON") if bool((season == s).any())]
-            each = [mean_scores(starts[name], scores, where=season == s) for s in there]
-            parts.setdefault("season", {})[name] = xr.concat(each, xr.Variable("season", there))
-    events = {event: score(job.forecast[[event.variable]], job.truth, event.scores) for event in job.events}
-    return Found(tables, starts, parts, events)
+            parts.setdefault("season", {})[name] = _seasons(starts[name], scores, level)
+    found = Found(tables, starts, parts, {}, part_starts)
+    for event in job.events:
+        _score_event(found, event, forecasts, job, level=level)
+    return found
 
 
-def part_sections(found: Found, job: Job) -> list[Section]:
-    """Regions, seasons, levels and events on the page."""
+def _seasons(table: xr.Dataset, scores: Mapping[str, Score], level: float) -> xr.Dataset:
+    """Means and intervals of the frames that came true in each season."""
+    season, each = season_of(table), {}
+    for name in ("DJF", "MAM", "JJA", "SON"):
+        now = season == name
+        if bool(now.any()):
+            some = table.where(now).sel(init_time=now.any("lead_time"))
+            each[name] = with_bounds(mean_scores(table, scores, where=now), some, scores, level=level)
+    return xr.concat(list(each.values()), xr.Variable("season", list(each)), join="outer")
+
+
+def _score_event(found: Found, event: Event, forecasts: Mapping[str, xr.Dataset], job: Job, *, level: float) -> None:
+    """The event's reliability by the forecast, and its Brier score by all forecasts with members."""
+    table = score(job.forecast[[event.variable]], job.truth, event.scores)
+    for name, fc in forecasts.items():
+        if fc.sizes.get("member", 1) < 2:
+            continue
+        scores = event.by_start if name == next(iter(forecasts)) else {"brier": event.scores["brier"]}
+        starts = start_scores(fc[[event.variable]], job.truth, scores)
+        means = with_bounds(mean_scores(starts, scores), starts, scores, level=level)
+        if name == next(iter(forecasts)):
+            table = table.assign({n: v for n, v in means.data_vars.items() if str(n).endswith("_bounds")})
+        label = {"event": [str(event)]}
+        one = starts["brier"].sel(variable=event.variable, drop=True).expand_dims(label).drop_vars("cases", errors="ignore")
+        kept = [n for n in ("brier", "brier_bounds") if n in means]
+        mean = means[kept].sel(variable=event.variable, drop=True).expand_dims(label).drop_vars("cases", errors="ignore")
+        first = name not in found.event_starts
+        found.event_starts[name] = one if first else xr.concat([found.event_starts[name], one], "event")
+        found.event_scores[name] = mean if first else xr.concat([found.event_scores[name], mean], "event")
+    found.events[event] = table
+
+
+def part_sections(found: Found, job: Job, *, tests: xr.Dataset | None = None) -> list[Section]:
+    """Regions, seasons, levels and events on the page.
+
+    Args:
+        found: The scores.
+        job: What was scored.
+        tests: The forecast against its baselines, as `against_baselines` gives it; marks the baselines that differ by more than chance.
+    """
     sections = []
     for by, tables in found.parts.items():
-        cells = tuple(parted_table(tables, s, by=by, variable=n, unit=job.unit(n)) for n in job.names for s in _parted(tables))
+        cells = tuple(
+            parted_table(tables, s, by=by, variable=n, unit=job.unit(n), tests=holm_of(tests, s, n, by=by))
+            for n in job.names
+            for s in _parted(tables)
+        )
         sections.append(Section(f"By {by}", tables=cells))
-    for base, names in _levels(job.names).items():
+    for base, names in levels_of(job.names).items():
         levels = {n: _by_level(table, base, names) for n, table in found.tables.items()}
-        cells = tuple(parted_table(levels, s, by="level", variable=base, unit=job.unit(names[0])) for s in _parted(levels))
+        unit = job.unit(next(iter(names.values())))
+        cells = tuple(
+            parted_table(levels, s, by="level", variable=base, unit=unit, tests=holm_of(tests, s, base, by="level")) for s in _parted(levels)
+        )
         sections.append(Section(f"By level: {base}", tables=cells))
     for k, (event, table) in enumerate(found.events.items()):
-        sections += [Section("Events", ("How probable the forecast held an event, and how often it happened.",))] if k == 0 else []
+        if k == 0:
+            text = ("How probable the forecast held an event, and how often it happened.",)
+            several = len(found.event_scores) > 1
+            beside = {n: v.expand_dims(variable=["events"]) for n, v in found.event_scores.items()} if several else {}
+            about = holm_of(tests, "brier", "events", by="event")
+            cells = (parted_table(beside, "brier", by="event", variable="events", tests=about),) if several else ()
+            sections.append(Section("Events", text, tables=cells))
         sections.append(event_section(str(event), table, variable=event.variable, unit=job.unit(event.variable)))
     if "trajectory_variance" in job.forecast:
         sections.append(restless_section(job.forecast["trajectory_variance"]))
@@ -172,22 +229,7 @@ def _parted(tables: Mapping[str, xr.Dataset]) -> list[str]:
     return [s for s in ("crps", "ensemble_rmse", "spread_skill", "coverage_90", "band_coverage", "interval_score") if s in first]
 
 
-def _levels(names: list[str]) -> dict[str, list[str]]:
-    """Fields on two levels or more by the name of the quantity: t_500 and t_850 of t, the lowest number first."""
-    found: dict[str, list[str]] = {}
-    for name in names:
-        parts = re.fullmatch(r"(.+)_(?:ml)?(\d+(?:\.\d+)?)", name)
-        if parts:
-            found.setdefault(parts[1], []).append(name)
-    return {base: sorted(group, key=_level) for base, group in found.items() if len(group) > 1}
-
-
-def _level(name: str) -> float:
-    return float(name.rpartition("_")[2].removeprefix("ml"))
-
-
-def _by_level(table: xr.Dataset, base: str, names: list[str]) -> xr.Dataset:
+def _by_level(table: xr.Dataset, base: str, names: Mapping[str, str]) -> xr.Dataset:
     """Scores of the fields of one quantity with a dimension ``level``."""
-    kept = table[[n for n, v in table.data_vars.items() if set(v.dims) == {"variable", "lead_time"}]]
-    labels = [name.removeprefix(f"{base}_") for name in names]
-    return kept.sel(variable=names).rename(variable="level").assign_coords(level=labels).expand_dims(variable=[base])
+    kept = table[[n for n, v in table.data_vars.items() if set(v.dims) - {"bounds"} == {"variable", "lead_time"}]]
+    return kept.sel(variable=list(names.values())).rename(variable="level").assign_coords(level=list(names)).expand_dims(variable=[base])

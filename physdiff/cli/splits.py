@@ -15,7 +15,7 @@ from torch import Tensor
 from physdiff.base.errors import InputError
 from physdiff.cli.options import as_list
 from physdiff.scores.events import brier_score, events_by_count
-from physdiff.scores.reduce import Score, within
+from physdiff.scores.reduce import Averaged, Score, within
 
 __all__ = ["Event", "events_of", "ranges_of", "regions_of"]
 
@@ -51,6 +51,28 @@ class Event:
             "hits": partial(_turned, score=partial(events_by_count, threshold=level, happened=True), sign=sign),
             "others": partial(_turned, score=partial(events_by_count, threshold=level, happened=False), sign=sign),
         }
+
+    @property
+    def by_start(self) -> dict[str, Score]:
+        """Scores of which each is one number for a frame: Brier score, frequency, mean probability, and the skill over the frequency."""
+        made = self.scores
+        happened = partial(_counted, hits=made["hits"])
+        given = partial(_counted, hits=made["hits"], others=made["others"])
+        return {"brier": made["brier"], "frequency": happened, "probability": given, "skill": Averaged((made["brier"], happened), _skill)}
+
+
+def _counted(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, hits: Score, others: Score | None = None) -> Tensor:
+    """How often the event happened, or with `others` how probable it was said to be."""
+    seen = hits(members, truth, weights)
+    if others is None:
+        return seen.sum(-1)
+    share = torch.linspace(0, 1, seen.shape[-1]).to(seen)
+    return ((seen + others(members, truth, weights)) * share).sum(-1)
+
+
+def _skill(brier: Tensor, rate: Tensor) -> Tensor:
+    least = rate * (1 - rate)
+    return torch.where(least > 0, 1 - brier / least, torch.nan)
 
 
 def _turned(members: Tensor, truth: Tensor, weights: Tensor | None = None, *, score: Score, sign: float) -> Tensor:

@@ -11,7 +11,8 @@ $n^{1/3}$ stretched by the dependence of the scores, follows the order of Hall, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -20,9 +21,12 @@ import xarray as xr
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 
-__all__ = ["block_length", "paired_difference", "score_interval"]
+__all__ = ["block_length", "combined_interval", "paired_difference", "score_interval"]
 
 log = logging.getLogger(__name__)
+
+_FEWEST = 5  # cases for an error bar
+_CHUNK = 1000  # redrawings at once
 
 
 def score_interval(
@@ -40,7 +44,7 @@ def score_interval(
 
     Returns:
         The means with a new dimension ``bound`` (mean, lower, upper). Attribute `block`: the lengths used, by score. A case that is missing counts
-        nowhere.
+        nowhere, and an entry with fewer than five cases has no interval (NaN).
 
     Raises:
         InputError: If level, block or draws make no sense.
@@ -51,12 +55,45 @@ def score_interval(
     blocks, found = {}, {}
     for name, v in values.items():
         blocks[name] = block_length(v, over=over) if block is None else _checked_block(block, v.sizes[over])
-        mean = v.mean(over)
         means = _redrawn(v, over, blocks[name], draws=draws, rng=rng, level=level)
-        low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        parts = [mean, mean.copy(data=low), mean.copy(data=high)]
-        found[name] = xr.concat(parts, xr.DataArray(["mean", "lower", "upper"], dims="bound", name="bound")).assign_attrs(table[name].attrs)
+        found[name] = _bounded(v.mean(over), means, level).assign_attrs(table[name].attrs)
     return xr.Dataset(found, attrs={**table.attrs, "level": level, "block": [f"{n}: {b}" for n, b in blocks.items()]})
+
+
+def combined_interval(
+    parts: Sequence[xr.DataArray],
+    combine: Callable[..., np.ndarray],
+    *,
+    over: str = "init_time",
+    level: float = 0.95,
+    draws: int = 2000,
+    rng: Rng = Rng(0),  # noqa: B008 - a value
+) -> xr.DataArray:
+    """A number made of several means, such as a ratio, with its interval: the same blocks are redrawn for all of them.
+
+    Args:
+        parts: One value per case each, of the same shape.
+        combine: From one array of means per part to the number, elementwise.
+        over: The dimension of the cases.
+        level: Confidence level.
+        draws: Number of redrawings.
+        rng: Randomness.
+
+    Returns:
+        As an entry of `score_interval`; the block is the longest that a part needs.
+
+    Raises:
+        InputError: If level or draws make no sense.
+        DataError: If there are fewer than five cases, or a value is infinite.
+    """
+    values = {f"part {k}": v.astype(float).transpose(over, ...) for k, v in enumerate(parts)}
+    _check(values, over, level, draws)
+    length = max(block_length(v, over=over) for v in values.values())
+    # means of squares and shares are not below zero, however few blocks stretch them
+    least = [0.0 if float(v.min()) >= 0 else -np.inf for v in values.values()]
+    each = [np.maximum(_redrawn(v, over, length, draws=draws, rng=rng, level=level), low) for v, low in zip(values.values(), least, strict=True)]
+    centre = [v.mean(over) for v in values.values()]
+    return _bounded(centre[0].copy(data=combine(*(c.values for c in centre))), combine(*each), level)
 
 
 def paired_difference(
@@ -89,17 +126,18 @@ def paired_difference(
     a, b = xr.align(table[names], reference[names], join="inner")
     alone = _told_of_left_out(table[names], reference[names], a, over)
     change = (a - b).assign_attrs(table.attrs)
-    bounds = score_interval(change, over=over, level=level, block=block, draws=draws, rng=rng)
-    found = {}
-    for name in map(str, names):
-        v = _values(change, name, over)
-        length = block_length(v, over=over) if block is None else block
-        means = _redrawn(v, over, length, draws=draws, rng=rng, level=level)
+    values = {name: _values(change, name, over) for name in map(str, names)}
+    _check(values, over, level, draws)
+    blocks, found = {}, {}
+    for name, v in values.items():
+        blocks[name] = block_length(v, over=over) if block is None else _checked_block(block, v.sizes[over])
+        means = _redrawn(v, over, blocks[name], draws=draws, rng=rng, level=level)
         p = 2 * np.minimum((means <= 0).mean(0), (means >= 0).mean(0))
         p = np.where(np.isnan(means).all(0), np.nan, np.clip(p, 1 / draws, 1.0))
-        last = bounds[name].isel(bound=0, drop=True).copy(data=p).expand_dims(bound=["p_value"])
-        found[name] = xr.concat([bounds[name], last], "bound")
-    return xr.Dataset(found, attrs={**bounds.attrs, **alone})
+        bounds = _bounded(v.mean(over), means, level)
+        last = bounds.isel(bound=0, drop=True).copy(data=p).expand_dims(bound=["p_value"])
+        found[name] = xr.concat([bounds, last], "bound").assign_attrs(table[name].attrs)
+    return xr.Dataset(found, attrs={**table.attrs, "level": level, "block": [f"{n}: {b}" for n, b in blocks.items()], **alone})
 
 
 def _told_of_left_out(table: xr.Dataset, reference: xr.Dataset, both: xr.Dataset, over: str) -> dict[str, int]:
@@ -139,27 +177,40 @@ def _values(table: xr.Dataset, name: str, over: str) -> xr.DataArray:
     return table[name].astype(float).transpose(over, ...)
 
 
+def _bounded(mean: xr.DataArray, means: np.ndarray, level: float) -> xr.DataArray:
+    """Mean, lower and upper end along a new dimension."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an entry without an interval: NaN is what is to be said
+        low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return xr.concat([mean, mean.copy(data=low), mean.copy(data=high)], xr.DataArray(["mean", "lower", "upper"], dims="bound", name="bound"))
+
+
 def _redrawn(values: xr.DataArray, over: str, block: int, *, draws: int, rng: Rng, level: float) -> np.ndarray:
-    """Means of redrawn cases about the mean of all, stretched for few blocks, (draws, ...)."""
+    """Means of redrawn cases about the mean of all, stretched for few blocks, (draws, ...); NaN where fewer than five cases are known."""
     n = values.sizes[over]
-    x = values.values
+    x = values.values.reshape(n, -1)
     known = np.isfinite(x)
-    # sums over circular blocks once, then a redrawing is a sum over few starts
+    # sums over circular blocks once, then a redrawing is a sum over few starts: how often each was drawn, times those sums
     total, count = (_block_sums(v, block) for v in (np.where(known, x, 0.0), known.astype(float)))
     starts = rng.child("blocks").integers(0, n, (draws, -(-n // block))).numpy()
-    top, bottom = np.empty((draws, *x.shape[1:])), np.empty((draws, *x.shape[1:]))
-    for k in range(draws):
-        top[k], bottom[k] = total[starts[k]].sum(0), count[starts[k]].sum(0)
-    means, centre = top / np.where(bottom > 0, bottom, np.nan), values.mean(over).values
-    return np.asarray(centre + _stretch(n, block, level) * (means - centre))
+    means = np.empty((draws, x.shape[1]))
+    for k in range(0, draws, _CHUNK):
+        part = starts[k : k + _CHUNK]
+        often = np.bincount((part + n * np.arange(len(part))[:, None]).ravel(), minlength=n * len(part)).reshape(len(part), n).astype(float)
+        top, bottom = often @ total, often @ count
+        means[k : k + _CHUNK] = top / np.where(bottom > 0, bottom, np.nan)
+    cases = known.sum(0)
+    centre = values.mean(over).values.reshape(-1)
+    found = np.where(cases >= _FEWEST, centre + _stretch(cases, block, level) * (means - centre), np.nan)
+    return found.reshape(draws, *values.shape[1:])
 
 
-def _stretch(cases: int, block: int, level: float) -> float:
+def _stretch(cases: np.ndarray, block: int, level: float) -> np.ndarray:
     z = NormalDist().inv_cdf((1 + level) / 2)
-    v = max(cases / block - 1, 1.0)
+    v = np.maximum(cases / block - 1, 1.0)
     # quantile of Student's t by its expansion in 1/v (Abramowitz and Stegun 26.7.5), within 3 % from v = 2 on
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2) + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return t / z * float(np.sqrt(cases / max(cases - block, 1)))
+    return np.asarray(t / z * np.sqrt(cases / np.maximum(cases - block, 1)))
 
 
 def _block_sums(x: np.ndarray, block: int) -> np.ndarray:
@@ -171,7 +222,7 @@ def _check(values: dict[str, xr.DataArray], over: str, level: float, draws: int)
     if not values:
         raise DataError(f"expected scores by {over}, got none; call evaluate with by=({over!r}, ...)")
     n = next(iter(values.values())).sizes[over]
-    if n < 5:
+    if n < _FEWEST:
         raise DataError(f"expected at least five cases along {over}, got {n}; redrawing fewer says nothing")
     unbounded = [name for name, v in values.items() if bool(np.isinf(v).any())]
     if unbounded:

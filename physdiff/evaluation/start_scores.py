@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from physdiff.base.errors import DataError
 from physdiff.data.timeline import is_calendar
 from physdiff.evaluation.evaluate import evaluate
-from physdiff.evaluation.significance import score_interval
+from physdiff.evaluation.significance import combined_interval, score_interval
 from physdiff.scores.reduce import Averaged, Score, reduced
 
 __all__ = ["mean_scores", "season_of", "start_scores", "with_bounds"]
@@ -97,7 +98,7 @@ def mean_scores(table: xr.Dataset, scores: Mapping[str, Score], *, where: xr.Dat
 def with_bounds(means: xr.Dataset, table: xr.Dataset, scores: Mapping[str, Score], *, level: float = 0.95) -> xr.Dataset:
     """The means with ``<score>_bounds`` (..., bounds) beside them: intervals by blocks of starts (`score_interval`), or of samples.
 
-    Ratios have none, and nothing has where there are fewer than five starts.
+    Of a ratio the same blocks are redrawn for both parts. Nothing has an interval where there are fewer than five starts.
 
     Args:
         means: From `mean_scores`.
@@ -106,27 +107,29 @@ def with_bounds(means: xr.Dataset, table: xr.Dataset, scores: Mapping[str, Score
         level: Confidence level.
     """
     over = "sample" if table.sizes.get("sample", 0) >= _FEWEST else "init_time"
-    wanted = {}
-    for name, score in scores.items():
-        parts = list(_parts(name, score))
-        if len(parts) == 1 and (not isinstance(score, Averaged) or score.combine is torch.sqrt):
-            wanted[name] = parts[0]
-    if table.sizes.get(over, 0) < _FEWEST or not wanted:
+    if table.sizes.get(over, 0) < _FEWEST:
         return means
-    cases = table[list(wanted.values())]
+    names = [part for name, score in scores.items() for part in _parts(name, score)]
     other = [d for d in ("sample", "init_time") if d in table.dims and d != over]
-    cases = cases.mean(other) if other else cases
+    cases = table[names].mean(other) if other else table[names]
     finite = cases.where(np.isfinite(cases))
+    added = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a lead time that no start has: its bounds are NaN
-        found = score_interval(finite, over=over, level=level)
-    added = {}
-    for name, part in wanted.items():
-        ends = found[part].sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
-        ends = ends.clip(min=0.0) ** 0.5 if part != name else ends
-        about = f"{100 * level:g} % confidence interval of {name}, by blocks of {over}"
-        added[f"{name}_bounds"] = ends.transpose(*means[name].dims, "bounds").assign_attrs(long_name=about)
+        for name, score in scores.items():
+            each = [finite[part] for part in _parts(name, score)]
+            if not isinstance(score, Averaged):
+                found = score_interval(xr.Dataset({name: each[0]}), over=over, level=level)[name]
+            else:
+                found = combined_interval(each, partial(_combined, score=score), over=over, level=level)
+            ends = found.sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
+            about = f"{100 * level:g} % confidence interval of {name}, by blocks of {over}"
+            added[f"{name}_bounds"] = ends.transpose(*means[name].dims, "bounds").assign_attrs(long_name=about)
     return means.assign(added)
+
+
+def _combined(*parts: np.ndarray, score: Averaged) -> np.ndarray:
+    return np.asarray(score.combine(*(torch.from_numpy(np.ascontiguousarray(v)) for v in parts)).numpy())
 
 
 def season_of(table: xr.Dataset) -> xr.DataArray:

@@ -12,11 +12,10 @@ import xarray as xr
 from physdiff.plots.style import new_axes, show_number
 from physdiff.plots.trajectories import scores_plot
 from physdiff.report.html import Cell, Section, Table, to_picture, write_report
-from physdiff.report.score_tables import best_of, columns_of, interval_text, lead_table, named_score
+from physdiff.report.score_tables import MARK, best_of, columns_of, holm_of, interval_text, lead_table, named_score, parted_table
 
 __all__ = ["compare_report", "difference_sections"]
 
-_MARK = " *"
 _MOST_SHADED = 3  # intervals of more models hide each other
 
 
@@ -38,6 +37,8 @@ def compare_report(
     sections = []
     for name, unit in zip(map(str, found["variable"].values), np.atleast_1d(found.attrs["units"]), strict=True):
         sections += _variable(found, name, str(unit))
+    if "brier_by_event" in found:
+        sections.append(Section("Events", tables=(_part_table(found, "brier", "events", by="event"),)))
     return write_report(out_dir, "Forecasts compared", sections, facts=facts, timings=timings, summary=f"{_listed(models)}, on the same starts.")
 
 
@@ -64,11 +65,26 @@ def _variable(found: xr.Dataset, name: str, unit: str) -> list[Section]:
     )
     tables = tuple(_score_table(found, score, name, unit) for score in tested)
     shown = [str(s) for s in found.data_vars if s not in tested and set(found[s].dims) == {"model", "variable", "lead_time"}]
-    plain = tuple(lead_table({m: v[[s]] for m, v in each.items()}, s, variable=name, unit=unit) for s in shown)
+    plain = tuple(lead_table(each, s, variable=name, unit=unit) for s in shown)
     sections = [Section(f"Scores: {name}", (_explained(found),), (picture,), tables + plain)]
+    for by in ("region", "season"):
+        parted = [s for s in tested if f"{s}_by_{by}" in found]
+        if parted:
+            sections.append(Section(f"By {by}: {name}", tables=tuple(_part_table(found, s, name, by=by, unit=unit) for s in parted), level=3))
     if f"{tested[0]}_p" in found:
         sections.append(Section(f"Differences of pairs: {name}", tables=_pair_tables(found, name, unit), level=3))
     return sections
+
+
+def _part_table(found: xr.Dataset, score: str, name: str, *, by: str, unit: str = "1") -> Table:
+    """Regions, seasons or events: the best of each part bold, a star where another is worse by more than chance."""
+    tables = {}
+    for model in found["model"].values:
+        one = {score + end: found[f"{score}{end}_by_{by}"].sel(model=model, drop=True) for end in ("", "_bounds")}
+        table = xr.Dataset(one) if by != "event" else xr.Dataset(one).expand_dims(variable=[name])
+        if bool(table[score].notnull().any()):
+            tables[str(model)] = table
+    return parted_table(tables, score, by=by, variable=name, unit=unit, tests=holm_of(found, score, name, by=by), best=True)
 
 
 def difference_sections(found: xr.Dataset) -> list[Section]:
@@ -112,7 +128,7 @@ def _score_table(found: xr.Dataset, score: str, name: str, unit: str) -> Table:
         for best, column in strong:
             for pair, (a, b) in enumerate(sides):
                 if best in (a, b) and p[pair, column - 1] < 1 - found.attrs["level"]:
-                    marks[a + b - best, column] = _MARK
+                    marks[a + b - best, column] = MARK
         ends = found[f"{score}_bounds"].sel(variable=name).transpose("model", "lead_time", "bounds").values[:, chosen]
         below = {(i, j + 1): interval_text(*ends[i, j]) for i in range(len(models)) for j in range(len(chosen)) if np.isfinite(ends[i, j]).all()}
     rows: list[tuple[Cell, ...]] = [(model, *map(float, row)) for model, row in zip(models, values, strict=True)]
@@ -127,7 +143,7 @@ def _pair_table(found: xr.Dataset, score: str, name: str, unit: str) -> Table:
     p = found[f"{score}_p"].sel(variable=name).transpose("pair", "lead_time").values[:, chosen]
     pairs = [str(k) for k in found["pair"].values]
     places = [(i, j) for i in range(len(pairs)) for j in range(len(chosen)) if np.isfinite(change[i, j]).all()]
-    marks = {(i, j + 1): _MARK for i, j in places if p[i, j] < 1 - found.attrs["level"]}
+    marks = {(i, j + 1): MARK for i, j in places if p[i, j] < 1 - found.attrs["level"]}
     below = {(i, j + 1): f"{interval_text(*change[i, j, 1:])}\np {show_number(float(p[i, j]), 2)}" for i, j in places}
     rows: list[tuple[Cell, ...]] = [(pair, *map(float, change[i, :, 0])) for i, pair in enumerate(pairs)]
     what = f"mean squared error{f' ({unit}²)' if unit != '1' else ''}" if score.endswith("rmse") else named_score(score, unit)

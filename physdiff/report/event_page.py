@@ -9,7 +9,7 @@ from physdiff.plots.calibration import reliability_plot
 from physdiff.plots.maps import map_plot
 from physdiff.plots.style import pretty_unit, show_number
 from physdiff.report.html import Cell, Section, Table, to_picture
-from physdiff.report.score_tables import columns_of
+from physdiff.report.score_tables import columns_of, intervals_below
 
 __all__ = ["event_section", "return_section"]
 
@@ -19,7 +19,8 @@ def event_section(event: str, table: xr.Dataset, *, variable: str, unit: str = "
 
     Args:
         event: As in ``t2m > 283.15``.
-        table: `evaluate` by lead time of ``brier``, ``hits`` and ``others`` (`brier_score` and `events_by_count` of both kinds).
+        table: `evaluate` by lead time of ``brier``, ``hits`` and ``others`` (`brier_score` and `events_by_count` of both kinds); intervals of the
+            rows of the table, if there, as ``brier_bounds``, ``skill_bounds``, ``frequency_bounds`` and ``probability_bounds``.
         variable: Which variable.
         unit: Its unit.
     """
@@ -58,9 +59,13 @@ def _scores(event: str, at: xr.Dataset, hits: xr.DataArray, others: xr.DataArray
     with np.errstate(divide="ignore", invalid="ignore"):
         skill = np.where(rate * (1 - rate) > 0, 1 - brier / (rate * (1 - rate)), np.nan)
     rows = {"Fair Brier score": brier, "Skill over its frequency": skill, "Frequency of the event": rate, "Mean probability forecast": given}
+    below: dict[tuple[int, int], str] = {}
+    for i, name in enumerate(("brier", "skill", "frequency", "probability")):
+        below |= intervals_below(i, at[f"{name}_bounds"], chosen) if f"{name}_bounds" in at else {}
     cells: list[tuple[Cell, ...]] = [(name, *map(float, np.asarray(v)[chosen])) for name, v in rows.items()]
     note = "Skill: 1 is perfect, 0 is worth the frequency alone."
-    return Table(f"Probabilities of {event} by lead time", ("Score", *headings), tuple(cells), note=note)
+    note += " Small under a number: its interval, blocks of starts redrawn." if below else ""
+    return Table(f"Probabilities of {event} by lead time", ("Score", *headings), tuple(cells), note=note, below=below)
 
 
 def return_section(found: xr.Dataset, variable: str, *, unit: str = "1") -> Section:

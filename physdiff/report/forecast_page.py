@@ -18,10 +18,10 @@ from physdiff.plots.style import even_choice, new_axes, show_number, step_label
 from physdiff.plots.trajectories import scores_plot, training_curve
 from physdiff.report.forecast_maps import band_picture, map_section
 from physdiff.report.html import Picture, Section, to_picture, write_report
-from physdiff.report.score_tables import lead_table, model_table, named_score, plain_scores, score_of
+from physdiff.report.score_tables import holm_of, lead_table, model_table, named_score, plain_scores, score_of
 from physdiff.scores.rank_histogram import rank_histogram
 
-__all__ = ["forecast_report", "forecast_sections", "training_section"]
+__all__ = ["forecast_report", "forecast_sections", "forecast_summary", "training_section"]
 
 _SPECTRUM_CASES = 8
 _FRAMES, _FEWEST = 24, 6  # of the sliders of a page together, and of each
@@ -60,11 +60,16 @@ def forecast_report(
         InputError: If there is no table.
     """
     sections = [*forecast_sections(forecast, truth, tables=tables), *extra]
-    return write_report(out_dir, title, sections, facts=facts, timings=timings, summary=_summary(forecast, tables))
+    return write_report(out_dir, title, sections, facts=facts, timings=timings, summary=forecast_summary(forecast, tables))
 
 
 def forecast_sections(
-    forecast: xr.Dataset, truth: xr.Dataset, *, tables: Mapping[str, xr.Dataset], variables: Sequence[str] | None = None
+    forecast: xr.Dataset,
+    truth: xr.Dataset,
+    *,
+    tables: Mapping[str, xr.Dataset],
+    variables: Sequence[str] | None = None,
+    tests: xr.Dataset | None = None,
 ) -> list[Section]:
     """The sections of `forecast_report`, to be joined with others on one page.
 
@@ -73,6 +78,7 @@ def forecast_sections(
         truth: As there.
         tables: As there.
         variables: Which variables are drawn; the first four if None. Tables hold all.
+        tests: What `against_baselines` found; marks baselines that differ from the forecast by more than chance.
 
     Raises:
         InputError: If there is no table, or an unknown variable.
@@ -86,7 +92,7 @@ def forecast_sections(
         raise InputError(f"forecast report: expected variables among {', '.join(cases.names)}, got {', '.join(unknown)}")
     sections = []
     for name in cases.names:
-        sections.append(_score_section(name, tables, cases))
+        sections.append(_score_section(name, tables, cases, tests))
         band = band_picture(name, cases) if name in drawn and _bands(tables) else None
         sections += [Section("One place", figures=(band,), level=3)] if band is not None else []
         if name in drawn and not _bands(tables):
@@ -108,7 +114,8 @@ def training_section(steps: np.ndarray, loss: np.ndarray, *, validation: tuple[n
     return Section("Training", figures=(to_picture(axes, caption=caption, alt=alt, vector=True),))
 
 
-def _summary(forecast: xr.Dataset, tables: Mapping[str, xr.Dataset]) -> str:
+def forecast_summary(forecast: xr.Dataset, tables: Mapping[str, xr.Dataset]) -> str:
+    """The sentence under the heading: members, starts, lead times, baselines; arguments as in `forecast_report`."""
     sizes = forecast.sizes
     starts = sizes.get("init_time", 1) * sizes.get("sample", 1)
     against = list(tables)[1:]
@@ -126,7 +133,7 @@ def _unit(cases: Cases, name: str) -> str:
     return str(cases.forecast[name].attrs.get("units", "1"))
 
 
-def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) -> Section:
+def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases, tests: xr.Dataset | None) -> Section:
     scores, unit, model = plain_scores(tables), _unit(cases, name), next(iter(tables))
     shown = [s for s in _DRAWN if s in scores and score_of(tables, s, name)][:4]
     bounded = [v for t in tables.values() for n, v in t.data_vars.items() if str(n).endswith("_bounds")]
@@ -145,7 +152,7 @@ def _score_section(name: str, tables: Mapping[str, xr.Dataset], cases: Cases) ->
         caption += " Grey: the range to aim at." if any(s in _RATIOS for s in shown) else ""
         figures.append(to_picture(axes, caption=caption, alt=alt, vector=True))
     compared = [s for s in scores if len(score_of(tables, s, name)) > 1]
-    cells = [lead_table(tables, score, variable=name, unit=unit) for score in compared]
+    cells = [lead_table(tables, score, variable=name, unit=unit, tests=holm_of(tests, score, name)) for score in compared]
     for other, table in tables.items():
         alone = [s for s in scores if s not in compared and other in score_of(tables, s, name)]
         cells += [model_table(other, table, alone, variable=name, unit=unit)] if alone else []

@@ -7,6 +7,7 @@ import xarray as xr
 
 from physdiff.cli.scoring import Clock, Job, part_sections, scored, standard_scores
 from physdiff.cli.splits import Event
+from physdiff.evaluation.start_scores import mean_scores, start_scores
 from tests.evaluation.test_start_scores import pair
 
 
@@ -33,6 +34,19 @@ def test_everything_asked_for_is_scored_and_shown():
     sections = part_sections(found, job)
     assert [s.title for s in sections] == ["By region", "By season", "Events", "Reliability: t > 0 K", "Reliability: q < 0.5 K"]
     assert sections[1].tables[0].rows[0][:2] == ("DJF", "forecast") and len(sections[1].tables[0].rows) == 6
+    # every number has its interval, of seasons where they have five starts; one member has no probabilities
+    region, season = sections[0].tables[0], sections[1].tables[0]
+    assert set(region.below) == {(i, j) for i in (0, 1) for j in (2, 3, 4)} and season.below == {}
+    (brier,) = sections[2].tables if sections[2].tables else (None,)
+    assert brier is None and list(found.event_scores) == ["forecast"]
+    table = sections[3].tables[0]
+    assert {(i, j) for i in range(4) for j in (1, 2, 3)} == set(table.below)
+    # the rows of the table are the means of what is kept by start
+    one, event = found.event_starts["forecast"].sel(event="t > 0"), job.events[0]
+    np.testing.assert_allclose(table.rows[0][1:], one.mean("init_time"), rtol=1e-6)
+    each = mean_scores(start_scores(forecast[["t"]], truth, event.by_start), event.by_start)
+    for row, name in zip(table.rows, ("brier", "skill", "frequency", "probability"), strict=True):
+        np.testing.assert_allclose(row[1:], each[name][0], rtol=1e-6)
     facts = job.facts({"Forecast": "none.nc", "Truth": ["a", "b"]}, 3)
     assert facts["Fields"] == "t (K), q (K)" and facts["Truth"] == "a, b" and facts["Seed of baselines"] == "3"
     assert facts["Starts"].startswith("8, 2019-02-01")

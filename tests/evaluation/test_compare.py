@@ -10,8 +10,9 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.write import write_dataset
+from physdiff.evaluation import compare as module
 from physdiff.evaluation.compare import against_baselines, compare, read_scores
-from physdiff.evaluation.significance import paired_difference
+from physdiff.evaluation.significance import paired_difference, score_interval
 
 HOUR = np.timedelta64(3600 * 10**9, "ns")
 
@@ -37,6 +38,77 @@ def run(shift=0.0, seed=0, starts=40, leads=4, noise=0.1, drop=()):
     return xr.Dataset(data, coords).drop_vars(list(drop))
 
 
+def in_parts(shift=0.0, seed=0, **more):
+    """With two regions (the south has no difference), a season and an event."""
+    whole = run(shift, seed, **more)
+    region = xr.DataArray(["north", "south"], dims="region", coords={"region": ["north", "south"]}).region
+    south = run(0.0, seed + 50, **more)
+    for name in ("crps", "ensemble_rmse_part0"):
+        whole[f"{name}_by_region_start"] = xr.concat([whole[f"{name}_by_start"], south[f"{name}_by_start"]], region)
+    for name in ("crps", "ensemble_rmse"):
+        whole[f"{name}_by_region"] = xr.concat([whole[name], south[name]], region)
+        whole[f"{name}_by_season"] = whole[name].expand_dims(season=["MAM"])
+    whole["truth_mean_by_region_start"] = xr.concat([whole["truth_mean_by_start"]] * 2, region)
+    brier = whole["crps_by_start"].isel(variable=0, drop=True).where(whole["forecast"] == "forecast")
+    whole["brier_by_event_start"] = brier.expand_dims(event=["t2m > 1"])
+    whole["brier_by_event"] = whole["brier_by_event_start"].mean("init_time")
+    return whole
+
+
+def test_regions_seasons_and_events_have_intervals_and_tests_of_their_own():
+    runs = {"a": in_parts(), "b": in_parts(0.1, seed=1)}
+    found = compare(runs, baselines=("persistence",))
+    pair = found["pair"].values.tolist()
+    assert pair == ["a − b", "a − persistence", "b − persistence"]
+    # 3 pairs, 2 regions, 4 leads are one family: Holm's values of the pairs' own tests
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        p = []
+        for r in ("north", "south"):
+            each = {n: v[["crps_by_region_start"]].sel(region=r, forecast="forecast", drop=True) for n, v in runs.items()}
+            each["persistence"] = runs["a"][["crps_by_region_start"]].sel(region=r, forecast="persistence", drop=True)
+            for one, other in (("a", "b"), ("a", "persistence"), ("b", "persistence")):
+                made = paired_difference(each[one], each[other], draws=int(20 * 24 / (1 - 0.95)))["crps_by_region_start"]
+                p.append(made.sel(bound="p_value").sel(variable="t2m").values)
+    known = np.sort(np.ravel(p))
+    wanted = np.minimum(np.maximum.accumulate(known * np.arange(24, 0, -1)), 1.0)
+    np.testing.assert_allclose(np.sort(found["crps_p_by_region"].sel(variable="t2m").values.ravel()), wanted)
+    north, south = (found["crps_p_by_region"].sel(variable="t2m", pair="a − b", region=r).values for r in ("north", "south"))
+    assert north.max() < 0.05 < south.min()
+    name = "ensemble_rmse_part0_by_region_start"
+    own = score_interval(runs["b"][[name]].isel(forecast=0).sel(region="south"))[name]
+    ends = found["ensemble_rmse_bounds_by_region"].sel(model="b", region="south").transpose("bounds", "variable", "lead_time")
+    np.testing.assert_allclose(ends, np.sqrt(own.sel(bound=["lower", "upper"])))
+    # one season is the whole; the baseline has no members, so that no event is tested against it
+    np.testing.assert_allclose(found["crps_p_by_season"].isel(season=0).transpose(*found["crps_p"].dims), found["crps_p"])
+    event = found["brier_p_by_event"].sel(event="t2m > 1")
+    assert bool(event.sel(pair="a − b").notnull().all()) and bool(event.drop_sel(pair="a − b").isnull().all())
+    assert found["brier_bounds_by_event"].sel(model="a").notnull().all() and bool(found["brier_by_event"].sel(model="persistence").isnull().all())
+
+
+def test_regions_of_one_name_must_be_the_same_cells_and_few_starts_have_no_test():
+    other = in_parts(seed=1)
+    other["truth_mean_by_region_start"][1] *= 1.01
+    with pytest.raises(DataError, match="regions of one name to be the same cells, got another truth in south in a than in b"):
+        compare({"a": in_parts(), "b": other})
+    assert not any("_by_" in str(n) for n in compare({"a": in_parts(starts=4), "b": in_parts(seed=1, starts=4)}).data_vars)
+    # a run that was scored by regions beside one that was not: the whole alone
+    assert "crps_p_by_region" not in compare({"a": in_parts(), "b": run(seed=1)})
+
+
+def test_a_forecast_is_tested_against_its_baselines_in_every_part():
+    found = against_baselines(in_parts().assign_coords(variable=["t_500", "t_850"]))
+    assert found["crps_p_by_region"].dims == ("pair", "variable", "region", "lead_time")
+    assert found["crps_p_by_level"].dims == ("pair", "quantity", "level", "lead_time") and "brier_p_by_event" not in found
+    assert bool((found["crps_p_by_level"] < 0.05).all()) and float(found["crps_difference_by_season"].sel(bound="mean").max()) < 0
+
+
+def test_too_many_tests_for_the_redrawings_are_pointed_out(caplog, monkeypatch):
+    monkeypatch.setattr(module, "_DRAWS", (100, 100))
+    compare({"a": run(leads=6), "b": run(seed=1, leads=6)})
+    assert "6 tests in one table are too many for 100 redrawings: no difference can pass" in caplog.text
+
+
 def test_all_pairs_and_leads_of_a_variable_are_one_family():
     """Holm's p-values of the pairs' own tests, twelve at a time; with a score missing at a lead, nine."""
     runs = {"a": run(), "b": run(shift=0.1, seed=1), "c": run(seed=2)}
@@ -44,7 +116,7 @@ def test_all_pairs_and_leads_of_a_variable_are_one_family():
     found = compare(runs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        each = {pair: paired_difference(*(runs[k][["crps_by_start"]].isel(forecast=0) for k in pair)) for pair in ("ab", "ac", "bc")}
+        each = {pair: paired_difference(*(runs[k][["crps_by_start"]].isel(forecast=0) for k in pair), draws=5000) for pair in ("ab", "ac", "bc")}
     for v, family in ((0, 12), (1, 10)):
         p = np.stack([d["crps_by_start"].sel(bound="p_value")[v].values for d in each.values()])
         known = np.sort(p[np.isfinite(p)])
@@ -97,7 +169,7 @@ def test_a_forecast_against_its_baselines_is_one_family_of_those_pairs_alone():
     found = against_baselines(whole)
     assert found["crps_p"].sizes == {"pair": 2, "variable": 2, "lead_time": 4}  # not the pair of the baselines
     ours, other = (whole[["crps_by_start"]].isel(forecast=k) for k in (0, 1))
-    own = paired_difference(ours, other)["crps_by_start"]
+    own = paired_difference(ours, other, draws=5000)["crps_by_start"]
     np.testing.assert_allclose(found["crps_difference"].isel(pair=0).sel(bound="mean"), own.sel(bound="mean"))
     # two equal pairs at four leads: Holm's factors are 8, 8, 6, 6, ... on sorted p-values, so that none is below eight times the smallest
     p = own.sel(bound="p_value").isel(variable=0).values

@@ -6,7 +6,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
-from physdiff.evaluation.significance import block_length, paired_difference, score_interval
+from physdiff.evaluation.significance import block_length, combined_interval, paired_difference, score_interval
 
 
 def series(n, rho, *, seed, entries=1):
@@ -67,6 +67,38 @@ def test_a_paired_test_says_what_one_table_alone_has(caplog):
     found = paired_difference(table, table + 1.0, draws=100)
     assert found.attrs["cases"] == 30 and found.attrs["left_out_table"] == found.attrs["left_out_reference"] == 0
     assert not caplog.text
+
+
+def test_an_entry_with_few_cases_has_no_interval_and_one_with_some_is_stretched_by_its_own():
+    table = series(40, 0.0, seed=1, entries=3)
+    table["crps"][4:, 0] = np.nan                             # four cases: a mean, and no more
+    table["crps"][10:, 1] = np.nan
+    found = score_interval(table, block=1)["crps"]
+    assert found.sel(bound="mean").notnull().all() and found.isel(lead_time=0).sel(bound=["lower", "upper"]).isnull().all()
+    alone = score_interval(table.isel(init_time=slice(0, 10), lead_time=[1]), block=1)["crps"].isel(lead_time=0)
+    half = [float(v.sel(bound="upper") - v.sel(bound="lower")) for v in (found.isel(lead_time=1), alone)]
+    # ten known cases in blocks of one are ten cases, whatever stands beside them: redrawn, 7 to 13 of them come, which widens a little
+    assert 0.95 < half[0] / half[1] < 1.2
+    p = paired_difference(table, table * 1.1, block=1)["crps"].sel(bound="p_value")
+    assert np.isnan(p[0]) and p[1:].notnull().all()
+
+
+def test_a_ratio_of_means_is_redrawn_as_one():
+    x = series(60, 0.0, seed=1)["crps"] ** 2 + 1
+    y = 2 * x + 0.01 * series(60, 0.0, seed=2)["crps"]
+    found = combined_interval([x, y], lambda a, b: np.sqrt(a / b), draws=1000).isel(lead_time=0)
+    lower, mean, upper = (float(found.sel(bound=b)) for b in ("lower", "mean", "upper"))
+    assert mean == pytest.approx(np.sqrt(float(x.mean() / y.mean())), rel=1e-12) and lower < mean < upper
+    # the parts go together: the ratio is known far better than either; by the delta method, its deviation is that of x - y r^2
+    r2 = float(x.mean() / y.mean())
+    delta = float((x - r2 * y).std()) / np.sqrt(60) / float(y.mean()) / (2 * mean)
+    assert upper - lower == pytest.approx(2 * 1.96 * delta, rel=0.3)
+    assert upper - lower < 0.02 * float(x.std()) / np.sqrt(60)
+    single = combined_interval([x], np.sqrt).isel(lead_time=0)
+    own = score_interval(xr.Dataset({"s": x}))["s"].isel(lead_time=0)
+    np.testing.assert_allclose(single, np.sqrt(own))
+    with pytest.raises(DataError, match="at least five cases"):
+        combined_interval([x[:4], y[:4]], np.divide)
 
 
 def test_the_paired_test_keeps_its_level():

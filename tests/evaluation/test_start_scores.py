@@ -73,9 +73,9 @@ def test_intervals_hold_the_means_and_roots_are_roots():
     table = start_scores(forecast, truth, SCORES)
     means = mean_scores(table, SCORES)
     found = with_bounds(means, table, SCORES, level=0.9)
-    assert "spread_skill_bounds" not in found and found["crps_bounds"].dims == ("variable", "lead_time", "bounds")
+    assert found["crps_bounds"].dims == ("variable", "lead_time", "bounds")
     assert "90 % confidence interval of crps" in found["crps_bounds"].attrs["long_name"]
-    for name in ("crps", "ensemble_rmse", "coverage"):
+    for name in SCORES:
         low, high = found[f"{name}_bounds"].transpose("bounds", ...).values
         assert (low < means[name].values).all() and (means[name].values < high).all()
     # one standard error of independent starts, times 1.645: the blocks are short here and few, so within a factor of two

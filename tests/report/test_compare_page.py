@@ -5,7 +5,7 @@ from __future__ import annotations
 from physdiff.evaluation.compare import against_baselines, compare
 from physdiff.report.compare_page import compare_report, difference_sections
 from physdiff.report.html import write_report
-from tests.evaluation.test_compare import run
+from tests.evaluation.test_compare import in_parts, run
 from tests.report.page import Page
 
 
@@ -35,3 +35,14 @@ def test_a_forecast_beside_its_baselines(tmp_path):
     assert page.texts["h2"] == ["Against the baselines: t2m", "Against the baselines: q"]
     # half as large on every start: both scores of both fields at four lead times
     assert sum(text.endswith(" *") for text in page.texts["td"]) == 2 * 2 * 4
+
+
+def test_regions_seasons_and_events_have_tables_with_stars(tmp_path):
+    page = Page(compare_report(tmp_path, compare({"a": in_parts(), "b": in_parts(shift=0.25, seed=1)})))
+    assert page.texts["h3"][:2] == ["By region: t2m", "By season: t2m"] and "Events" in page.texts["h2"]
+    captions = page.texts["caption"]
+    assert "Fair Brier score by event and lead time" in captions and any("by region and lead time" in c for c in captions)
+    whole = Page(compare_report(tmp_path / "whole", compare({"a": run(), "b": run(shift=0.25, seed=1)})))
+    more = sum(t.endswith(" *") for t in page.texts["td"]) - sum(t.endswith(" *") for t in whole.texts["td"])
+    # b in the north and in the season, two scores of two fields at four lead times, and in the event; none in the south
+    assert more == 2 * (2 * 2 * 4) + 4

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from physdiff.base.errors import InputError
-from physdiff.report.score_tables import lead_table, model_table, named_score, overall_table, parted_table, plain_scores, score_of
+from physdiff.report.score_tables import holm_of, lead_table, model_table, named_score, overall_table, parted_table, plain_scores, score_of
 
 
 def scored(crps, **more) -> xr.Dataset:
@@ -77,3 +77,34 @@ def test_parts_have_a_best_forecast_each():
     assert table.rows == (("n", "a", 1.0, 2.0), ("n", "b", 2.0, 1.0), ("s", "a", 3.0, 4.0), ("s", "b", 5.0, 3.0))
     # column 0 is the part, 1 the forecast
     assert table.strong == {(0, 2), (1, 3), (2, 2), (3, 3)}
+
+
+def test_parts_have_intervals_and_stars_where_tests_say():
+    def parted(values, ends):
+        coords = {"variable": ["t2m"], "region": ["n", "s"], "lead_time": [1.0, 2.0]}
+        table = xr.Dataset({"crps": (tuple(coords), np.array([values]))}, coords)
+        return table.assign(crps_bounds=((*coords, "bounds"), np.array([ends])))
+
+    ends = [[[0.5, 1.5], [np.nan, np.nan]], [[2.0, 4.0], [3.0, 5.0]]]
+    tables = {"a": parted([[1.0, 2], [3, 4]], ends), "b": parted([[2.0, 1], [5, 3]], ends)}
+    coords = {"pair": ["a − b"], "region": ["n", "s"], "lead_time": [1.0, 2.0], "first": ("pair", ["a"]), "second": ("pair", ["b"])}
+    p = xr.DataArray([[[[0.01, 0.01], [0.2, np.nan]]]], dims=("variable", "pair", "region", "lead_time"), coords={**coords, "variable": ["t2m"]})
+    tests = xr.Dataset({"crps_p_by_region": p}, attrs={"level": 0.95})
+    found = holm_of(tests, "crps", "t2m", by="region")
+    assert holm_of(tests, "crps", "q", by="region") is None and holm_of(tests, "crps", "t2m") is None and holm_of(None, "crps", "t2m") is None
+    table = parted_table(tables, "crps", by="region", variable="t2m", tests=found)
+    # b is told from a in the north at both leads, whichever is better
+    assert table.marks == {(1, 2): " *", (1, 3): " *"} and table.note.startswith("* differs from a by more than chance")
+    assert table.below[2, 3] == "3.00 to 5.00" and (0, 3) not in table.below and len(table.below) == 6
+    # the best of the north is a at the first lead and b at the second: the other of each is worse
+    assert parted_table(tables, "crps", by="region", variable="t2m", tests=found, best=True).marks == {(1, 2): " *", (0, 3): " *"}
+
+
+def test_a_table_by_lead_marks_what_differs_from_the_first():
+    p = xr.DataArray([[[0.01, 0.06, np.nan]]], dims=("variable", "pair", "lead_time"), coords={"variable": ["t2m"]})
+    p = p.assign_coords(first=("pair", ["model"]), second=("pair", ["other"]))
+    tables = {"model": scored([1.0, 2, 3]), "other": scored([3.0, 2, 1]), "untested": scored([1.0, 1, 1])}
+    tests = holm_of(xr.Dataset({"crps_p": p}, attrs={"level": 0.95}), "crps", "t2m")
+    assert lead_table(tables, "crps", variable="t2m", tests=tests).marks == {(1, 1): " *"}
+    bounded = scored([1.0, 2]).assign(crps_bounds=(("variable", "lead_time", "bounds"), [[[0.5, 1.5], [1.0, 3.0]]]))
+    assert model_table("m", bounded, ["crps"], variable="t2m").below == {(0, 1): "0.500 to 1.50", (0, 2): "1.00 to 3.00"}
