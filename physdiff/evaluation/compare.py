@@ -249,7 +249,8 @@ def _shown_bounds(entry: xr.Dataset, score: str, over: str, *, level: float, rng
         return None
     cases = _as_cases({"": xr.Dataset({n: entry[n] for n in names})})[0][""]
     if score != "spread_skill":
-        return _bounds(cases, over, level, rng)[names[0]]
+        ends = _bounds(cases, over, level, rng)[names[0]]
+        return ends if score == "band_width" else ends.clip(max=1.0)
     found = combined_interval([cases[n] for n in names], _ratio, over=over, level=level, rng=rng)
     return found.sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds").transpose(..., "bounds")
 

@@ -56,7 +56,7 @@ def score_interval(
     for name, v in values.items():
         blocks[name] = block_length(v, over=over) if block is None else _checked_block(block, v.sizes[over])
         means = _redrawn(v, over, blocks[name], draws=draws, rng=rng, level=level)
-        found[name] = _bounded(v.mean(over), means, level).assign_attrs(table[name].attrs)
+        found[name] = _bounded(v.mean(over), np.maximum(means, _least(v)), level).assign_attrs(table[name].attrs)
     return xr.Dataset(found, attrs={**table.attrs, "level": level, "block": [f"{n}: {b}" for n, b in blocks.items()]})
 
 
@@ -89,9 +89,7 @@ def combined_interval(
     values = {f"part {k}": v.astype(float).transpose(over, ...) for k, v in enumerate(parts)}
     _check(values, over, level, draws)
     length = max(block_length(v, over=over) for v in values.values())
-    # means of squares and shares are not below zero, however few blocks stretch them
-    least = [0.0 if float(v.min()) >= 0 else -np.inf for v in values.values()]
-    each = [np.maximum(_redrawn(v, over, length, draws=draws, rng=rng, level=level), low) for v, low in zip(values.values(), least, strict=True)]
+    each = [np.maximum(_redrawn(v, over, length, draws=draws, rng=rng, level=level), _least(v)) for v in values.values()]
     centre = [v.mean(over) for v in values.values()]
     return _bounded(centre[0].copy(data=combine(*(c.values for c in centre))), combine(*each), level)
 
@@ -175,6 +173,11 @@ def block_length(values: xr.DataArray, *, over: str = "init_time") -> int:
 
 def _values(table: xr.Dataset, name: str, over: str) -> xr.DataArray:
     return table[name].astype(float).transpose(over, ...)
+
+
+def _least(values: xr.DataArray) -> float:
+    """Means of squares, shares and distances are not below zero, however far few blocks stretch them."""
+    return 0.0 if float(values.min()) >= 0 else -np.inf
 
 
 def _bounded(mean: xr.DataArray, means: np.ndarray, level: float) -> xr.DataArray:

@@ -25,6 +25,7 @@ from physdiff.scores.reduce import Averaged, Score, reduced
 __all__ = ["mean_scores", "season_of", "start_scores", "with_bounds"]
 
 _FEWEST = 5  # starts for an error bar, as in significance.py
+_SHARES = ("coverage", "band_coverage", "frequency", "probability")  # at most one, however far few blocks stretch them
 _SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
@@ -123,6 +124,7 @@ def with_bounds(means: xr.Dataset, table: xr.Dataset, scores: Mapping[str, Score
             else:
                 found = combined_interval(each, partial(_combined, score=score), over=over, level=level)
             ends = found.sel(bound=["lower", "upper"]).drop_vars("bound").rename(bound="bounds")
+            ends = ends.clip(max=1.0) if name.startswith(_SHARES) else ends
             about = f"{100 * level:g} % confidence interval of {name}, by blocks of {over}"
             added[f"{name}_bounds"] = ends.transpose(*means[name].dims, "bounds").assign_attrs(long_name=about)
     return means.assign(added)

@@ -60,7 +60,8 @@ def scores_plot(
     if reference is None and np.nanmin(finite) >= 0:
         axes.set_ylim(0, 1.08 * max(float(np.nanmax(finite)), 1e-300))
     if len(scores) > 1:
-        axes.legend(frameon=False, fontsize=SMALL)
+        # many names find no empty place: the lines behind them are dimmed
+        axes.legend(framealpha=0.8, edgecolor="none", fontsize=SMALL)
     return tidy(axes, x=quantity("lead time", unit), y=label or label_of(next(iter(scores.values()))))
 
 

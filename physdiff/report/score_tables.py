@@ -134,7 +134,7 @@ def lead_table(tables: Mapping[str, xr.Dataset], score: str, *, variable: str, u
     below = {at: text for i, name in enumerate(found) if name in ends for at, text in intervals_below(i, ends[name], chosen).items()}
     caption = f"{named_score(score, unit)} of {variable} by lead time"
     marks = {} if tests is None else starred(tests, list(found), chosen, rivals=dict.fromkeys(range(len(chosen)), 0))
-    note = "" if tests is None else f"* differs from {next(iter(found))} by more than chance."
+    note = "" if tests is None else f"* differs from {next(iter(found))!r} by more than chance."
     return Table(caption, ("Forecast", *headings), _rows(list(found), values), strong=strong, below=below, marks=marks, note=note)
 
 
@@ -177,7 +177,7 @@ def parted_table(
         caption = f"{named_score(score)} by event and lead time"
     note = ""
     if tests is not None:
-        what = f"* worse than the best of its {by} by more than chance" if best else f"* differs from {next(iter(found))} by more than chance"
+        what = f"* worse than the best of its {by} by more than chance" if best else f"* differs from {next(iter(found))!r} by more than chance"
         note = f"{what}; Holm's rule over all {by}s, pairs and lead times of the table."
     columns = (by.capitalize(), "Forecast", *headings)
     return Table(caption, columns, tuple(rows), strong=frozenset(strong), below=below, marks=marks, note=note)

@@ -84,6 +84,19 @@ def test_intervals_hold_the_means_and_roots_are_roots():
     assert ((width / (2 * 1.645 * each.std(0, ddof=1) / np.sqrt(8)) > 0.5) & (width / (2 * 1.645 * each.std(0, ddof=1) / np.sqrt(8)) < 2)).all()
 
 
+def test_intervals_of_shares_stay_between_zero_and_one():
+    forecast, truth = pair()
+    rare = lambda members, truth, weights=None: (truth.mean((-2, -1)) > 0.25).to(truth)  # noqa: E731 - one start in some
+    often = lambda members, truth, weights=None: (truth.mean((-2, -1)) < 0.25).to(truth)  # noqa: E731
+    scores = {"frequency": rare, "coverage": often, "crps": crps}
+    table = start_scores(forecast, truth, scores)
+    found = with_bounds(mean_scores(table, scores), table, scores)
+    assert bool((table["frequency"].mean("init_time") > 0).any()), "the event happens in some start"
+    for name in ("frequency", "coverage"):
+        assert float(found[f"{name}_bounds"].min()) >= 0 and float(found[f"{name}_bounds"].max()) <= 1
+        assert bool((found[f"{name}_bounds"].isin([0, 1])).any()), "eight starts are few enough to stretch beyond"
+
+
 def test_few_starts_have_no_intervals():
     forecast, truth = pair(starts=4)
     table = start_scores(forecast, truth, SCORES)

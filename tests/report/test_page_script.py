@@ -100,6 +100,23 @@ def test_a_click_on_the_slider_moves_the_map_and_its_words(chromium, page):
     assert driver.find_element("css selector", "output").text == f"+4 h {EVIL}"
 
 
+def test_a_screen_reader_has_a_name_for_everything(chromium, page):
+    driver = opened(chromium, page)
+    chromium.execute_cdp_cmd("Accessibility.enable", {})
+    try:
+        nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    finally:
+        chromium.execute_cdp_cmd("Accessibility.disable", {})
+    named = {}
+    for node in (n for n in nodes if not n.get("ignored")):
+        named.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", "").strip())
+    for role in ("button", "slider", "link", "image", "table", "region"):
+        assert named[role] and all(named[role]), (role, named[role])
+    # the picture without a caption has its alternative text alone
+    assert named["figure"] == ["", f"Maps of {EVIL}"]
+    assert "Scores (a button in a column heading sorts by it)" in named["table"]
+
+
 def test_a_script_in_a_name_is_text(chromium, page):
     driver = opened(chromium, page)
     assert driver.title == EVIL and driver.find_element("css selector", "h1").text == EVIL
@@ -139,6 +156,9 @@ def test_paper_has_three_frames_and_no_controls(chromium, page):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert shown(driver) == ["A line from 0 to 0.", "A line from 0 to 2.", "A line from 0 to 4."]
     assert not any(e.is_displayed() for e in driver.find_elements("css selector", "input, nav, .skip, .hint, output"))
+    # a head that may not break is repeated on every page of its table
+    head = driver.find_element("css selector", "thead")
+    assert driver.execute_script("return getComputedStyle(arguments[0]).breakInside", head) == "avoid"
     pdf = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert pdf.startswith(b"%PDF")
 

@@ -94,7 +94,7 @@ def test_parts_have_intervals_and_stars_where_tests_say():
     assert holm_of(tests, "crps", "q", by="region") is None and holm_of(tests, "crps", "t2m") is None and holm_of(None, "crps", "t2m") is None
     table = parted_table(tables, "crps", by="region", variable="t2m", tests=found)
     # b is told from a in the north at both leads, whichever is better
-    assert table.marks == {(1, 2): " *", (1, 3): " *"} and table.note.startswith("* differs from a by more than chance")
+    assert table.marks == {(1, 2): " *", (1, 3): " *"} and table.note.startswith("* differs from 'a' by more than chance")
     assert table.below[2, 3] == "3.00 to 5.00" and (0, 3) not in table.below and len(table.below) == 6
     # the best of the north is a at the first lead and b at the second: the other of each is worse
     assert parted_table(tables, "crps", by="region", variable="t2m", tests=found, best=True).marks == {(1, 2): " *", (0, 3): " *"}
