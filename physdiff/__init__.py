@@ -293,6 +293,7 @@ _NAMES: dict[str, str] = {
     "training.recipe": "prepare Recipe",
     "training.recompute": "recomputed",
     "training.trajectories": "prepare_trajectories",
+    "training.views": "Views",
     "transforms.anomaly": "Anomaly Increment SubtractGuess",
     "transforms.autoencoder": "Autoencoder",
     "transforms.compose": "Compose",

@@ -441,6 +441,7 @@ from physdiff.training.pinn_settings import (
 from physdiff.training.recipe import Recipe as Recipe, prepare as prepare
 from physdiff.training.recompute import recomputed as recomputed
 from physdiff.training.trajectories import prepare_trajectories as prepare_trajectories
+from physdiff.training.views import Views as Views
 from physdiff.transforms.anomaly import Anomaly as Anomaly, Increment as Increment, SubtractGuess as SubtractGuess
 from physdiff.transforms.autoencoder import Autoencoder as Autoencoder
 from physdiff.transforms.compose import Compose as Compose

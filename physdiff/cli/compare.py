@@ -9,9 +9,10 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import InputError
-from physdiff.cli.options import as_list, checked_folder
+from physdiff.cli.options import checked_folder
 from physdiff.cli.parse import command_line
 from physdiff.cli.scoring import Clock
+from physdiff.cli.splits import as_list
 from physdiff.data.write import write_dataset
 from physdiff.evaluation.compare import compare as compared, read_scores
 from physdiff.report.compare_page import compare_report

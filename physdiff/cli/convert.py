@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from physdiff.cli.options import Select, as_list, opened
-from physdiff.cli.splits import ranges_of
+from physdiff.cli.options import Select, opened
+from physdiff.cli.splits import as_list, ranges_of
 from physdiff.data.open import open_dataset
 from physdiff.data.regrid import regrid, subset
 from physdiff.data.rewrite import rewrite

@@ -7,7 +7,7 @@ import time
 
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, Times, check_at_least, checked_folder, opened
+from physdiff.cli.options import Times, check_at_least, checked_folder, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -43,7 +43,7 @@ def diagnose(
     folder = checked_folder(out)
     check_at_least(seed, 0, "seed")
     model = DiffusionPrior.load(prior).to(best_device())
-    found = check(model, opened(data, Select(list(model.spec.names), select.start, select.stop)), effort=effort, rng=Rng(seed))
+    found = check(model, opened_for(data, model, select), effort=effort, rng=Rng(seed))
     write_dataset(found, folder / "diagnose.nc", command=command_line())
     figure_of(diagnosis_plot(found)).savefig(folder / "diagnose.png")
     facts = run_facts(command_line(), date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"))

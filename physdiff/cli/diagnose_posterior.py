@@ -14,7 +14,7 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
 from physdiff.cli.infer import METHODS
-from physdiff.cli.options import Select, check_at_least, checked_folder, opened
+from physdiff.cli.options import check_at_least, checked_folder, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -82,7 +82,7 @@ def diagnose_posterior(
     model = DiffusionPrior.load(prior).to(best_device())
     if data is None and (draws.truths == "data" or model.cond_spec is not None):
         raise InputError("diagnose: expected data, for truths from data and for a prior with conditions, got none; add --data")
-    windows, cond = (None, None) if data is None else windows_of(model, opened(data, Select(list(model.spec.names), None, None)), trials.cases)
+    windows, cond = (None, None) if data is None else windows_of(model, opened_for(data, model), trials.cases)
     found = posterior_report(
         model,
         _observation(model, sensors, std),

@@ -12,8 +12,9 @@ import xarray as xr
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
-from physdiff.cli.options import Select, Times, as_list, check_at_least, checked_file, opened
+from physdiff.cli.options import Times, check_at_least, checked_file, opened_for
 from physdiff.cli.parse import command_line
+from physdiff.cli.splits import as_list
 from physdiff.diffusion.dropout_ensemble import DropoutEnsemble
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.input_perturbed import InputPerturbed
@@ -96,7 +97,7 @@ def ensemble(
         found = DropoutEnsemble(model, how.share)
     else:
         assert data is not None
-        fields = opened(data, Select(list(model.spec.names), select.start, select.stop))
+        fields = opened_for(data, model, select)
         history = history_of(model)
         if method == "inputs":
             found = InputPerturbed(model, state_differences(fields, members, rng=Rng(seed), history=history, spec=model.spec), how.size)

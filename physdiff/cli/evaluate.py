@@ -14,10 +14,10 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
-from physdiff.cli.options import Select, as_list, check_at_least, checked_folder, opened
+from physdiff.cli.options import Select, check_at_least, checked_folder, opened
 from physdiff.cli.parse import command_line
 from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, standard_scores
-from physdiff.cli.splits import events_of, regions_of
+from physdiff.cli.splits import as_list, events_of, regions_of
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.timeline import is_calendar

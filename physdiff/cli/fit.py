@@ -23,8 +23,9 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import describe, read, write
 from physdiff.base.whole_file import whole_file
-from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
 from physdiff.cli.parse import command_line
+from physdiff.cli.splits import as_list
 from physdiff.data.convert import spec_of
 from physdiff.data.field_statistics import data_card
 from physdiff.data.fingerprint import fingerprint
@@ -59,6 +60,7 @@ from physdiff.training.prior_module import PriorModule
 from physdiff.training.ranks import is_first_process
 from physdiff.training.recipe import Recipe, prepare
 from physdiff.training.recompute import recomputed
+from physdiff.training.views import Views
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -103,7 +105,7 @@ def fit(
     if isinstance(transform, WaveletTransform):
         recipe = recipe.with_wavelet(transform)
     with said_once():
-        ds = opened(data, select)
+        ds = opened(data, select, statics=recipe.statics)
         source = named(data, select, ds)
         settings: dict[str, Any] = {"max_epochs": max_epochs, "folder": folder, "autoencoder": autoencoder, "source": source}
         prior = train_prior(ds, recipe, training=training, network=network, **settings)
@@ -217,11 +219,14 @@ def _weighed(prior: WindowPrior, parts: tuple[WindowRange, WindowRange], recipe:
 def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     """What trains the prior."""
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
+    views = Views(None if training.crop is None else tuple(training.crop), tuple(training.coarser or (1,)))
     if not isinstance(prior, Forecaster | Refiner):
-        return DiffusionModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed).with_term(term)
+        made = DiffusionModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
+        return made.with_term(term).with_views(views)
     if term.due(0):
         raise InputError("training: expected no fokker_planck and symmetry for a deterministic forecast, got one; it has no denoiser")
-    return OperatorModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
+    module = OperatorModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
+    return module.with_views(views)
 
 
 def _trained(

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from physdiff.base.errors import InputError
 from physdiff.base.saved import read, write
 from physdiff.cli.fit import begin, card_of, named, said_once, settings_of, train
-from physdiff.cli.options import Select, Training, as_list, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.splits import as_list
 from physdiff.diffusion.centred import around_residuals, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
@@ -68,7 +69,7 @@ def fit_folds(
     check_trainer_options(training.trainer or {})
     recipe = recipe if transform is None else recipe.with_wavelet(transform)
     with said_once():
-        ds = opened(data, select)
+        ds = opened(data, select, statics=recipe.statics)
         source = {**named(data, select, ds), "folds": folds}
         prior = train_folds(ds, recipe, folds=folds, training=training, network=network, folder=folder, source=source)
         if is_first_process():
@@ -94,6 +95,8 @@ def train_folds(
     if recipe.process != "diffusion" or recipe.history < 1 or recipe.gaussian not in ("auto", "no"):
         asked = f"history {recipe.history}, process {recipe.process} and gaussian {recipe.gaussian}"
         raise InputError(f"folds: expected history >= 1, process diffusion and no Gaussian base, for errors of forecasts are modelled, got {asked}")
+    if training.crop is not None or training.coarser is not None:
+        raise InputError("folds: expected no crop and no coarser resolutions, got some; errors are learnt on the whole grid")
     start = time.monotonic()
     means = replace(recipe, process="deterministic", gaussian="auto")
     built = partial(prepare, ds, means, network=network, batch_size=training.batch_size)

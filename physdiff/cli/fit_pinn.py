@@ -15,8 +15,9 @@ from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.saved import write
 from physdiff.cli.generate import LAWS  # noqa: F401 - the parser knows the classes that are loaded
-from physdiff.cli.options import as_list, check_at_least, checked_file, checked_folder
+from physdiff.cli.options import check_at_least, checked_file, checked_folder
 from physdiff.cli.parse import command_line
+from physdiff.cli.splits import as_list
 from physdiff.data.convert import spec_of, to_dataset
 from physdiff.data.open import open_dataset
 from physdiff.data.write import write_dataset

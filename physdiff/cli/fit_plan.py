@@ -51,7 +51,8 @@ def fit_plan(
     if isinstance(transform, Autoencoder):
         raise InputError("plan: expected pixels or a wavelet, got an autoencoder, which is trained first; plan its --recipe.wavelet none for a bound")
     recipe = recipe if transform is None else recipe.with_wavelet(transform)
-    prior, windows = prepare(opened(data, select), recipe, network=network, batch_size=training.batch_size, seed=training.seed)
+    ds = opened(data, select, statics=recipe.statics)
+    prior, windows = prepare(ds, recipe, network=network, batch_size=training.batch_size, seed=training.seed)
     windows.num_workers = training.workers
     before = peak_memory()
     options = {"precision": training.precision, **(training.trainer or {})}

@@ -7,7 +7,7 @@ import time
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
+from physdiff.cli.options import Times, check_at_least, checked_file, opened_for
 from physdiff.cli.processes import joined_processes, processes
 from physdiff.data.field_statistics import check_like
 from physdiff.diffusion.window_prior import WindowPrior
@@ -47,8 +47,7 @@ def forecast(
     for what, value, least in (("lead", lead, 1), ("members", members, 1), ("every", every, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
     model = WindowPrior.load(prior).to(best_device())
-    wanted = Select(list(model.spec.names), select.start, select.stop)
-    ds = opened(initial, wanted)
+    ds = opened_for(initial, model, select)
     check_like(ds, read(prior)[1].get("statistics", {}), "initial")
     with joined_processes() as first:
         size = members if processes() == 1 else Sharded(members)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from physdiff.base.rng import Rng
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, check_at_least, checked_file, opened
+from physdiff.cli.options import Times, check_at_least, checked_file, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
@@ -17,17 +17,16 @@ __all__ = ["Starts", "forecast_watched"]
 
 
 @dataclass(frozen=True)
-class Starts:
+class Starts(Times):
     """Which starts are taken.
 
     Args:
         start: First time looked at (a date, or a number where times are numbers).
         stop: Last time; a date without a time of day is the whole day.
+        region: Ranges of axes, as the prior was trained on.
         every: Take every n-th start time.
     """
 
-    start: str | None = None
-    stop: str | None = None
     every: int = 1
 
 
@@ -60,7 +59,7 @@ def forecast_watched(
     for what, value, least in (("watch", watch, 2), ("lead", lead, 1), ("members", members, 1), ("select.every", select.every, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
     model = WindowPrior.load(prior).to(best_device())
-    data = opened(initial, Select(list(model.spec.names), select.start, select.stop))
+    data = opened_for(initial, model, select)
     with Watch(model, watch) as eye:
         result = eye.put_into(Rollout(model, lead, members, rng=Rng(seed), watch=eye).run(data, every=select.every))
     write_dataset(result, target, command=command_line())

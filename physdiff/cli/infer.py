@@ -18,7 +18,7 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Times, check_at_least, checked_file, checked_folder, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.cli.processes import joined_processes, processes
 from physdiff.cli.scoring import standard_scores
@@ -238,7 +238,7 @@ def _start(model: DiffusionPrior, initial: str | float | None) -> xr.Dataset | n
     if initial is None or isinstance(initial, int | float):
         return initial
     if known_frames(model) > 0 or model.spec.frames == 1:
-        return open_dataset(initial, variables=list(model.spec.names))
+        return open_dataset(initial, variables=[*model.spec.names, *model.statics])
     try:
         return float(initial)
     except ValueError:
@@ -286,7 +286,7 @@ def _compare(model: DiffusionPrior, readings: Readings, found: dict[str, xr.Data
 
 def _law(model: DiffusionPrior, against: Against) -> FieldCovariance:
     """The Gaussian law of the training data that optimal interpolation takes."""
-    train = opened(against.train or "", Select(list(model.spec.names), None, against.stop))
+    train = opened_for(against.train or "", model, Times(stop=against.stop))
     model.check_grid(spec_of(train, model.spec.names, gaps=True), "against.train")
     return field_covariance(train)
 

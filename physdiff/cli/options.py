@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,10 +12,14 @@ import xarray as xr
 
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import DataError, InputError
+from physdiff.cli.splits import as_list, ranges_of
+from physdiff.data.names import unknown_variable
 from physdiff.data.open import open_dataset
+from physdiff.data.regrid import subset
 from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
+from physdiff.diffusion.window_prior import WindowPrior
 
-__all__ = ["Select", "Times", "Training", "as_list", "check_at_least", "checked_file", "checked_folder", "opened"]
+__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "opened", "opened_for"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,15 @@ class Select:
         variables: Names of the fields; all if not given.
         start: First time used (a date or a number).
         stop: Last time used; a mere date is the whole day.
+        region: Ranges of axes, as in 'latitude 40 to 60, longitude -10 to 20'.
+        mask: A field of the data that is zero where the others have no values (land, an obstacle).
     """
 
     variables: str | list[str] | None = None
     start: str | None = None
     stop: str | None = None
+    region: str | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,12 @@ class Times:
     Args:
         start: First time (a date, or a number where times are numbers).
         stop: Last time; a date without a time of day is the whole day.
+        region: Ranges of axes, as the prior was trained on.
     """
 
     start: str | None = None
     stop: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class Training:
         batch_size: Windows per batch.
         input_noise: Noise on the condition, in standard deviations.
         roll: Periodic axes to shift windows along at random.
+        crop: Points of random crops along each axis, 0 for the whole of it, as in [32, 0].
+        coarser: Factors of resolution, one of which each step takes at random, as in [1, 2].
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
@@ -78,6 +91,8 @@ class Training:
     batch_size: int = 16
     input_noise: float = 0.05
     roll: str | list[str] | None = None
+    crop: list[int] | None = None
+    coarser: list[int] | None = None
     fokker_planck: float = 0.0
     symmetry: float = 0.0
     save_every: int = 100
@@ -106,14 +121,21 @@ class Training:
             raise InputError(f"training.ema: expected a number from 0 to below 1, got {self.ema}")
 
 
-def as_list(given: str | list[str] | None) -> list[str] | None:
-    """One name or several as a list."""
-    return [given] if isinstance(given, str) else given
+def opened_for(path: str | list[str], prior: WindowPrior, select: Times | None = None) -> xr.Dataset:
+    """The fields of a prior, and the static ones that it is told."""
+    chosen = select or Times()
+    return opened(path, Select(list(prior.spec.names), chosen.start, chosen.stop, chosen.region), statics=prior.statics)
 
 
-def opened(path: str | list[str], select: Select) -> xr.Dataset:
-    """Open files in house conventions and select."""
-    ds = open_dataset(path, variables=as_list(select.variables))
+def opened(path: str | list[str], select: Select, *, statics: Sequence[str] = ()) -> xr.Dataset:
+    """Open files in house conventions and select; static fields come along."""
+    names = as_list(select.variables)
+    more = [*statics, *([] if select.mask is None else [select.mask])]
+    ds = open_dataset(path, variables=None if names is None else list(dict.fromkeys([*names, *more])))
+    if select.region is not None:
+        ds = subset(ds, ranges_of(select.region))
+    if select.mask is not None:
+        ds = _masked(ds, select.mask, keep=select.mask in statics)
     if select.start is None and select.stop is None:
         return ds
     if not ds.indexes["time"].is_monotonic_increasing:
@@ -130,6 +152,18 @@ def opened(path: str | list[str], select: Select) -> xr.Dataset:
         got = f"none from {select.start or first} to {select.stop or last}"
         raise DataError(f"select: expected times within {first} to {last}, got {got}; shift start or stop")
     return chosen
+
+
+def _masked(ds: xr.Dataset, name: str, *, keep: bool) -> xr.Dataset:
+    """Fields without values where the one of this name is zero or missing; it is no field of its own then, unless it is kept as a static one."""
+    if name not in ds.data_vars:
+        raise unknown_variable(name, map(str, ds.data_vars), "select.mask")
+    where = ds[name].isel(time=0, drop=True) if "time" in ds[name].dims else ds[name]
+    there = where.fillna(0) != 0
+    if not bool(there.any()):
+        raise DataError(f"select.mask: expected {name} to be other than zero where fields have values, got zeros alone")
+    fields = {n: ds[n].where(there) for n in map(str, ds.data_vars) if n != name and set(there.dims) <= set(ds[n].dims) and "time" in ds[n].dims}
+    return ds.assign(fields) if keep else ds.assign(fields).drop_vars(name)
 
 
 def check_at_least(value: int | None, least: int, what: str) -> None:

@@ -13,11 +13,10 @@ import xarray as xr
 from torch import Tensor
 
 from physdiff.base.errors import InputError
-from physdiff.cli.options import as_list
 from physdiff.scores.events import brier_score, events_by_count
 from physdiff.scores.reduce import Averaged, Score, within
 
-__all__ = ["Event", "events_of", "ranges_of", "regions_of"]
+__all__ = ["Event", "as_list", "events_of", "ranges_of", "regions_of"]
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*(?P<axis>\w+)\s+(?P<low>{_NUMBER})\s+to\s+(?P<high>{_NUMBER})\s*")
@@ -98,6 +97,11 @@ def events_of(given: str | Sequence[str] | None, units: dict[str, str]) -> list[
             raise InputError(f"events: expected one of the fields {', '.join(units)}, got {parts['name']!r} in {text!r}")
         found.append(Event(parts["name"], float(parts["value"]), parts["sign"] == "<"))
     return found
+
+
+def as_list(given: str | list[str] | None) -> list[str] | None:
+    """One name or several as a list."""
+    return [given] if isinstance(given, str) else given
 
 
 def regions_of(given: str | Sequence[str] | None, ds: xr.Dataset, dims: Sequence[str]) -> dict[str, xr.DataArray]:

@@ -7,7 +7,7 @@ import time
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, Times, check_at_least, checked_file, opened
+from physdiff.cli.options import Times, check_at_least, checked_file, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.tune_sampler import TuningEffort, tune_sampler, tuning_table
@@ -41,7 +41,7 @@ def tune(
     check_at_least(evaluations, 1, "evaluations")
     check_at_least(seed, 0, "seed")
     model = DiffusionPrior.load(prior).to(best_device())
-    fields = opened(data, Select(list(model.spec.names), select.start, select.stop))
+    fields = opened_for(data, model, select)
     found = tune_sampler(model, evaluations, fields, effort=effort, rng=Rng(seed))
     card = read(prior)[1] | {"tuned": {"command": command_line(), "candidate": found.table.attrs["best"], "evaluations": evaluations}}
     written = found.put_into(model).save(target, card=card)

@@ -17,7 +17,7 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.data.leads import after
-from physdiff.data.timeline import FORCINGS, as_times
+from physdiff.data.timeline import as_times
 from physdiff.data.windows import condition
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.keyed_rows import KeyedRows
@@ -159,9 +159,8 @@ class PriorModel(ForecastModel):
     def __init__(self, prior: WindowPrior, max_batch: int = 64) -> None:
         self.history = history_of(prior)
         assert prior.cond_spec is not None
-        statics = [n for n in prior.cond_spec.names[len(prior.spec.names) + 1 :] if n not in FORCINGS and n != "mask"]
-        if statics:
-            raise InputError(f"PriorModel: expected a prior without static fields, got one with {', '.join(statics)}; use rollout")
+        if prior.statics:
+            raise InputError(f"PriorModel: expected a prior without static fields, got one with {', '.join(prior.statics)}; use rollout")
         self.prior, self.max_batch = prior.eval(), max_batch
         self.spec = prior.spec.with_frames(1)
 

@@ -251,7 +251,7 @@ def _unconditional(prior: DiffusionPrior, readings: Readings, first: np.generic 
 def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:
     assert prior.cond_spec is not None and prior.cond_transform is not None
     spec = prior.spec
-    starts = KnownFrames(initial, history=known, spec=spec.with_frames(known))
+    starts = KnownFrames(initial, history=known, spec=spec.with_frames(known), statics=prior.statics)
     if starts.trajectories > 1:
         raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write one to a file of its own")
     last = len(starts) - 1
@@ -259,7 +259,8 @@ def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, know
     placed = [(part, _placed(part, spec, times, known)) for part in readings.parts()]
     window = torch.full((1, *spec.shape), torch.nan)
     window[0, :, :known] = starts.frames(0, last)
-    yield times, condition(spec, prior.cond_spec.names, window, times=times, fill=prior.cond_transform.fill), placed
+    names, fill = prior.cond_spec.names, prior.cond_transform.fill
+    yield times, condition(spec, names, window, times=times, statics=starts.static_fields, fill=fill), placed
 
 
 def _placed(readings: Readings, spec: FieldSpec, times: np.ndarray, known: int) -> Tensor:

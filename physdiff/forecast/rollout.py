@@ -30,7 +30,7 @@ from physdiff.base.errors import DataError, Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import describe
 from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset
-from physdiff.data.timeline import FORCINGS, show_time
+from physdiff.data.timeline import show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
@@ -156,9 +156,7 @@ class Rollout:
         out: str | os.PathLike[str] | None = None,
     ) -> xr.Dataset:
         """Forecast from all starts; arguments, result and errors as in `rollout`."""
-        names = self.prior.cond_spec.names if self.prior.cond_spec is not None else ()
-        statics = tuple(n for n in names[len(self.prior.spec.names) + 1 :] if n not in FORCINGS)
-        known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=statics)
+        known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=self.prior.statics)
         spec = self.prior.spec
         shape = (known.trajectories, len(known), self.count, self.lead, *spec.grid.shape)
         fields = {name: np.empty(shape, dtype=np.float32) for name in spec.names}

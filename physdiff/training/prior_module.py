@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
@@ -22,6 +22,7 @@ from physdiff.base.saved import describe
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, encode_batch
+from physdiff.training.views import Views
 from physdiff.training.warm_cosine import warm_cosine
 from physdiff.transforms.anomaly import Anomaly
 
@@ -34,6 +35,7 @@ class PriorModule(pl.LightningModule, ABC):
     """A LightningModule that fits `prior.model`; abstract. A final class calls `_begin` in its constructor and gives `_loss`."""
 
     prior: WindowPrior
+    views = Views()
     whole = True  # False: of a part of a prior, whose checkpoints are no priors of their own
 
     def _begin(
@@ -57,6 +59,16 @@ class PriorModule(pl.LightningModule, ABC):
         if any(name not in dims or not periodic[dims.index(name)] for name in roll):
             raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}")
         self.roll = roll
+
+    def with_views(self, views: Views) -> Self:
+        """Train on random crops or coarser resolutions of the windows; the module itself.
+
+        Raises:
+            InputError: If the prior cannot be trained on them.
+        """
+        views.check(self.prior)
+        self.views = views
+        return self
 
     @abstractmethod
     def _loss(self, batch: dict[str, Tensor], rng: Rng, *, train: bool, step: int = 0) -> Tensor:
@@ -161,6 +173,8 @@ class PriorModule(pl.LightningModule, ABC):
             z, c, weights = batch["z"], batch.get("c"), batch.get("weights")
         else:
             z, c, weights = encode_batch(self.prior, batch["x"], batch.get("cond"), guess=batch.get("guess"))
+        if train and not self.views.whole:
+            z, c, weights = self.views.of(self.prior, (z, c, weights), batch["index"].tolist(), rng.child("view"))
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(batch["index"].tolist(), c.shape[1:], like=c)
         return z, c, weights

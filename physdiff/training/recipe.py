@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 
 from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError
-from physdiff.data.convert import spec_of
+from physdiff.data.convert import field_names, spec_of
 from physdiff.data.first_guess import GuessedWindows, linear_first_guess, zonal_first_guess
 from physdiff.data.statistics import stream
 from physdiff.data.timeline import as_times, time_axis
@@ -77,6 +77,7 @@ class Recipe:
         gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns; ``"modes"``:
             and a small network between them.
         parameters: Channels of unknown parameters of the law.
+        statics: Fields of the data that do not change and are told in every window, such as the height of the land; ``mask``: where values are.
     """
 
     history: int = 2
@@ -89,10 +90,13 @@ class Recipe:
     gaussian: str = "auto"
     process: str = "diffusion"
     parameters: tuple[str, ...] = ()
+    statics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.history < 0 or self.horizon < 1:
             raise InputError(f"Recipe: expected history >= 0 and horizon >= 1, got {self.history} and {self.horizon}")
+        if self.statics and self.history < 1:
+            raise InputError(f"Recipe statics: expected history >= 1 beside {', '.join(self.statics)}, got 0; a prior without a past is told nothing")
         if self.parameters and (self.history > 0 or self.anomaly not in ("auto", "none")):
             raise InputError(f"Recipe parameters: expected history 0 and no anomaly beside {', '.join(self.parameters)}; parameters have no past")
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")
@@ -186,8 +190,9 @@ def windows_of(
     extras: tuple[str, ...] = ("hour_sin", "hour_cos") if by == "hour" else ()
     if like is not None and like[0].cond_spec is not None:
         extras = tuple(e for e in ("hour_sin", "hour_cos") if e in like[0].cond_spec.names)
-    spec = like[0].spec if like is not None else spec_of(ds, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
-    made = partial(TrajectoryWindows, ds, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras)
+    names = [n for n in field_names(ds) if n not in recipe.statics]
+    spec = like[0].spec if like is not None else spec_of(ds, names, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
+    made = partial(TrajectoryWindows, ds, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras, statics=recipe.statics)
     if like is not None:
         return made(fill=None if like[1] is None else like[1].overall), like[1]
     windows = made()

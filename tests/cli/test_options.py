@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from physdiff.base.errors import DataError, InputError
-from physdiff.cli.options import Select, Times, Training, as_list, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Times, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.splits import as_list
 from tests.cli.command import untouched
 from tests.data.files import box, earth, save
 
@@ -37,6 +38,26 @@ def test_a_selection_of_nothing_is_refused(tmp_path, select, message):
     path = str(save(earth(), tmp_path / "a.nc"))
     with pytest.raises(DataError, match=message):
         opened(path, select)
+
+
+def test_a_region_and_a_mask_by_name(tmp_path):
+    land = np.ones((4, 6), "float32")
+    land[0, :2] = 0
+    ds = earth()
+    path = str(save(ds.assign(land=(("latitude", "longitude"), land)), tmp_path / "a.nc"))
+    north = float(ds["latitude"].max())
+    part = opened(path, Select("t2m", region=f"latitude {north - 1e-3} to {north}"))
+    assert part.sizes["latitude"] == 1 and list(part.data_vars) == ["t2m"]
+    masked = opened(path, Select(mask="land"))
+    assert list(masked.data_vars) == ["t2m"] and bool((masked["t2m"].isnull() == (land == 0)).all())
+    assert list(opened(path, Select("t2m", mask="land"), statics=("land",)).data_vars) == ["t2m", "land"]  # told as well
+    with pytest.raises(DataError, match="select.mask: expected a variable 'sea'"):
+        opened(path, Select(mask="sea"))
+    with pytest.raises(InputError, match="region: expected points of latitude"):
+        opened(path, Select(region="latitude -80 to -70"))
+    empty = str(save(ds.assign(land=(("latitude", "longitude"), 0 * land)), tmp_path / "b.nc"))
+    with pytest.raises(DataError, match="got zeros alone"):
+        opened(empty, Select(mask="land"))
 
 
 def test_a_selection_by_the_wrong_kind_of_time_is_refused(tmp_path):

@@ -27,6 +27,7 @@ from physdiff.scores.pointwise import mae
 from physdiff.scores.spread_skill import spread_skill
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit
+from physdiff.training.operator_module import OperatorModule
 from physdiff.training.recipe import Recipe, prepare
 from physdiff.transforms.anomaly import Anomaly, Increment, SubtractGuess
 from physdiff.transforms.compose import Compose
@@ -231,3 +232,44 @@ def test_a_guess_of_waves_on_a_circle() -> None:
     assert drawn.isfinite().all() and torch.equal(drawn[:, :, :2], cond[:, :1, :2])
     with pytest.raises(DataError, match="periodic last axis"):
         prepare(calendar(60), Recipe(history=2, horizon=2, guess="zonal"), network=tiny)
+
+
+def hills(frames: int = 120):
+    """Every frame is the same heights under new noise of their size, so that the heights are all there is to know."""
+    grid = CartesianGrid(64, extent=1.0, periodic=False)
+    g = torch.Generator().manual_seed(0)
+    height = torch.randn(64, generator=g)
+    ds = to_dataset(height + torch.randn(1, 1, frames, 64, generator=g), FieldSpec(("u",), ("1",), grid, 1.0), np.arange(float(frames)))
+    ds = ds.isel(member=0, drop=True)
+    return ds.assign(height=(("x",), height.numpy().astype("float32"), {"units": "m"}))
+
+
+def test_a_static_field_is_told_and_used(tmp_path):
+    ds, errors = hills(), {}
+    for statics in ((), ("height",)):
+        recipe = Recipe(1, 1, "none", "none", "none", process="deterministic", statics=statics)
+        prior, data = prepare(ds.isel(time=slice(0, 90)), recipe, network=partial(UNet, width=8, multipliers=(1,), dropout=0.0))
+        assert prior.spec.names == ("u",) and prior.statics == statics
+        fit(OperatorModule(prior, 1e-2, 0.0), data, max_steps=80, progress=False)
+        again = type(prior).load(prior.save(tmp_path / f"{len(statics)}.prior"))
+        made = Rollout(again, 1, 1, rng=Rng(0)).run(ds.isel(time=slice(89, 120)))
+        errors[statics] = _miss(made, ds)
+    # the noise alone is left, 1; from the frame before, the height is known to half of its variance: 1.22
+    assert errors[("height",)] < 1.08 and errors[()] > 1.17
+    with pytest.raises(DataError, match="expected a variable 'height'"):
+        Rollout(again, 1, 1, rng=Rng(0)).run(ds.drop_vars("height"))
+    with pytest.raises(InputError, match="Recipe statics: expected history >= 1"):
+        Recipe(history=0, statics=("height",))
+
+
+def _miss(made, ds) -> float:  # noqa: ANN001
+    """Root mean square error of forecasts of one step."""
+    truth = np.stack([ds["u"].sel(time=t + 1.0).values for t in made["init_time"].values if t + 1.0 <= 119.0])
+    return float(np.sqrt(np.mean((made["u"].values[: len(truth), 0, 0] - truth) ** 2)))
+
+
+def test_a_static_field_in_time_is_no_field_of_its_own():
+    ds = hills(40)
+    ds = ds.assign(height=ds["height"].expand_dims(time=ds["time"]))
+    prior, _ = prepare(ds, Recipe(1, 1, "none", "none", "none", statics=("height",)), network=tiny)
+    assert prior.spec.names == ("u",) and prior.cond_spec is not None and prior.cond_spec.names == ("u", "known", "height")
