@@ -34,7 +34,7 @@ from physdiff.evaluation.optimal_interpolation import FieldCovariance, field_cov
 from physdiff.forecast.look import Errors
 from physdiff.forecast.readings import Readings, read_readings
 from physdiff.forecast.reconstruct import noise_of, parameters_of, reconstruct
-from physdiff.forecast.rollout import known_frames
+from physdiff.forecast.rollout import known_frames, static_names
 from physdiff.inference.diffusion_path import count_of
 from physdiff.inference.ensemble_guided import EnsembleGuided
 from physdiff.inference.ensemble_posterior import EnsembleKalman
@@ -238,7 +238,7 @@ def _start(model: DiffusionPrior, initial: str | float | None) -> xr.Dataset | n
     if initial is None or isinstance(initial, int | float):
         return initial
     if known_frames(model) > 0 or model.spec.frames == 1:
-        return open_dataset(initial, variables=[*model.spec.names, *model.statics])
+        return open_dataset(initial, variables=[*model.spec.names, *static_names(model)])
     try:
         return float(initial)
     except ValueError:

@@ -18,6 +18,7 @@ from physdiff.data.open import open_dataset
 from physdiff.data.regrid import subset
 from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.forecast.rollout import static_names
 
 __all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "opened", "opened_for"]
 
@@ -124,7 +125,7 @@ class Training:
 def opened_for(path: str | list[str], prior: WindowPrior, select: Times | None = None) -> xr.Dataset:
     """The fields of a prior, and the static ones that it is told."""
     chosen = select or Times()
-    return opened(path, Select(list(prior.spec.names), chosen.start, chosen.stop, chosen.region), statics=prior.statics)
+    return opened(path, Select(list(prior.spec.names), chosen.start, chosen.stop, chosen.region), statics=static_names(prior))
 
 
 def opened(path: str | list[str], select: Select, *, statics: Sequence[str] = ()) -> xr.Dataset:

@@ -22,7 +22,6 @@ from physdiff.base.checks import check_finite
 from physdiff.base.errors import GridMismatch, InputError, SavedError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved, read, write
-from physdiff.data.timeline import FORCINGS
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.transform import Transform
@@ -183,15 +182,6 @@ class WindowPrior(Saved, nn.Module, ABC):
     def masked(self, x: Tensor) -> Tensor:
         """`x` with NaN where the spec's mask says that there are no values."""
         return x if self.spec.mask is None else torch.where(self.spec.mask.to(x.device), x, torch.nan)
-
-    @property
-    def statics(self) -> tuple[str, ...]:
-        """Names of the static fields that the condition holds, which data have to bring; ``mask`` is the spec's own where it has one."""
-        names, own = () if self.cond_spec is None else self.cond_spec.names, len(self.spec.names)
-        if names[own : own + 1] != ("known",):  # a mask for each field: what is told there comes with the task
-            return ()
-        given = [n for n in names[own + 1 :] if n not in FORCINGS and not (n == "mask" and self.spec.mask is not None)]
-        return tuple(given)
 
     def check_grid(self, spec: FieldSpec, what: str) -> None:
         """Raise GridMismatch or InputError unless `spec` has this prior's grid, names, units and time step."""

@@ -21,7 +21,7 @@ from physdiff.data.timeline import as_times
 from physdiff.data.windows import condition
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.keyed_rows import KeyedRows
-from physdiff.forecast.rollout import history_of
+from physdiff.forecast.rollout import history_of, static_names
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.solvers.march import march
 from physdiff.solvers.solve import solve
@@ -159,8 +159,9 @@ class PriorModel(ForecastModel):
     def __init__(self, prior: WindowPrior, max_batch: int = 64) -> None:
         self.history = history_of(prior)
         assert prior.cond_spec is not None
-        if prior.statics:
-            raise InputError(f"PriorModel: expected a prior without static fields, got one with {', '.join(prior.statics)}; use rollout")
+        statics = static_names(prior)
+        if statics:
+            raise InputError(f"PriorModel: expected a prior without static fields, got one with {', '.join(statics)}; use rollout")
         self.prior, self.max_batch = prior.eval(), max_batch
         self.spec = prior.spec.with_frames(1)
 

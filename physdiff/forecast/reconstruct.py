@@ -23,7 +23,7 @@ from physdiff.data.timeline import show_time
 from physdiff.data.windows import condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.forecast.readings import Readings
-from physdiff.forecast.rollout import known_frames
+from physdiff.forecast.rollout import known_frames, static_names
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.constraints import constrain
 from physdiff.inference.ensemble import Ensemble
@@ -251,7 +251,7 @@ def _unconditional(prior: DiffusionPrior, readings: Readings, first: np.generic 
 def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:
     assert prior.cond_spec is not None and prior.cond_transform is not None
     spec = prior.spec
-    starts = KnownFrames(initial, history=known, spec=spec.with_frames(known), statics=prior.statics)
+    starts = KnownFrames(initial, history=known, spec=spec.with_frames(known), statics=static_names(prior))
     if starts.trajectories > 1:
         raise DataError(f"reconstruct: expected known frames of one trajectory, got {starts.trajectories} samples; write one to a file of its own")
     last = len(starts) - 1

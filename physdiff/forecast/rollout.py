@@ -30,7 +30,7 @@ from physdiff.base.errors import DataError, Diverged, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import describe
 from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset
-from physdiff.data.timeline import show_time
+from physdiff.data.timeline import FORCINGS, show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
@@ -41,7 +41,7 @@ from physdiff.inference.sharding import Sharded
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.frames import DropHistory
 
-__all__ = ["Rollout", "history_of", "known_frames", "rollout"]
+__all__ = ["Rollout", "history_of", "known_frames", "rollout", "static_names"]
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,14 @@ def known_frames(prior: WindowPrior) -> int:
     return next((p.history for p in parts if isinstance(p, DropHistory)), prior.cond_spec.history)
 
 
+def static_names(prior: WindowPrior) -> tuple[str, ...]:
+    """Names of the static fields that a prior is told and data have to bring; ``mask`` is the spec's own where it has one."""
+    names, own = () if prior.cond_spec is None else prior.cond_spec.names, len(prior.spec.names)
+    if names[own : own + 1] != ("known",):  # a mask for each field: what is told there comes with the task
+        return ()
+    return tuple(n for n in names[own + 1 :] if n not in FORCINGS and not (n == "mask" and prior.spec.mask is not None))
+
+
 @dataclass(frozen=True, eq=False)
 class Rollout:
     """How to forecast.
@@ -156,7 +164,7 @@ class Rollout:
         out: str | os.PathLike[str] | None = None,
     ) -> xr.Dataset:
         """Forecast from all starts; arguments, result and errors as in `rollout`."""
-        known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=self.prior.statics)
+        known = KnownFrames(ds, starts, history=self.history, every=every, spec=self.prior.spec, statics=static_names(self.prior))
         spec = self.prior.spec
         shape = (known.trajectories, len(known), self.count, self.lead, *spec.grid.shape)
         fields = {name: np.empty(shape, dtype=np.float32) for name in spec.names}
