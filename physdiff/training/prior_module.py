@@ -174,7 +174,7 @@ class PriorModule(pl.LightningModule, ABC):
         else:
             z, c, weights = encode_batch(self.prior, batch["x"], batch.get("cond"), guess=batch.get("guess"))
         if train and not self.views.whole:
-            z, c, weights = self.views.of(self.prior, (z, c, weights), batch["index"].tolist(), rng.child("view"))
+            z, c, weights = self.views.of(self.prior, (z, c, weights), index=batch["index"].tolist(), rng=rng.child("view"))
         if train and c is not None and self.input_noise:
             c = c + self.input_noise * rng.child("input").normal_each(batch["index"].tolist(), c.shape[1:], like=c)
         return z, c, weights

@@ -88,7 +88,7 @@ class Views:
                 raise InputError(f"crop: expected {wanted}, along {name}, got {points}")
 
     def of(
-        self, prior: WindowPrior, parts: tuple[Tensor, Tensor | None, Tensor | None], index: Sequence[int], rng: Rng
+        self, prior: WindowPrior, parts: tuple[Tensor, Tensor | None, Tensor | None], *, index: Sequence[int], rng: Rng
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """A view of a batch.
 

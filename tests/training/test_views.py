@@ -42,7 +42,7 @@ def test_crops_are_boxes_keyed_by_step_and_window():
     z = torch.arange(2 * 12 * 16.0).reshape(1, 2, 1, 12, 16).expand(3, -1, -1, -1, -1)
     c = -z
     views, rng = Views(crop=(4, 8)), Rng(0)
-    found, condition, weights = views.of(prior, (z, c, None), [5, 6, 5], rng)
+    found, condition, weights = views.of(prior, (z, c, None), index=[5, 6, 5], rng=rng)
     assert found.shape == (3, 2, 1, 4, 8) and weights is None and condition is not None
     assert torch.equal(condition, -found)  # the same box of what is told
     first = found[:, 0, 0, 0, 0].long().tolist()
@@ -51,7 +51,7 @@ def test_crops_are_boxes_keyed_by_step_and_window():
         assert y <= 12 - 4 and x <= 16 - 8
         assert torch.equal(row, z[0, :, :, y : y + 4, x : x + 8])
     assert torch.equal(found[0], found[2])  # by the window, wherever it stands in the batch
-    corners = {int(views.of(prior, (z[:1], None, None), [5], rng.child(k))[0].flatten()[0]) for k in range(300)}
+    corners = {int(views.of(prior, (z[:1], None, None), index=[5], rng=rng.child(k))[0].flatten()[0]) for k in range(300)}
     assert {y for y, _ in (divmod(k, 16) for k in corners)} == set(range(9)) and {k % 16 for k in corners} == set(range(9))
 
 
@@ -60,7 +60,7 @@ def test_coarser_views_are_means_of_what_is_known():
     z, known = torch.randn(2, 1, 1, 12, 16), torch.rand(2, 1, 1, 12, 16).round()
     known[:, :, :, :2, :2] = 0
     views = Views(coarser=(2,))
-    found, condition, share = views.of(prior, (z, z, known), [0, 1], Rng(0))
+    found, condition, share = views.of(prior, (z, z, known), index=[0, 1], rng=Rng(0))
     blocks = z.reshape(2, 1, 1, 6, 2, 8, 2).transpose(4, 5).flatten(5)
     there = known.reshape(2, 1, 1, 6, 2, 8, 2).transpose(4, 5).flatten(5)
     torch.testing.assert_close(condition, blocks.mean(-1))
@@ -68,9 +68,9 @@ def test_coarser_views_are_means_of_what_is_known():
     some = there.sum(-1) > 0
     torch.testing.assert_close(found[some], ((blocks * there).sum(-1) / there.sum(-1).clamp_min(1))[some])
     assert bool((found[~some] == 0).all()) and bool((~some).any())
-    drawn = [views.of(prior, (z, None, None), [0, 1], Rng(0).child(k))[0].shape[-1] for k in range(2)]
+    drawn = [views.of(prior, (z, None, None), index=[0, 1], rng=Rng(0).child(k))[0].shape[-1] for k in range(2)]
     assert drawn == [8, 8]
-    mixed = {Views(coarser=(1, 2, 4)).of(prior, (z, None, None), [0, 1], Rng(0).child(k))[0].shape[-1] for k in range(30)}
+    mixed = {Views(coarser=(1, 2, 4)).of(prior, (z, None, None), index=[0, 1], rng=Rng(0).child(k))[0].shape[-1] for k in range(30)}
     assert mixed == {16, 8, 4}
 
 
