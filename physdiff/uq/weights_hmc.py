@@ -5,7 +5,8 @@ $$\log \pi(\theta) = -\tfrac12 \sum_i d_i(\theta)^2 - \tfrac{1}{2 s^2}|\theta|^2
 Each chain first climbs from the weights it is given to the mode $\hat\theta$ near them and moves in $z$, $\theta = \hat\theta + L^{-\mathsf T} z$,
 $H = L L^\mathsf T$ the Gauss-Newton Hessian there: directions, whose scales differ by many orders in weights, are alike in z, and where deviations
 are linear $\pi$ is a standard normal law of z. It starts at a draw of that law, drawn towards the mode by halves until it is as probable as such a
-draw should be.
+draw should be. Where the posterior bends, the Hessian at the mode is that of no other place: in the first half of the warm-up z is made anew three
+times, around the mean of what was seen, with the mean Hessian over it (by Stein's identity the covariance of the slope of a whole posterior).
 
 Chains that start from trainings of their own stand at other weights that may be the same fields (hidden units can change places and signs), and
 never meet in weights: R-hat of the weights says nothing of what is asked. `function_rhat` takes it of the fields. Yang, Meng and Karniadakis,
@@ -43,6 +44,10 @@ log = logging.getLogger(__name__)
 _CHAINS = 4
 _MOST_WEIGHTS = 5000  # a matrix of their square is kept
 _CLIMBS, _CLIMB_STEPS = 2, 100
+_RENEWED = (8, 8, 4)  # parts of the warm-up after which z is made anew
+_LEAST_RENEWED = 40  # moves of warm-up for that
+_SEEN = 16  # states whose Hessians are averaged
+_ACCEPTANCE = 0.9  # steps that suit where the posterior bends most
 
 
 def weight_chains(
@@ -68,7 +73,7 @@ def weight_chains(
         prior_std: s, of every weight.
         method: ``"nuts"`` or ``"hmc"``.
         length: Steps of a trajectory: their mean with hmc, half the most with nuts.
-        warmup: Moves of each chain that find step size and mass and are dropped.
+        warmup: Moves of each chain that find step size, mass and, from 40 on, the coordinates z, and are dropped.
 
     Returns:
         Draws; `info`: ``rhat``, ``ess_bulk``, ``ess_tail`` (worst over weights and log density), ``acceptance``, ``divergences``, ``gradient_calls``,
@@ -82,13 +87,15 @@ def weight_chains(
     modules, each = (list(module), 1) if isinstance(module, Sequence) else ([module], _CHAINS)
     _check(modules, n, method=method, length=length)
     move = partial(nuts_move, depth=length.bit_length()) if method == "nuts" else partial(hmc_move, length=length)
-    chains, images, values, runs, below = each * len(modules), [], [], [], []
+    chains, images, values, runs, below, more_gradients = each * len(modules), [], [], [], [], []
     draws = max(4, -(-n // chains))
     for k, one in enumerate(modules):
         key = rng.child("chains", k)
         target = _Target(one, deviations, check_positive(prior_std, "weight_chains prior_std"))
         start = target.near(key.child("start").normal((each, len(target.centre)), like=target.centre))
-        runs.append(run_chains(target, start, move, draws=draws, warmup=warmup, rng=key, what="weight_chains"))
+        start, left, spent = _renewed(target, start, move, warmup=warmup, rng=key)
+        runs.append(run_chains(target, start, move, draws=draws, warmup=left, acceptance=_ACCEPTANCE, rng=key, what="weight_chains"))
+        more_gradients.append(spent)
         images.append(runs[-1].images)
         values.append(runs[-1].values)
         below.append(target.below(values[-1][:, draws // 2 :]))
@@ -99,10 +106,20 @@ def weight_chains(
         log.warning(said, float(worst["rhat"]))
     flat = theta.transpose(0, 1).flatten(0, 1)
     which = ((torch.arange(n, dtype=torch.float64) + 0.5) * len(flat) / n).floor().long()
-    gradients = torch.cat([r.gradients for r in runs]).sum().round().long()
+    gradients = (torch.cat([r.gradients for r in runs]).sum() + torch.stack(more_gradients).sum()).round().long()
     counts = {"divergences": torch.tensor(sum(r.divergences for r in runs)), "gradient_calls": gradients}
     more = {"acceptance": torch.stack([r.acceptance for r in runs]).mean(), "below_mode": torch.stack(below).mean()}
     return WeightDraws(modules[0], flat[which], {**worst, **more, **counts, "chain": which % chains})
+
+
+def _renewed(target: _Target, start: Tensor, move: Callable[..., Any], *, warmup: int, rng: Rng) -> tuple[Tensor, int, Tensor]:
+    """Make z anew in the first half of a warm-up; where chains stand, the moves that are left, and the gradients taken."""
+    left, spent = warmup, torch.zeros(())
+    if warmup >= _LEAST_RENEWED and target.whitened:
+        for j, part in enumerate(warmup // share for share in _RENEWED):
+            seen = run_chains(target, start, move, draws=part - part // 2, warmup=part // 2, rng=rng.child("renewed", j), what="weight_chains")
+            start, left, spent = target.renewed(seen.images), left - part, spent + seen.gradients.sum()
+    return start, left, spent
 
 
 def function_rhat(draws: WeightDraws, points: Tensor) -> dict[str, Tensor]:
@@ -153,18 +170,37 @@ class _Target:
         for _ in range(_CLIMBS):
             self.centre = self._image(self._climbed()[None])[0]
             self._whiten(prior_std)
+        self.top, self.prior_std = self._one(self.centre)[0], prior_std
 
     def _whiten(self, prior_std: float) -> None:
         """Coordinates around the centre, which is where the weights are at first."""
         if hasattr(self, "centre"):
             with torch.no_grad():
                 nn.utils.vector_to_parameters(self.centre, self.parameters)
-        if not isinstance(self.twin, Collocated | CoordinateNet):
+        if not self.whitened:
             self.centre = nn.utils.parameters_to_vector(self.parameters).detach().clone()
             self.root = torch.eye(len(self.centre), dtype=self.centre.dtype) / prior_std
             return
         gaussian = weight_laplace(self.twin, lambda: self.deviations(self.twin), prior_std=prior_std)
         self.centre, self.root = gaussian.mean, gaussian.root
+
+    @property
+    def whitened(self) -> bool:
+        """Whether there is a Gauss-Newton Hessian: the network's parameters are those of linear layers and numbers."""
+        return isinstance(self.twin, Collocated | CoordinateNet)
+
+    def renewed(self, images: Tensor) -> Tensor:
+        """Make z anew around the weights (chains, draws, P) that were seen; where the chains stand in it."""
+        flat = images.flatten(0, 1)
+        hessian = torch.zeros_like(self.root)
+        chosen = torch.linspace(0, len(flat) - 1, min(_SEEN, len(flat))).round().long()
+        for theta in flat[chosen]:
+            with torch.no_grad():
+                nn.utils.vector_to_parameters(theta, self.parameters)
+            root = weight_laplace(self.twin, lambda: self.deviations(self.twin), prior_std=self.prior_std).root
+            hessian += root @ root.mT / len(chosen)
+        self.centre, self.root = flat.mean(0), torch.linalg.cholesky(hessian)
+        return (images[:, -1] - self.centre) @ self.root
 
     def _image(self, z: Tensor) -> Tensor:
         return self.centre + torch.linalg.solve_triangular(self.root.mT, z.mT, upper=True).mT
@@ -195,7 +231,7 @@ class _Target:
 
     def below(self, values: Tensor) -> Tensor:
         """How far log densities lie below the mode's in the mean, over half the number of weights."""
-        return (self._one(self.centre)[0] - values).mean() / (0.5 * len(self.centre))
+        return (self.top - values).mean() / (0.5 * len(self.centre))
 
     def __call__(self, z: Tensor) -> Point:
         theta = self._image(z)

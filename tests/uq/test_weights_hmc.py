@@ -110,6 +110,44 @@ def test_starts_are_draws_of_a_linear_problem_and_nearer_where_it_is_not():
     assert torch.equal(straight.near(z[:, :4]), z[:, :4])
 
 
+def test_coordinates_made_anew_have_the_mean_hessian_of_what_was_seen():
+    net, points = network(), torch.linspace(0, 1, 10, dtype=torch.float64)[:, None]
+    terms = lambda m: [(m.fields(points)["u"] - points[:, 0]) / 0.05]  # noqa: E731
+    target = module._Target(net, terms, 3.0)
+    mode, top = target.centre.clone(), target.top
+    images = mode + 0.3 * Rng(5).normal((2, 4, len(mode)), like=mode)
+    z = target.renewed(images)
+    flat, hessian = images.flatten(0, 1), torch.eye(len(mode), dtype=torch.float64) / 9
+    for theta in flat:
+        jacobian = torch.autograd.functional.jacobian(lambda v: _values(net, v, points) / 0.05, theta)
+        hessian += jacobian.T @ jacobian / len(flat)
+    torch.testing.assert_close(target.root @ target.root.mT, hessian, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(target.centre, flat.mean(0))
+    # the chains stand where they stood, and the mode's density is still what shares are told by
+    torch.testing.assert_close(target(z).image, images[:, -1])
+    assert target.top == top and float(target._one(mode)[0]) == float(top)
+
+
+def _values(net, vector, points):
+    parts = vector.split([p.numel() for p in net.parameters()])
+    named = {name: v.reshape(p.shape) for (name, p), v in zip(net.named_parameters(), parts, strict=True)}
+    return torch.func.functional_call(net, named, (points,))[:, 0]
+
+
+def test_a_long_warm_up_makes_coordinates_anew_and_counts_its_gradients(monkeypatch):
+    net, points = network(width=2), torch.linspace(0, 1, 6, dtype=torch.float64)[:, None]
+    seen, made = [], module._Target.renewed
+    monkeypatch.setattr(module._Target, "renewed", lambda self, images: seen.append(images.shape[1]) or made(self, images))
+    terms = lambda m: [(m.fields(points)["u"] - points[:, 0]) / 0.3]  # noqa: E731
+    short = weight_chains([net, net], terms, 8, rng=Rng(0), method="hmc", length=2, warmup=39)
+    assert seen == []
+    found = weight_chains([net, net], terms, 8, rng=Rng(0), method="hmc", length=2, warmup=40)
+    # an eighth, an eighth and a quarter of the warm-up, the later half of each
+    assert seen == [3, 3, 5] * 2 and len(found) == 8
+    assert int(found.info["gradient_calls"]) > 2 * 40 and float(found.info["acceptance"]) > 0.6
+    assert abs(int(found.info["gradient_calls"]) / int(short.info["gradient_calls"]) - 1) < 0.7
+
+
 def test_draws_of_chains_in_a_field_have_the_rhat_of_their_values():
     net, points = network(), torch.tensor([[0.2], [0.7]], dtype=torch.float64)
     weights = Rng(4).normal((12, 10), like=points)
