@@ -8,7 +8,8 @@ same windows, in batches of 8 (ERA5: 2), in a process of its own, sides in turns
 The other sides go through torch's DataLoader with processes as workers, ours through `load_batches` with threads. Windows per second are
 the most and CPU milliseconds the least over turns; `above_start_mib` is the peak of the resident set, workers summed, less that after
 ``import torch``.
-`ours-reuse` overwrites each batch by the next. One JSON line per side, data and number of workers goes to ``<out>/loading.jsonl``.
+`ours-reuse` overwrites each batch by the next; `well-dataset` needs `--peer-python` with the_well.
+One JSON line per side, data and number of workers goes to ``<out>/loading.jsonl``.
 Last, one process reads a file of 666 MiB with 256 MiB left to allocate after its imports, and one reads 10,000 windows and looks for leaks.
 """
 
@@ -33,7 +34,7 @@ import numpy as np
 
 W = 8
 DATA = ("well", "pdebench", "era5", "era5z")
-SIDES = ("ours", "ours-reuse", "h5py", "xarray", "xarray-dask")
+SIDES = ("ours", "ours-reuse", "h5py", "xarray", "xarray-dask", "well-dataset")
 MIB = 2**20
 
 
@@ -169,6 +170,23 @@ def by_xarray(root: Path, data: str, *, dask: bool) -> tuple[int, Callable[[int]
     return ds.sizes["time"] - W + 1, lambda i: _loaded(ds[["t", "u", "v"]].isel(time=slice(i, i + W)), dask)
 
 
+def well_dataset(root: Path) -> tuple[int, Callable[[int], Any]]:
+    """The Well's own data set on its layout, windows as half input and half output."""
+    from the_well.data import WellDataset
+
+    layout = root / "well-layout" / "data" / "train"
+    if not layout.exists():
+        layout.parent.mkdir(parents=True, exist_ok=True)
+        layout.symlink_to(source(root, "well").absolute())
+    ds = WellDataset(path=str(root / "well-layout"), well_split_name="train", n_steps_input=W // 2, n_steps_output=W // 2, use_normalization=False)
+
+    def get(i: int) -> np.ndarray:
+        item = ds[i]
+        return np.concatenate([np.asarray(item[f"{part}_fields"]) for part in ("input", "output")])
+
+    return len(ds), get
+
+
 def _loaded(part: Any, dask: bool) -> np.ndarray:
     part = part.load(scheduler="synchronous") if dask else part.load()
     return np.stack([part[name].values for name in part.data_vars]).astype(np.float32, copy=False)
@@ -191,7 +209,10 @@ def batches(root: Path, side: str, data: str, *, workers: int, count: int) -> It
         windows = TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
         yield from (b["x"] for b in load_batches(windows, order(len(windows)), workers=workers, reuse=side == "ours-reuse"))
         return
-    n, get = direct(root, data) if side == "h5py" else by_xarray(root, data, dask=side == "xarray-dask")
+    if side == "well-dataset":
+        n, get = well_dataset(root)
+    else:
+        n, get = direct(root, data) if side == "h5py" else by_xarray(root, data, dask=side == "xarray-dask")
 
     class Windows(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
@@ -275,7 +296,8 @@ def leaking(root: Path) -> dict[str, Any]:
 def asked(args: argparse.Namespace, **words: Any) -> dict[str, Any]:
     """The answer of a process of its own."""
     flags = [f for name, value in words.items() for f in (f"--{name}", str(value))]
-    command = [sys.executable, __file__, "--cache", str(args.cache), *flags]
+    python = args.peer_python if words.get("one", "").startswith("well-dataset") else sys.executable
+    command = [python, __file__, "--cache", str(args.cache), *flags]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:200]}
@@ -300,6 +322,7 @@ def main() -> None:
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--checks", default="cap,leak")
     parser.add_argument("--commit", default="")
+    parser.add_argument("--peer-python", default="", help="interpreter with the_well, for the side well-dataset")
     parser.add_argument("--one", default="")
     parser.add_argument("--workers", type=int, default=0)
     args = parser.parse_args()
@@ -320,7 +343,9 @@ def main() -> None:
 
         for data in args.data.split(","):
             for workers in (0, 2):
-                turns: dict[str, list[dict[str, Any]]] = {s: [] for s in args.sides.split(",") if not (data == "well" and "xarray" in s)}
+                sides = [s for s in args.sides.split(",") if not (data == "well" and "xarray" in s)]
+                sides = [s for s in sides if s != "well-dataset" or (data == "well" and args.peer_python)]
+                turns: dict[str, list[dict[str, Any]]] = {s: [] for s in sides}
                 for _ in range(args.turns):
                     for side, found in turns.items():
                         found.append(asked(args, one=side, data=data, workers=workers))
