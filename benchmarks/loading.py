@@ -93,7 +93,13 @@ def make(folder: Path) -> Path:
             for axis, count in (("time", 101), ("x", 128), ("y", 128)):
                 group[axis] = np.linspace(0, 1, count, dtype=np.float32)
                 group[axis].attrs["sample_varying"] = False
-            for rank, names in enumerate((["density", "pressure"], ["velocity"])):
+            f.create_group("scalars").attrs["field_names"] = []
+            ends = f.create_group("boundary_conditions")
+            for axis in ("x", "y"):
+                end = ends.create_group(f"{axis}_periodic")
+                end.attrs.update(associated_dims=[axis], associated_fields=[], bc_type="PERIODIC", sample_varying=False, time_varying=False)
+                end["mask"] = np.isin(np.arange(128), (0, 127))
+            for rank, names in enumerate((["density", "pressure"], ["velocity"], [])):
                 group = f.create_group(f"t{rank}_fields")
                 group.attrs["field_names"] = names
                 for name in names:
