@@ -86,30 +86,37 @@ def make(folder: Path) -> Path:
                 for a in range(0, steps, 4):
                     made[a : a + 4] = np.roll(base, 3 * a, axis=2)
     for k in range(4):
-        with h5py.File(root / "well" / f"part{k}.hdf5", "w") as f:
-            f.attrs.update(dataset_name="synthetic", grid_type="cartesian", n_spatial_dims=2, n_trajectories=7, simulation_parameters=[])
-            group = f.create_group("dimensions")
-            group.attrs["spatial_dims"] = ["x", "y"]
-            for axis, count in (("time", 101), ("x", 128), ("y", 128)):
-                group[axis] = np.linspace(0, 1, count, dtype=np.float32)
-                group[axis].attrs["sample_varying"] = False
-            f.create_group("scalars").attrs["field_names"] = []
-            ends = f.create_group("boundary_conditions")
-            for axis in ("x", "y"):
-                end = ends.create_group(f"{axis}_periodic")
-                end.attrs.update(associated_dims=[axis], associated_fields=[], bc_type="PERIODIC", sample_varying=False, time_varying=False)
-                end["mask"] = np.isin(np.arange(128), (0, 127))
-            for rank, names in enumerate((["density", "pressure"], ["velocity"], [])):
-                group = f.create_group(f"t{rank}_fields")
-                group.attrs["field_names"] = names
-                for name in names:
-                    made, base = group.create_dataset(name, (7, 101, 128, 128) + (2,) * rank, "f4"), smooth(rng, (101, 128, 128))
-                    made.attrs.update(dim_varying=[True, True], sample_varying=True, time_varying=True)
-                    for j in range(7):
-                        parts = [np.roll(base, 11 * j + c, axis=2) for c in range(2 if rank else 1)]
-                        made[j] = np.stack(parts, -1) if rank else parts[0]
+        well_file(root / "well" / f"part{k}.hdf5", rng)
     (root / "done").touch()
     return root
+
+
+def well_file(path: Path, rng: np.random.Generator) -> None:
+    """Seven trajectories in The Well's layout."""
+    import h5py
+
+    with h5py.File(path, "w") as f:
+        f.attrs.update(dataset_name="synthetic", grid_type="cartesian", n_spatial_dims=2, n_trajectories=7, simulation_parameters=[])
+        group = f.create_group("dimensions")
+        group.attrs["spatial_dims"] = ["x", "y"]
+        for axis, count in (("time", 101), ("x", 128), ("y", 128)):
+            group[axis] = np.linspace(0, 1, count, dtype=np.float32)
+            group[axis].attrs["sample_varying"] = False
+        f.create_group("scalars").attrs["field_names"] = []
+        ends = f.create_group("boundary_conditions")
+        for axis in ("x", "y"):
+            end = ends.create_group(f"{axis}_periodic")
+            end.attrs.update(associated_dims=[axis], associated_fields=[], bc_type="PERIODIC", sample_varying=False, time_varying=False)
+            end["mask"] = np.isin(np.arange(128), (0, 127))
+        for rank, names in enumerate((["density", "pressure"], ["velocity"], [])):
+            group = f.create_group(f"t{rank}_fields")
+            group.attrs["field_names"] = names
+            for name in names:
+                made, base = group.create_dataset(name, (7, 101, 128, 128) + (2,) * rank, "f4"), smooth(rng, (101, 128, 128))
+                made.attrs.update(dim_varying=[True, True], sample_varying=True, time_varying=True)
+                for j in range(7):
+                    parts = [np.roll(base, 11 * j + c, axis=2) for c in range(2 if rank else 1)]
+                    made[j] = np.stack(parts, -1) if rank else parts[0]
 
 
 def source(root: Path, data: str) -> Path:
