@@ -94,15 +94,15 @@ def test_one_member_has_scores_and_spectra_only():
 
 
 def test_starts_beyond_the_truth_are_left_out():
-    forecast, truth = hourly()
-    late = truth.isel(time=slice(0, 7))
+    forecast, truth = hourly(leads=3)
+    late = truth.isel(time=slice(0, 6))
     sections = forecast_sections(forecast, late, tables={"model": evaluate(forecast, late, {"crps": crps})})
     assert "start 2019-03-01T01:00" in sections[2].figures[0].caption
 
 
 def test_one_dimension_of_space():
     forecast, truth = boxes()
-    line, real = forecast.isel(y=0, drop=True), truth.isel(y=0, drop=True)
+    line, real = forecast.isel(y=0, lead_time=[0, 1], drop=True), truth.isel(y=0, drop=True)
     sections = forecast_sections(line, real, tables={"model": evaluate(line, real, {"crps": crps})})
     assert "all lead times" in sections[2].figures[0].caption
 
