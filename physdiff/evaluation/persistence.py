@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from physdiff.base.errors import DataError
 from physdiff.base.rng import Rng
 from physdiff.data.leads import KnownFrames, check_lead, forecast_of
 from physdiff.evaluation.hour_mean import TrainingFrames
@@ -107,27 +108,36 @@ def dressed_persistence(train: xr.Dataset, ds: xr.Dataset, starts: Any = None, *
         (sample?, init_time, member, lead_time, *space).
 
     Raises:
-        DataError: If a start is not in the data, or the training part is shorter than `lead`.
+        DataError: If a start is not in the data, or the training part has no stretch of `lead` + 1 frames of which none is lost as a whole.
         GridMismatch: If the two parts are on different grids.
     """
     known = KnownFrames(ds, starts)
     past = TrainingFrames(train, known.spec)
     begins = past.stretches(check_lead(lead) + 1)
     anomalies = past.anomalies()
+    rows = _whole_paths(anomalies, begins, lead)
 
     def make(trajectory: int, start: int) -> Tensor:
         last = known.frames(trajectory, start)[:, -1:]
         mean = past.mean.at(known.times(start, ahead=lead))
         centre = last + mean[:, 1:] - mean[:, :1]
-        rows = drawn_rows(anomalies.shape[0] * len(begins), members, known.rng(rng, trajectory, start))
         paths = []
-        for row in rows.tolist():
-            b, first = row // len(begins), int(begins[row % len(begins)])
+        for row in drawn_rows(len(rows), members, known.rng(rng, trajectory, start)).tolist():
+            b, first = rows[row]
             path = anomalies[b, :, first : first + lead + 1]
             paths.append(path[:, 1:] - path[:, :1])
         return centre + torch.stack(paths)
 
     return forecast_of(known, make, lead=lead, members=members, attrs={"title": "dressed persistence"})
+
+
+def _whole_paths(anomalies: Tensor, begins: Any, lead: int) -> list[tuple[int, int]]:  # noqa: ANN401
+    """Trajectory and first frame of the increments to draw from: a path with a frame that is lost as a whole is no member."""
+    there = anomalies.flatten(3).isfinite().any(3).all(1)  # (B, T)
+    rows = [(b, int(k)) for b in range(len(anomalies)) for k in begins if bool(there[b, int(k) : int(k) + lead + 1].all())]
+    if not rows:
+        raise DataError(f"dressed persistence: expected {lead + 1} training frames in a row with values, got none; give more data or a shorter lead")
+    return rows
 
 
 def drawn_rows(count: int, members: int, rng: Rng) -> Tensor:

@@ -36,6 +36,20 @@ def test_a_pure_daily_cycle_is_forecast_exactly():
         np.testing.assert_allclose(fc["t2m"].values[i], np.broadcast_to(truth["t2m"].values[i + 1 : i + 10], (4, 9, 6, 9)), atol=3e-4)
 
 
+def test_a_path_with_a_lost_frame_is_no_member():
+    ds = hourly(24 * 4)
+    ds["t2m"].values[30] = np.nan                             # a frame that is lost, and a cell that is missing in others
+    ds["t2m"].values[:, 0, 0] = np.nan
+    train, test = ds.isel(time=slice(0, 72)), ds.isel(time=slice(72, None))
+    fc = dressed_persistence(train, test, test["time"].values[[5]], lead=4, members=63, rng=Rng(0))["t2m"]
+    # of 68 stretches of five frames five have the lost one
+    assert bool(fc.isel(latitude=slice(1, None)).notnull().all()) and bool(fc.isel(latitude=0, longitude=0).isnull().all())
+    assert len(np.unique(fc.values[0, :, 0, 2, 2])) == 63
+    train["t2m"].values[::3] = np.nan
+    with pytest.raises(DataError, match="expected 5 training frames in a row with values, got none"):
+        dressed_persistence(train, test, test["time"].values[[5]], lead=4, members=2, rng=Rng(0))
+
+
 def test_the_members_are_past_increments_of_the_anomaly():
     ds = hourly(24 * 4)
     train, test = ds.isel(time=slice(0, 72)), ds.isel(time=slice(72, None))
