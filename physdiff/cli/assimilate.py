@@ -20,7 +20,7 @@ from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.generate import grid_for, state_for
 from physdiff.cli.infer import METHODS
-from physdiff.cli.options import check_at_least, checked_file, checked_folder
+from physdiff.cli.options import check_at_least, checked_file, checked_folder, cut_to
 from physdiff.cli.parse import command_line
 from physdiff.cli.threads import threads_for
 from physdiff.data.convert import spec_of, to_tensor
@@ -219,7 +219,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
     readings = read_readings(real.sensors or "", prior.spec).only_points("assimilate")
     if readings.times is None:
         raise DataError(f"{real.sensors}: expected a column 'time', got none; every reading needs its time")
-    before = open_dataset(real.initial or "", variables=names)
+    before = cut_to(open_dataset(real.initial or "", variables=names), prior.spec.grid)
     prior.check_grid(spec_of(before, names, gaps=True), "real.initial")
     check_like(before, read(real.prior or "")[1].get("statistics", {}), "real.initial")
     times = as_times(before["time"].values)
@@ -232,7 +232,7 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
     result = assimilated(model, (known, start), readings, analysis=update.built, std=std, rng=rng, every=update.every, out=out)
     if real.truth is None:
         return result, readings
-    truth = open_dataset(real.truth, variables=names)
+    truth = cut_to(open_dataset(real.truth, variables=names), prior.spec.grid)
     prior.check_grid(spec_of(truth, names, gaps=True), "real.truth")
     free = model.forecast(known, start, steps=result.sizes["time"], rng=rng.child("free"))
     for c, name in enumerate(names):

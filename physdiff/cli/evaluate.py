@@ -14,7 +14,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
-from physdiff.cli.options import Select, check_at_least, checked_folder, opened
+from physdiff.cli.options import Select, check_at_least, checked_folder, cut_to, opened
 from physdiff.cli.parse import command_line
 from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, standard_scores
 from physdiff.cli.splits import as_list, events_of, regions_of
@@ -159,11 +159,11 @@ def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: B
         band = float(fc.attrs.get("level", 0.9))
         fc = band_members(fc)
     names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
-    target = open_dataset(truth, variables=names)
+    target = cut_to(open_dataset(truth, variables=names), grid_of(fc[names]))
     if all("sample" in ds.dims and "sample" in ds.coords for ds in (fc, target)) and np.isin(fc["sample"], target["sample"]).all():
         target = target.sel(sample=fc["sample"].values)  # baselines start from the samples that are forecast, not from all
     grid = grid_of(target[names])
-    train = None if baselines.train is None else opened(baselines.train, Select(names, baselines.start, baselines.stop))
+    train = None if baselines.train is None else cut_to(opened(baselines.train, Select(names, baselines.start, baselines.stop)), grid)
     if train is not None:
         grid.check_same(grid_of(train[names]), "baselines.train")
     events = events_of(parts.events, {n: str(fc[n].attrs.get("units", "1")) for n in names})

@@ -88,10 +88,10 @@ def fit(
 
     Args:
         data: One netCDF file, several, or a pattern.
-        out: File of the prior; checkpoints and the loss lie in the folder of the same name with ``.fit`` added.
+        out: File of the prior; checkpoints and losses lie in the folder ``OUT.fit``.
         transform: As in ``--transform Autoencoder --transform.factor 4``; the recipe's wavelet if not given.
         network: As in ``--network DiT --network.width 64``.
-        max_epochs: Passes (50 without another budget).
+        max_epochs: Passes, else 50.
         recipe: What is modelled and how.
         training: How long and how.
         select: Which fields and times; leave test data out here.

@@ -18,7 +18,7 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Times, check_at_least, checked_file, checked_folder, opened_for
+from physdiff.cli.options import Times, check_at_least, checked_file, checked_folder, cut_to, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.cli.processes import joined_processes, processes
 from physdiff.cli.scoring import standard_scores
@@ -251,7 +251,7 @@ def _start(model: DiffusionPrior, initial: str | float | None) -> xr.Dataset | n
 
 def _truth(model: DiffusionPrior, path: str, moments: np.ndarray | None) -> xr.Dataset:
     """The true fields, on the prior's grid and at some of the times that were read, before any work is done."""
-    truth = open_dataset(path, variables=list(model.spec.names))
+    truth = cut_to(open_dataset(path, variables=list(model.spec.names)), model.spec.grid)
     model.check_grid(spec_of(truth, model.spec.names, gaps=True), "against.truth")
     if truth.sizes.get("sample") == 1:
         truth = truth.isel(sample=0)

@@ -13,14 +13,16 @@ import xarray as xr
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import DataError, InputError
 from physdiff.cli.splits import as_list, ranges_of
+from physdiff.data.masking import masked
 from physdiff.data.names import unknown_variable
 from physdiff.data.open import open_dataset
 from physdiff.data.regrid import subset
 from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.rollout import static_names
+from physdiff.grids.grid import Grid
 
-__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "opened", "opened_for"]
+__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "cut_to", "opened", "opened_for"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Select:
         start: First time used (a date or a number).
         stop: Last time used; a mere date is the whole day.
         region: Ranges of axes, as in 'latitude 40 to 60, longitude -10 to 20'.
-        mask: A field of the data that is zero where the others have no values (land, an obstacle).
+        mask: A field that is zero where others have no values.
     """
 
     variables: str | list[str] | None = None
@@ -64,23 +66,23 @@ class Training:
     Args:
         seconds: Budget of wall-clock time (at least `floor` steps).
         floor: Least number of steps under a budget of seconds.
-        max_steps: Number of optimiser steps.
+        max_steps: Optimiser steps.
         lr: Peak learning rate.
-        ema: Decay of the average of the weights.
+        ema: Decay of mean weights.
         batch_size: Windows per batch.
         input_noise: Noise on the condition, in standard deviations.
         roll: Periodic axes to shift windows along at random.
-        crop: Points of random crops along each axis, 0 for the whole of it, as in [32, 0].
-        coarser: Factors of resolution, one of which each step takes at random, as in [1, 2].
+        crop: Points of random crops by axis, 0 for all, as in [32, 0].
+        coarser: Factors of resolution, drawn at random, as in [1, 2].
         fokker_planck: Weight of the Fokker-Planck residual, one batch in four.
         symmetry: Weight of the asymmetry of its Jacobian, likewise.
         save_every: Steps between checkpoints.
-        workers: Processes that read windows ahead.
+        workers: Processes that read ahead.
         precision: Arithmetic of the network; weights stay in float32.
-        compile: Compile the network, for accelerators.
-        recompute: Compute what lies between blocks of the network again for the gradient instead of keeping it; less memory, about a third more time.
-        figures: Steps between pictures of a draw beside its truth; 0: none.
-        trainer: Options of Lightning's Trainer; ``--trainer.strategy ddp`` for short. ``--trainer.logger tensorboard`` where that is installed.
+        compile: Compile the network.
+        recompute: Far less memory for 1.3 to 1.4 times the time.
+        figures: Steps between pictures, 0 for none.
+        trainer: Options of Lightning's Trainer, as in ``--trainer.strategy ddp``.
         seed: Seed of everything random.
     """
 
@@ -123,9 +125,30 @@ class Training:
 
 
 def opened_for(path: str | list[str], prior: WindowPrior, select: Times | None = None) -> xr.Dataset:
-    """The fields of a prior, and the static ones that it is told."""
-    chosen = select or Times()
-    return opened(path, Select(list(prior.spec.names), chosen.start, chosen.stop, chosen.region), statics=static_names(prior))
+    """The fields of a prior, and the static ones that it is told, cut to its grid if the data reach further.
+
+    Raises:
+        DataError: If one of them is missing.
+    """
+    chosen, statics = select or Times(), static_names(prior)
+    try:
+        ds = opened(path, Select(list(prior.spec.names), chosen.start, chosen.stop, chosen.region), statics=statics)
+    except DataError as error:
+        absent = [n for n in statics if f"expected a variable {n!r}" in str(error)]
+        if not absent:
+            raise
+        given = path if isinstance(path, str) else ", ".join(path)
+        what = f"expected the static field {absent[0]!r} too, which the prior is told, got none"
+        raise DataError(f"{given}: {what}; give the file that holds it besides, as in [fields.nc, {absent[0]}.nc]") from error
+    return cut_to(ds, prior.spec.grid)
+
+
+def cut_to(ds: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """The part of the data that lies where a grid lies, along axes of which they have more points than it."""
+    if grid.dims == ("point",):
+        return ds
+    more = {d: axis for d, axis, n in zip(grid.dims, grid.axes(), grid.shape, strict=True) if ds.sizes.get(d, 0) > n}
+    return subset(ds, {d: (float(axis.min()), float(axis.max())) for d, axis in more.items()}) if more else ds
 
 
 def opened(path: str | list[str], select: Select, *, statics: Sequence[str] = ()) -> xr.Dataset:
@@ -163,7 +186,7 @@ def _masked(ds: xr.Dataset, name: str, *, keep: bool) -> xr.Dataset:
     there = where.fillna(0) != 0
     if not bool(there.any()):
         raise DataError(f"select.mask: expected {name} to be other than zero where fields have values, got zeros alone")
-    fields = {n: ds[n].where(there) for n in map(str, ds.data_vars) if n != name and set(there.dims) <= set(ds[n].dims) and "time" in ds[n].dims}
+    fields = {n: masked(ds[n], there) for n in map(str, ds.data_vars) if n != name and set(there.dims) <= set(ds[n].dims) and "time" in ds[n].dims}
     return ds.assign(fields) if keep else ds.assign(fields).drop_vars(name)
 
 

@@ -85,7 +85,10 @@ def subset(ds: xr.Dataset, region: Mapping[str, tuple[float, float]]) -> xr.Data
         inside = inside[np.argsort((values + turns)[inside], kind="stable")] if name == "longitude" else inside
         part = slice(int(inside[0]), int(inside[-1]) + 1) if np.array_equal(inside, np.arange(inside[0], inside[-1] + 1)) else inside
         moved = ds[name].variable.copy(data=values + turns) if turns.any() else ds[name].variable
+        whole = ds.sizes[name]
         ds = ds.assign_coords({name: moved}).isel({name: part})
+        if name != "longitude" and ds.sizes[name] < whole:
+            ds = ds.assign_coords({name: ds[name].assign_attrs(periodic="false")})  # part of an axis does not close
     return ds
 
 

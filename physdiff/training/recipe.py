@@ -65,19 +65,18 @@ class Recipe:
     covariance; "patterns" are neither tapered nor shrunk, for many simulations. `parameters` need a prior without history.
 
     Args:
-        history: Known frames; 0: a prior of single windows without a past (for reconstruction from sensors).
+        history: Known frames; 0: windows without a past (for sensors).
         horizon: Frames drawn at once.
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if times allow it.
-        guess: ``"linear"``, ``"zonal"`` (waves that travel and decay along a periodic last axis), ``"increment"`` (the last known frame, or its
-            anomaly), ``"none"``. ``"auto"``: linear with enough windows of one trajectory, else increment.
+        guess: ``"linear"``, ``"zonal"`` (waves along a closed last axis), ``"increment"`` (the last known frame, or its anomaly), ``"none"``;
+            ``"auto"``: linear with enough windows of one trajectory, else increment.
         wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
         levels: Wavelet levels.
         steps: Steps of the sampler.
         process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"``, ``"deterministic"``, ``"refiner"``.
-        gaussian: Gaussian denoiser under the network: ``"auto"``: without history; ``"patterns"``: of the windows' leading patterns; ``"modes"``:
-            and a small network between them.
+        gaussian: Under the network: ``"auto"``: without history; ``"patterns"``: of leading patterns; ``"modes"``: and a network.
         parameters: Channels of unknown parameters of the law.
-        statics: Fields of the data that do not change and are told in every window, such as the height of the land; ``mask``: where values are.
+        statics: Fields that do not change and are told in every window; ``mask``: where values are.
     """
 
     history: int = 2

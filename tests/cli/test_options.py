@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
-from physdiff.cli.options import Select, Times, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Times, Training, check_at_least, checked_file, checked_folder, cut_to, opened, opened_for
 from physdiff.cli.splits import as_list
-from tests.cli.command import untouched
+from physdiff.data.convert import grid_of
+from physdiff.data.open import open_dataset
+from physdiff.diffusion.window_prior import WindowPrior
+from tests.cli.command import TINY, refuses, untouched, works
 from tests.data.files import box, earth, save
 
 
@@ -107,3 +112,44 @@ def test_places_to_write_to_are_checked_and_left_alone(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "access", lambda *_: False)
         with pytest.raises(DataError, match="expected a folder that may be written to, got .*, which may not; check its permissions"):
             checked_file("new.nc")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, era) -> tuple[Path, Path]:
+    """A prior of a region that is told a height and has no values on land, and the file of both."""
+    folder = tmp_path_factory.mktemp("told")
+    height, sea = np.random.default_rng(1).random((6, 8)).astype("float32") * 900, np.ones((6, 8), dtype="float32")
+    sea[2, 3] = 0
+    at = ("latitude", "longitude")
+    grid = xr.open_dataset(era)[["latitude", "longitude"]]
+    fixed = save(grid.assign(height=(at, height, {"units": "m"}), sea=(at, sea, {"units": "1"})), folder / "fixed.nc")
+    region = Path("latitude 42 to 48, longitude 2 to 13")
+    words = ("--recipe.statics [height] --select.mask sea --select.region", region, "--data", Path(f"[{era}, {fixed}]"))
+    works("fit --recipe.horizon 2", *TINY, *words, "--out", folder / "a.prior")
+    return folder / "a.prior", fixed
+
+
+def test_data_that_reach_further_are_cut_to_the_grid_of_the_prior(told, era):
+    prior = WindowPrior.load(told[0])
+    ds = opened_for([str(era), str(told[1])], prior)
+    assert ds["latitude"].values.tolist() == [48.0, 46.0, 44.0, 42.0] and ds["longitude"].values.tolist() == [2.5, 5.0, 7.5, 10.0, 12.5]
+    sea = xr.open_dataset(told[1])["sea"].sel(latitude=ds["latitude"], longitude=ds["longitude"]).values != 0
+    assert prior.spec.mask is not None and np.array_equal(prior.spec.mask.numpy(), sea) and not sea.all()
+    plain = open_dataset(era)
+    assert cut_to(plain, grid_of(plain[["t2m"]])) is plain
+
+
+def test_forecast_and_scores_from_the_whole_map_are_those_of_the_region(told, era, tmp_path):
+    prior, fixed = told
+    words = ("--lead 2 --members 2 --every 8 --prior", prior)
+    works("forecast", *words, "--initial", Path(f"[{era}, {fixed}]"), "--out", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as made:
+        t2m = made["t2m"].values
+    assert t2m.shape[-2:] == (4, 5) and np.isnan(t2m).all((0, 1, 2)).sum() == np.isnan(t2m).any((0, 1, 2)).sum() == 1  # land
+    works("evaluate --forecast", tmp_path / "a.nc", "--truth", era, "--out", tmp_path / "scores")
+    with xr.open_dataset(tmp_path / "scores" / "scores.nc") as scores:
+        assert np.isfinite(scores["crps"].sel(forecast="forecast").values).all()
+    said = refuses("forecast", *words, "--initial", era, "--out", tmp_path / "b.nc")
+    assert "static field 'height' too" in said and "as in [fields.nc, height.nc]" in said
+    part = save(xr.open_dataset(era, decode_times=False).isel(latitude=slice(0, 2)), tmp_path / "north.nc")
+    assert "expected LatLonGrid with latitude 4" in refuses("forecast", *words, "--initial", Path(f"[{part}, {fixed}]"), "--out", tmp_path / "b.nc")

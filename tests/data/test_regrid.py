@@ -185,3 +185,12 @@ def test_a_given_grid_half_outside_is_missing_there_and_elsewhere_is_refused():
         regrid(ds, like=box(2))
     with pytest.raises(InputError, match="either a factor, a resolution or data"):
         regrid(ds, like=like, factor=2)
+
+
+def test_part_of_an_axis_that_closes_does_not_close():
+    x = xr.DataArray((np.arange(8) / 8).astype("float64"), dims="x", attrs={"periodic": "true", "origin": 0.0, "extent": 1.0})
+    ds = xr.Dataset({"u": (("time", "x"), np.zeros((3, 8), "float32"))}, coords={"x": x, "time": np.arange(3.0)})
+    assert grid_of(ds[["u"]]).periodic == (True,)
+    part = grid_of(subset(ds, {"x": (0.2, 0.7)})[["u"]])
+    assert part.shape == (4,) and part.periodic == (False,) and part.extent == pytest.approx((0.5,))
+    assert grid_of(subset(ds, {"x": (0.0, 1.0)})[["u"]]).periodic == (True,)
