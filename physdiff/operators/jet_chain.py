@@ -1,6 +1,7 @@
 r"""A chain of linear layers and tanh on jets, as one step of reverse mode.
 
-Per layer one matrix product takes all rows of the jets, and the hyperbolic tangent works in place on its result,
+Per layer one matrix product takes all rows of the jets, features first so that its long side is that of the points, and the hyperbolic tangent
+works in place on its result,
 
 $$s = \tanh z_0, \quad p = 1 - s^2, \quad s_i = p\,z_i, \quad s_{ij} = p\,(z_{ij} - s \sum z_i z_j),$$
 
@@ -22,8 +23,8 @@ from physdiff.operators.jet_orders import Order, products
 
 __all__ = ["BLOCK", "tanh_chain"]
 
-BLOCK = 2048
-"""Points in a block: four rows of twenty features of them take 660 kB in float32."""
+BLOCK = 4096
+"""Points in a block at most: four rows of twenty features of them take 1.3 MB in float32."""
 
 
 def tanh_chain(data: Tensor, orders: tuple[Order, ...], layers: Sequence[Any]) -> Tensor | None:
@@ -54,22 +55,21 @@ def _second(orders: tuple[Order, ...]) -> list[tuple[int, list[tuple[int, int]]]
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, data: Tensor, orders: tuple[Order, ...], *weights: Tensor) -> Tensor:  # noqa: ANN401, D102
-        second, one = _second(orders), data.new_ones(())
-        sides = [w.mT for w in weights[::2]]
+        second, half, rows = _second(orders), data.new_tensor(0.5), len(data)
         done, kept = [], []
-        for a in data.split(BLOCK, dim=1):  # type: ignore[no-untyped-call]
-            shape, hidden = a.shape[:2], [a.reshape(-1, a.shape[-1])]
-            for side, bias in zip(sides[:-1], weights[1:-2:2], strict=True):
-                z = torch.mm(hidden[-1], side)
-                _tanh(z.view(*shape, -1), bias, second, one)
+        for part in _blocks(data):
+            hidden = [part.permute(2, 0, 1).reshape(part.shape[-1], -1)]  # (features, rows x points): long products are the fast ones
+            for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+                z = torch.mm(2 * weight, hidden[-1])
+                _tanh(z.view(len(z), rows, -1), 2 * bias, second, half)
                 hidden.append(z)
-            z = torch.mm(hidden[-1], sides[-1]).view(*shape, -1)
-            z[0] += weights[-1]
+            z = torch.mm(weights[-2], hidden[-1]).view(-1, rows, part.shape[1])
+            z[:, 0] += weights[-1][:, None]
             done.append(z)
             kept.append(hidden)
         ctx.orders, ctx.kept = orders, kept
         ctx.save_for_backward(data, *weights)
-        return torch.cat(done, dim=1)
+        return torch.cat(done, dim=2).permute(1, 2, 0)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
@@ -78,49 +78,58 @@ class _Chain(torch.autograd.Function):
             return _again(ctx, g, data, weights)
         second, one, rows = _second(ctx.orders), data.new_ones(()), len(data)
         found, inner = [torch.zeros_like(w) for w in weights], []
-        for part, hidden in zip(g.split(BLOCK, dim=1), ctx.kept, strict=True):  # type: ignore[no-untyped-call]
-            gz = part.reshape(-1, part.shape[-1])
+        for part, hidden in reversed(list(zip(_blocks(g), ctx.kept, strict=True))):  # what was made last is nearest
+            gz = part.permute(2, 0, 1).reshape(part.shape[-1], -1)
             for k in range(len(weights) - 2, -1, -2):
                 a = hidden[k // 2]
-                found[k].addmm_(gz.mT, a)
-                found[k + 1] += gz[: len(gz) // rows].sum(0)
+                found[k] += torch.mm(a, gz.mT).mT  # in this order it is quick for a few inputs, too
+                found[k + 1] += gz[:, : gz.shape[1] // rows].sum(1)
                 if k:
-                    gz = torch.mm(gz, weights[k])
-                    _tanh_back(gz.view(rows, -1, gz.shape[-1]), a.view(rows, -1, a.shape[-1]), second, one)
+                    gz = torch.mm(weights[k].mT, gz)
+                    _tanh_back(gz.view(len(gz), rows, -1), a.view(len(a), rows, -1), second, one)
                 elif ctx.needs_input_grad[0]:
-                    inner.append(torch.mm(gz, weights[0]).view(rows, -1, a.shape[-1]))
-        return (torch.cat(inner, dim=1) if inner else None, None, *found)
+                    inner.append(torch.mm(weights[0].mT, gz).view(len(a), rows, -1).permute(1, 2, 0))
+        return (torch.cat(inner[::-1], dim=1) if inner else None, None, *found)
 
 
-def _tanh(z: Tensor, bias: Tensor, second: list[tuple[int, list[tuple[int, int]]]], one: Tensor) -> None:
-    """Tanh of the rows z with a bias, in their place."""
-    parts = z.unbind(0)
-    s = parts[0].add_(bias).tanh_()
+def _blocks(data: Tensor) -> tuple[Tensor, ...]:
+    """Blocks of points, of equal length as near as may be."""
+    return data.tensor_split(-(-data.shape[1] // BLOCK) or 1, dim=1)
+
+
+def _tanh(z: Tensor, bias: Tensor, second: list[tuple[int, list[tuple[int, int]]]], half: Tensor) -> None:
+    """Tanh of half the rows z (features, rows, points) and half a bias, in the place of z.
+
+    As 2 / (1 + exp(-2 x)) - 1, which is four times as fast and exact to two roundings of 1, as are the sums that take it up.
+    """
+    parts = z.unbind(1)
+    s = parts[0]
+    torch.add(-2 * half, s.add_(bias[:, None]).sigmoid_(), alpha=2, out=s)
     for row, pairs in second:
         for i, j in pairs:
-            parts[row].addcmul_(s * parts[i], parts[j], value=-1)
+            parts[row].addcmul_(s * parts[i], parts[j], value=-0.5)
     if len(parts) > 1:
-        z[1:] *= torch.addcmul(one, s, s, value=-1)
+        z[:, 1:] *= torch.addcmul(half, s, s, value=-0.5)[:, None]
 
 
 def _tanh_back(g: Tensor, out: Tensor, second: list[tuple[int, list[tuple[int, int]]]], one: Tensor) -> None:
-    """The gradient before tanh in the place of that after it, from the outputs."""
-    s, after, outer = out[0], g.unbind(0), out.unbind(0)
-    if len(g) > 1:
-        slopes = (out[1:] * (-2 * s)).unbind(0)
-        for row, pairs in second:
-            for i, j in pairs:
-                slopes[row - 1].addcmul_(outer[i], outer[j], value=-1)
-        more = torch.mul(after[1], slopes[0])
-        for row in range(2, len(g)):
-            more.addcmul_(after[row], slopes[row - 1])
+    """The gradient before tanh in the place of that after it, from the outputs; both (features, rows, points)."""
+    after, outer = g.unbind(1), out.unbind(1)
+    s = outer[0]
     slope = torch.addcmul(one, s, s, value=-1)
-    kept = [(i, after[row] * slopes[j - 1]) for row, pairs in second for i, j in pairs]  # before it is scaled
-    g *= slope
-    if len(g) > 1:
-        after[0].add_(more)
-    for i, term in kept:
-        after[i].add_(term)
+    if len(after) == 1:
+        g *= slope[:, None]
+        return
+    double = -2 * s
+    along = torch.mul(after[1], outer[1])
+    for row in range(2, len(after)):
+        along.addcmul_(after[row], outer[row])
+    kept = [(i, j, after[row] * outer[j]) for row, pairs in second for i, j in pairs]  # before it is scaled
+    g *= slope[:, None]
+    after[0].addcmul_(double, along)
+    for i, j, term in kept:
+        after[0].addcmul_(term, outer[i], value=-1)
+        after[i].addcmul_(double, term)
 
 
 def _again(ctx: Any, g: Tensor, data: Tensor, weights: list[Tensor]) -> tuple[Tensor | None, ...]:  # noqa: ANN401
