@@ -124,10 +124,10 @@ def _tanh_back(g: Tensor, out: Tensor, second: list[tuple[int, list[tuple[int, i
     along = torch.mul(after[1], outer[1])
     for row in range(2, len(after)):
         along.addcmul_(after[row], outer[row])
-    kept = [(i, j, after[row] * outer[j]) for row, pairs in second for i, j in pairs]  # before it is scaled
+    kept = [(i, after[row] * outer[j]) for row, pairs in second for i, j in pairs]  # before it is scaled
     g *= slope[:, None]
     after[0].addcmul_(double, along)
-    for i, j, term in kept:
+    for i, term in kept:
         after[0].addcmul_(term, outer[i], value=-1)
         after[i].addcmul_(double, term)
 
