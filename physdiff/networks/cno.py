@@ -43,6 +43,7 @@ class CNO(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -18,10 +18,12 @@ class FieldNetwork(Saved, nn.Module, ABC):
 
     A final class is built as ``Net(in_channels, out_channels, *, ndim=2, periodic=False, ...)``, sets the attributes below and gives `forward`;
     `prepare`, `build_prior` and ``physdiff fit --network`` then take it like any other. One that knows no noise levels says so by `takes_noise`
-    and is wrapped in `NoiseChannels` where there are levels; one whose weights have places, or whose sizes follow the grid, gives `at`.
+    and is wrapped in `NoiseChannels` where there are levels; one whose weights have places, or whose sizes follow the grid, gives `at`; one that
+    knows how long the axes are (wavenumbers, places) sets `of_extent` and is not trained on crops.
     """
 
     takes_noise: ClassVar[bool] = True
+    of_extent: ClassVar[bool] = False
 
     in_channels: int
     out_channels: int

@@ -110,6 +110,7 @@ class FNO(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -195,6 +196,7 @@ class FFNO(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class MWT(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ Reference: Wu et al. (2024), arXiv 2402.02366.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,8 @@ class Transolver(FieldNetwork):
     Raises:
         InputError: If an argument makes no sense.
     """
+
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class UFNO(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

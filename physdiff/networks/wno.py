@@ -50,6 +50,7 @@ class WNO(FieldNetwork):
     """
 
     takes_noise: ClassVar[bool] = False
+    of_extent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.networks.field_network import FieldNetwork
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["Views"]
@@ -79,6 +80,12 @@ class Views:
         assert self.crop is not None
         if len(self.crop) != len(grid.shape):
             raise InputError(f"crop: expected {len(grid.shape)} numbers, for {', '.join(grid.dims)}, got {list(self.crop)}")
+        known = sorted({type(part).__name__ for part in prior.model.modules() if isinstance(part, FieldNetwork) and part.of_extent})
+        if known:
+            raise InputError(
+                f"crop: expected a network that acts alike everywhere (UNet, DiT, AxialViT), got {known[0]}, whose wavenumbers or places "
+                "belong to the whole length of an axis; take training.coarser, or another network"
+            )
         for name, points, size, cells, closed in zip(grid.dims, self.crop, grid.shape, prior.latent_shape[2:], grid.periodic, strict=True):
             if closed and points:
                 raise InputError(f"crop: expected 0 along {name}, which closes, as a crop would on itself, got {points}; training.roll shifts it")

@@ -16,7 +16,10 @@ from physdiff.data.convert import to_dataset
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.fno import FNO
+from physdiff.networks.transformer import DiT
+from physdiff.networks.transolver import Transolver
 from physdiff.networks.unet import UNet
+from physdiff.networks.wno import WNO
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit
@@ -148,6 +151,14 @@ def test_what_cannot_be_viewed_is_refused():
         DiffusionModule(prepare(ds, bridge, network=small)[0]).with_views(Views(crop=(0, 8)))
 
 
-def test_an_fno_takes_them_too():
-    prior, data = prepare(smoothing(), Recipe(1, 1, "none", "none", "none", process="deterministic"), network=partial(FNO, width=8, modes=2))
-    fit(OperatorModule(prior).with_views(Views((8, 8))), TrajectoryDataModule(data.train_windows, batch_size=4), max_steps=2, progress=False)
+def test_networks_that_know_how_long_axes_are_take_coarser_views_and_no_crops():
+    """A wavenumber of a crop is another wave than that of the whole axis, and so is a place; as many points of the same axis are not."""
+    recipe = Recipe(1, 1, "none", "none", "none", process="deterministic")
+    prior, data = prepare(smoothing(), recipe, network=partial(FNO, width=8, modes=2))
+    coarser = OperatorModule(prior).with_views(Views(None, (2,)))
+    fit(coarser, TrajectoryDataModule(data.train_windows, batch_size=4), max_steps=2, progress=False)
+    for network in (partial(FNO, width=8, modes=2), partial(Transolver, width=8, depth=1, slices=4), partial(WNO, width=8, levels=1)):
+        known = prepare(smoothing(), recipe, network=network)[0]
+        with pytest.raises(InputError, match=r"expected a network that acts alike everywhere \(UNet, DiT, AxialViT\), got (FNO|Transolver|WNO)"):
+            OperatorModule(known).with_views(Views((8, 8)))
+    DiffusionModule(prepare(smoothing(), RECIPE, network=partial(DiT, width=16, depth=1))[0]).with_views(Views((8, 8)))
