@@ -9,7 +9,6 @@ Reference: Holm (1979), "A simple sequentially rejective multiple test procedure
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -29,14 +28,12 @@ from physdiff.scores.uniformity import adjusted_p_values
 
 __all__ = ["against_baselines", "compare", "read_scores"]
 
-log = logging.getLogger(__name__)
-
 # scores of which less is better, and what is kept of them by start
 _TESTED = {"crps": "crps", "ensemble_rmse": "ensemble_rmse_part0", "interval_score": "interval_score"}
 _SHOWN = ("spread_skill", "coverage_90", "band_coverage", "band_width")
 _EVENT = {"brier": "brier"}
 _FEWEST = 5
-_DRAWS = (5000, 50000)
+_DRAWS = 5000
 
 
 def read_scores(path: str | Path) -> xr.Dataset:
@@ -265,18 +262,11 @@ def _pairs(
 ) -> dict[str, xr.DataArray]:
     """Differences and p-values of `pairs`, all of them if none are named; of parts `by`, all of which are one family."""
     pairs = pairs or list(combinations(next(iter(parts.values())), 2))
-    sizes = next(iter(next(iter(parts.values())).values())).sizes
-    # the least p-value of a redrawing is 1/draws: it must be able to pass Holm's first threshold
-    tests = len(pairs) * sizes["lead_time"] * len(parts)
-    draws = int(np.clip(20 * tests / (1 - level), *_DRAWS))
-    if tests > draws * (1 - level):
-        said = "compare: %d tests in one table%s are too many for %d redrawings: no difference can pass Holm's rule"
-        log.warning(said, tests, f" by {by}" if by else "", draws)
     coords = {"first": ("pair", [a for a, _ in pairs]), "second": ("pair", [b for _, b in pairs])}
     each: dict[str, dict[str, xr.Dataset]] = {}
     for part, cases in parts.items():
         enough = next(iter(cases.values())).sizes.get(over, 0) >= _FEWEST
-        each[part] = {f"{a} − {b}": _difference(cases[a], cases[b], over, enough, level=level, draws=draws, rng=rng) for a, b in pairs}
+        each[part] = {f"{a} − {b}": _difference(cases[a], cases[b], over, enough, level=level, rng=rng) for a, b in pairs}
     found = {}
     end = f"_by_{by}" if by else ""
     for score in next(iter(each.values()))[f"{pairs[0][0]} − {pairs[0][1]}"].data_vars:
@@ -292,9 +282,9 @@ def _pairs(
     return found
 
 
-def _difference(a: xr.Dataset, b: xr.Dataset, over: str, enough: bool, *, level: float, draws: int, rng: Rng) -> xr.Dataset:
+def _difference(a: xr.Dataset, b: xr.Dataset, over: str, enough: bool, *, level: float, rng: Rng) -> xr.Dataset:
     if enough:
-        return paired_difference(a, b, over=over, level=level, draws=draws, rng=rng)
+        return paired_difference(a, b, over=over, level=level, draws=_DRAWS, rng=rng)
     change = (a - b).mean(over).expand_dims(bound=["mean", "lower", "upper", "p_value"])
     return change.where(change["bound"] == "mean")
 
