@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from physdiff.base.errors import InputError
 from physdiff.data.convert import field_names, spec_of
 from physdiff.data.first_guess import GuessedWindows, linear_first_guess, zonal_first_guess
 from physdiff.data.statistics import stream
-from physdiff.data.timeline import as_times, time_axis
+from physdiff.data.timeline import FORCINGS, as_times, is_calendar, time_axis
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.bridge import BridgeSampler
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -186,9 +187,9 @@ def windows_of(
         like: Windows and anomaly of the training data, if these are others.
     """
     by = _anomaly_kind(ds, recipe) if like is None else "none"
-    extras: tuple[str, ...] = ("hour_sin", "hour_cos") if by == "hour" else ()
+    extras: tuple[str, ...] = (*(("hour_sin", "hour_cos") if by == "hour" else ()), *(("day_sin", "day_cos") if _has_years(ds, recipe) else ()))
     if like is not None and like[0].cond_spec is not None:
-        extras = tuple(e for e in ("hour_sin", "hour_cos") if e in like[0].cond_spec.names)
+        extras = tuple(e for e in FORCINGS if e in like[0].cond_spec.names)
     names = [n for n in field_names(ds) if n not in recipe.statics]
     spec = like[0].spec if like is not None else spec_of(ds, names, gaps=True, mask=True)  # land or an obstacle: no draw has values there either
     made = partial(TrajectoryWindows, ds, history=recipe.history, horizon=recipe.horizon, spec=spec, extras=extras, statics=recipe.statics)
@@ -239,6 +240,13 @@ def as_interpolant(prior: DiffusionPrior, source: Windows, *, start: str, sample
         count += 1
     v_0, v_1, c = (float(m) for m in sums / count)
     return made((v_0, v_1, c))
+
+
+def _has_years(ds: xr.Dataset, recipe: Recipe) -> bool:
+    """Whether the known frames come with the time of the year: data that hold every season more than once say what it does."""
+    if recipe.history < 1 or "time" not in ds.coords or not is_calendar(ds["time"].values):
+        return False
+    return bool(np.ptp(ds["time"].values) > np.timedelta64(366, "D"))
 
 
 def _anomaly_kind(train: xr.Dataset, recipe: Recipe) -> str:

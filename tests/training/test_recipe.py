@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
+from physdiff.data.windows import condition
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.bridge import BridgeSampler
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -273,3 +274,25 @@ def test_a_static_field_in_time_is_no_field_of_its_own():
     ds = ds.assign(height=ds["height"].expand_dims(time=ds["time"]))
     prior, _ = prepare(ds, Recipe(1, 1, "none", "none", "none", statics=("height",)), network=tiny)
     assert prior.spec.names == ("u",) and prior.cond_spec is not None and prior.cond_spec.names == ("u", "known", "height")
+
+
+def test_data_of_several_years_tell_the_time_of_the_year_too() -> None:
+    """u is high in winter and low in summer: given a last frame between them, the date tells which is more likely."""
+    days, rng = np.arange(800), np.random.default_rng(0)
+    slope = np.cos(2 * np.pi * days / 365.2425)[:, None]
+    values = (slope + rng.standard_normal((800, 16))).astype("float32")
+    times = np.datetime64("2001-01-01", "ns") + days * np.timedelta64(1, "D")
+    spec = FieldSpec(("u",), ("1",), CartesianGrid((16,), 1.0, periodic=True), 86400.0)
+    ds = to_dataset(torch.from_numpy(values)[None, None], spec, times).isel(member=0, drop=True)
+    recipe = Recipe(history=1, horizon=1, anomaly="none", guess="none", wavelet="none", process="deterministic")
+    prior, data = prepare(ds, recipe, network=partial(UNet, width=8, multipliers=(1,), dropout=0.0))
+    assert prior.cond_spec is not None and prior.cond_spec.names == ("u", "known", "day_sin", "day_cos")
+    fit(OperatorModule(prior, 1e-2, 0.0), data, max_steps=120, progress=False)
+    known = torch.zeros(2, 1, 2, 16)  # the same frame in winter and in summer
+    known[:, :, 1] = torch.nan
+    when = np.array([np.datetime64("2003-01-10") + np.arange(2), np.datetime64("2003-07-10") + np.arange(2)], dtype="datetime64[ns]")
+    drawn = prior.sample(2, cond=condition(prior.spec, prior.cond_spec.names, known, times=when), rng=Rng(0))[:, 0, 1].mean(-1)
+    assert float(drawn[0] - drawn[1]) > 1.0  # 2 by the data; the last frame alone would say no difference
+    assert Rollout(prior, 2, 1, rng=Rng(0)).run(ds.isel(time=slice(0, 8))).sizes["lead_time"] == 2
+    year = prepare(ds.isel(time=slice(0, 300)), recipe, network=partial(UNet, width=4, multipliers=(1,)))[0]
+    assert year.cond_spec is not None and year.cond_spec.names == ("u", "known")
