@@ -24,7 +24,8 @@ from physdiff.data.write import write_dataset
 from physdiff.forecast.readings import read_readings
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.mlp import MLP, FourierMLP
-from physdiff.networks.modified_mlp import ModifiedMLP
+from physdiff.networks.modified_mlp import ModifiedMLP, PirateNet
+from physdiff.networks.separable import SeparableNetwork
 from physdiff.networks.siren import SIREN
 from physdiff.pdes.pde import PDE
 from physdiff.pinn.collocated import Collocated, Known
@@ -40,7 +41,7 @@ from physdiff.training.pinn_settings import Descent, LossBalance, PINNTraining, 
 
 __all__ = ["Network", "Schedule", "Sensors", "fit_pinn"]
 
-_KINDS = {"mlp": MLP, "fourier": FourierMLP, "modified": ModifiedMLP, "siren": SIREN}
+_KINDS = {"mlp": MLP, "fourier": FourierMLP, "modified": ModifiedMLP, "pirate": PirateNet, "separable": SeparableNetwork, "siren": SIREN}
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,21 @@ class Network:
     """The network.
 
     Args:
-        kind: mlp, fourier, siren or modified (not with levenberg_marquardt).
+        kind: mlp, fourier, siren, modified, separable or pirate (of blocks of three layers, not with levenberg_marquardt).
         width: Of the hidden layers.
         depth: Number of hidden layers.
+        factorised: Whether rows of the layers are factorised at random (not siren, not with levenberg_marquardt).
     """
 
     kind: str = "mlp"
     width: int = 20
     depth: int = 3
+    factorised: bool = False
 
     def __post_init__(self) -> None:
         check_one_of(self.kind, _KINDS, "network.kind")
+        if self.factorised and self.kind == "siren":
+            raise InputError("network.factorised: expected a network other than siren, whose weights have a size of their own; leave it out")
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,9 @@ def fit_pinn(
         training: How it is trained.
     """
     begin = time.monotonic()
+    if training.optimiser == "levenberg_marquardt" and (network.kind == "pirate" or network.factorised):
+        what = "network.factorised" if network.factorised else "network.kind pirate"
+        raise InputError(f"training.optimiser: expected broyden, lbfgs, soap or adam for {what}, got levenberg_marquardt, which takes linear layers")
     target, folder = checked_file(out), checked_folder(f"{out}.fit")
     plan, truth = training.plan(), open_dataset(data)
     box, known = box_and_known(truth, pde, conditions)
@@ -181,7 +189,8 @@ def _net(network: Network, pde: PDE, box: UniformPoints, known: list[Known]) -> 
     sizes = {name: torch.cat([k.values[name] for k in known if name in k.values] or [torch.tensor([0.0, 1.0])]).double() for name in names}
     std = tuple(float(v.std()) if len(v) > 1 and float(v.std()) > 0 else 1.0 for v in sizes.values())
     closed = (*reversed(box.grid.periodic), False)
-    made: nn.Module = _KINDS[network.kind](len(closed) + sum(closed), len(names), width=network.width, depth=network.depth)
+    more = {"factorised": True} if network.factorised else {}
+    made: nn.Module = _KINDS[network.kind](len(closed) + sum(closed), len(names), width=network.width, depth=network.depth, **more)
     lower, upper = tuple(box.lower.tolist()), tuple(box.upper.tolist())
     mean = tuple(float(v.mean()) for v in sizes.values())
     return CoordinateNet(made, names, lower=lower, upper=upper, periodic=closed, mean=mean, std=std).double()

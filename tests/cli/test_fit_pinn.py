@@ -37,6 +37,19 @@ def test_a_field_its_report_and_its_network(heat, tmp_path):
     assert float(abs(net.double()(point).detach()[0, 0] - exact(point))) < 0.03
 
 
+@pytest.mark.parametrize(
+    ("kind", "made", "most"),
+    [pytest.param("separable", "SeparableNetwork", 0.1, marks=pytest.mark.slow), ("pirate", "PirateNet", 0.9)],
+)
+def test_other_networks(heat, tmp_path, kind, made, most):
+    out = tmp_path / "field.nc"
+    how = f"--network.kind {kind} --network.factorised true --training.optimiser lbfgs --training.steps 12 --training.look 12"
+    said = works("fit-pinn", HEAT, how, "--data", heat, "--out", out)
+    assert float(said.split("against the data ")[1].split()[0]) < most
+    net, _ = read(tmp_path / "field.nc.fit" / "net.safetensors")
+    assert type(net.network).__name__ == made and any("log_scale" in name for name, _ in net.named_parameters())
+
+
 @pytest.mark.slow
 def test_a_coefficient_from_readings(heat, tmp_path):
     rng = np.random.default_rng(0)
@@ -59,6 +72,9 @@ def test_a_coefficient_from_readings(heat, tmp_path):
         ("--training.optimiser newton", "kind"),
         ("--training.steps 0", "Descent steps"),
         ("--network.kind tree", "network.kind"),
+        ("--network.kind siren --network.factorised true", "network.factorised: expected a network other than siren"),
+        ("--network.kind pirate", "training.optimiser: expected broyden, lbfgs, soap or adam for network.kind pirate"),
+        ("--network.factorised true", "training.optimiser: expected broyden, lbfgs, soap or adam for network.factorised"),
         ("--pde Burgers --pde.viscosity 0.1", "expected the fields u of Burgers, got c; rename"),
     ],
 )
