@@ -181,6 +181,7 @@ class _Target:
             self.centre = nn.utils.parameters_to_vector(self.parameters).detach().clone()
             self.root = torch.eye(len(self.centre), dtype=self.centre.dtype) / prior_std
             return
+        assert isinstance(self.twin, Collocated | CoordinateNet)
         gaussian = weight_laplace(self.twin, lambda: self.deviations(self.twin), prior_std=prior_std)
         self.centre, self.root = gaussian.mean, gaussian.root
 
@@ -192,6 +193,7 @@ class _Target:
     def renewed(self, images: Tensor) -> Tensor:
         """Make z anew around the weights (chains, draws, P) that were seen; where the chains stand in it."""
         flat = images.flatten(0, 1)
+        assert isinstance(self.twin, Collocated | CoordinateNet)
         hessian = torch.zeros_like(self.root)
         chosen = torch.linspace(0, len(flat) - 1, min(_SEEN, len(flat))).round().long()
         for theta in flat[chosen]:
