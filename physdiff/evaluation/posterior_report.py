@@ -5,7 +5,8 @@ draws members. If the sampler is right, and truths come from the prior, the rank
 (simulation-based calibration, scores/uniformity.py), so is the number of members nearer to a random point (scores/tarp.py), and intervals cover what
 they say. With held-out truths the prior is tested too. Quantities: values at some places, mean and standard deviation of each field, and the log
 likelihood, which sees a sampler that does not listen to the readings (Modrak et al., Simulation-based calibration checking with data-dependent
-test quantities, 2023). P values are multiplied by the number of tests (Bonferroni).
+test quantities, 2023). The share of a field's cells that its intervals cover, one number a case, is tested against their level by Student's law.
+P values are multiplied by the number of tests (Bonferroni).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from physdiff.base.rng import Rng
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.evaluation.diagnose import known_frames
+from physdiff.evaluation.significance import student_p_value
 from physdiff.inference.observation import Observation
 from physdiff.inference.posterior import Posterior, PosteriorSampler
 from physdiff.scores.coverage import coverage, members_needed
@@ -147,6 +149,8 @@ def report_table(found: xr.Dataset) -> str:
         row = found.sel(variable=name)
         cover, error = float(row.coverage.mean()), float(row.coverage.std(ddof=1)) / found.sizes["case"] ** 0.5
         lines.append(f"{name}: {100 * found.attrs['level']:g} % intervals cover {cover:.3f} +- {error:.3f}, crps {float(row.crps.mean()):.4g}")
+        lines[-1] += f", p value {float(row.p_coverage):.3g}"
+    lines.append(f"faults have p values below {found.attrs['error'] / found.attrs['tests']:.2g}, {found.attrs['tests']} tests; chi2 is told and not tested")
     return "\n".join([*lines, str(found.attrs["verdict"])])
 
 
@@ -278,7 +282,7 @@ def _kept(path: Path | None, mark: str) -> xr.Dataset | None:
 
 def _judged(out: xr.Dataset, trials: Trials, drawn: bool) -> xr.Dataset:
     ranks, m = out["rank"].values, trials.members
-    tests = out.sizes["quantity"] + 1
+    tests = out.sizes["quantity"] + 1 + out.sizes["variable"]
     p = [rank_p_value(torch.from_numpy(column), m) for column in ranks.T]
     out["p_value"] = ("quantity", np.array(p), {"long_name": "exact p value of the distribution function of ranks"})
     out["p_chi2"] = ("quantity", np.array([rank_chi2(torch.from_numpy(column), m) for column in ranks.T]))
@@ -288,14 +292,27 @@ def _judged(out: xr.Dataset, trials: Trials, drawn: bool) -> xr.Dataset:
     tarp = rank_p_value(torch.from_numpy(out["tarp_rank"].values), m)
     runs = {str(k).replace("run_", "mean_"): float(v.mean()) for k, v in out.data_vars.items() if str(k).startswith("run_")}
     failed = [str(q) for q, v in zip(out["quantity"].values, p, strict=True) if v * tests < trials.error]
+    cover = out["coverage"].mean("case")
+    out["p_coverage"] = ("variable", [_t_test(out["coverage"].sel(variable=n).values - trials.level) for n in out["variable"].values])
+    off = {str(n): float(cover.sel(variable=n)) - trials.level for n in out["variable"].values}
+    unlikely = [n for n in off if float(out["p_coverage"].sel(variable=n)) * tests < trials.error]
+    wide = [f"intervals of {n} too {'wide' if off[n] > 0 else 'narrow'}" for n in unlikely]
     attrs = {"members": m, "level": trials.level, "error": trials.error, "tests": tests, "tarp_p": tarp, "truths": "prior" if drawn else "data"}
-    out.attrs.update(attrs, **runs, verdict=_verdict(out, failed, tarp * tests < trials.error))
+    out.attrs.update(attrs, **runs, verdict=_verdict(out, failed, wide, tarp=tarp * tests < trials.error))
     return out
 
 
-def _verdict(out: xr.Dataset, failed: Sequence[str], tarp: bool) -> str:
+def _t_test(off: np.ndarray) -> float:
+    """P-value of a mean of zero, by Student's law; the same number in every case is no chance unless it is zero."""
+    spread = float(off.std(ddof=1))
+    if spread == 0.0:
+        return 1.0 if float(off.mean()) == 0.0 else 0.0
+    return float(student_p_value(off.mean()[None], np.array([spread / off.size**0.5]), np.array([off.size - 1.0]))[0])
+
+
+def _verdict(out: xr.Dataset, failed: Sequence[str], wide: Sequence[str], *, tarp: bool) -> str:
     cases = out.sizes["case"]
-    if not failed and not tarp:
+    if not failed and not wide and not tarp:
         return f"{cases} cases show no fault"
     said: list[str] = []
     for name in failed[:4]:
@@ -305,4 +322,4 @@ def _verdict(out: xr.Dataset, failed: Sequence[str], tarp: bool) -> str:
         said.append(f"{name} {'too low' if off > 0.1 else 'too high' if off < -0.1 else shape}")
     more = f" and {len(failed) - 4} more" if len(failed) > 4 else ""
     together = ["distances to random points (the dependence between places)"] if tarp else []
-    return f"not calibrated in {cases} cases: {', '.join(said + together)}{more}"
+    return f"not calibrated in {cases} cases: {', '.join([*said, *wide, *together])}{more}"

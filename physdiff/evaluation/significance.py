@@ -21,7 +21,7 @@ import xarray as xr
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 
-__all__ = ["block_length", "combined_interval", "paired_difference", "score_interval"]
+__all__ = ["block_length", "combined_interval", "paired_difference", "score_interval", "student_p_value"]
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def paired_difference(
         means = _redrawn(v, over, blocks[name], draws=draws, rng=rng, level=level)
         bounds = _bounded(v.mean(over), means, level)
         known = v.notnull().sum(over).values
-        p = _two_sided(v.mean(over).values, means.std(0) / _student(known, blocks[name], level), np.maximum(known / blocks[name] - 1, 1.0))
+        p = student_p_value(v.mean(over).values, means.std(0) / _student(known, blocks[name], level), np.maximum(known / blocks[name] - 1, 1.0))
         last = bounds.isel(bound=0, drop=True).copy(data=p).expand_dims(bound=["p_value"])
         found[name] = xr.concat([bounds, last], "bound").assign_attrs(table[name].attrs)
     return xr.Dataset(found, attrs={**table.attrs, "level": level, "block": [f"{n}: {b}" for n, b in blocks.items()], **alone})
@@ -210,7 +210,7 @@ def _redrawn(values: xr.DataArray, over: str, block: int, *, draws: int, rng: Rn
     return found.reshape(draws, *values.shape[1:])
 
 
-def _two_sided(mean: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+def student_p_value(mean: np.ndarray, error: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """P-values of Student's law; a difference that is the same in every case is no chance, and none at all is nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         size = np.where((mean == 0) & (error == 0), 0.0, np.abs(mean) / error)

@@ -57,7 +57,7 @@ def test_a_yaml_file_and_flags_after_it(tmp_path):
     words = "--prior p --initial i --out o --lead 3 --select.stop 2019-03-15 --members 7".split()
     text = works("forecast", *words, "--print_config")
     settings = yaml.safe_load(text)
-    assert settings["lead"] == 3 and settings["every"] == 1 and settings["select"] == {"start": None, "stop": "2019-03-15"}
+    assert settings["lead"] == 3 and settings["every"] == 1 and settings["select"] == {"start": None, "stop": "2019-03-15", "region": None}
     path = tmp_path / "run.yaml"
     path.write_text(text)
     function, options = parsed("forecast", ["--config", str(path)])

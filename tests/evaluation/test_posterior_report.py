@@ -66,11 +66,17 @@ def report(sampler: PosteriorSampler, seed: int, cases: int = 60, **words):
 
 def test_an_exact_sampler_shows_no_fault() -> None:
     found = report(Exact(), 0)
-    assert found.attrs["verdict"] == "60 cases show no fault" and found.attrs["tests"] == 6
+    assert found.attrs["verdict"] == "60 cases show no fault" and found.attrs["tests"] == 7
     assert found["quantity"].values.tolist()[-3:] == ["u0 mean", "u0 std", "log likelihood"]
     # expected coverage is 0.9 for any continuous law; 60 cases of four dependent cells
     assert abs(float(found["coverage"].mean()) - 0.9) < 4 * float(found["coverage"].std()) / 60**0.5
     assert "60 cases show no fault" in report_table(found) and found.attrs["mean_nfe"] == 1
+
+
+def test_intervals_that_cover_too_much_are_a_fault_by_themselves() -> None:
+    found = report(Exact(1.6), 3, 100)
+    assert float(found["coverage"].mean()) > 0.95 and float(found["p_coverage"].squeeze()) * found.attrs["tests"] < 0.05
+    assert "intervals of u0 too wide" in found.attrs["verdict"] and "too wide" in report_table(found)
 
 
 @pytest.mark.slow
