@@ -141,7 +141,8 @@ def evaluate(
     summary = forecast_summary(job.forecast, found.tables)
     page = write_report(folder, "Ensemble forecast", sections, facts=facts, timings=clock.laps, summary=summary)
     for name in job.names:
-        print(show_table(found.tables, "crps" if "crps" in found.tables["forecast"] else "interval_score", name))
+        for kind in ("crps",) if "crps" in found.tables["forecast"] else ("interval_score", "band_coverage"):
+            print(show_table(found.tables, kind, name))
     print(f"wrote {folder / 'scores.nc'} and {page}")
 
 

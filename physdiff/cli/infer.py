@@ -215,7 +215,7 @@ def _drawn(paths: tuple[str, str | list[str], str], asked: Asked, laws: Laws, *,
         return
     path = write_dataset(result, target, command=command_line())
     count = sum(int(part.values.isfinite().sum()) for part in readings.parts())
-    print(f"wrote {asked.members} draws at {result.sizes['time']} times from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
+    print(f"wrote {asked.members} draws at {_span(result)} from {count} readings to {path} in {time.monotonic() - begin:.0f} s")
     for name in parameters_of(model):
         _tell_parameter(result[name], truth)
     if truth is not None:
@@ -224,6 +224,15 @@ def _drawn(paths: tuple[str, str | list[str], str], asked: Asked, laws: Laws, *,
             noise = noise_of(errors.scale, readings, model.spec)
             found["optimal interpolation"] = interpolated(law, readings, std=noise, members=asked.members, rng=Rng(against.seed).child("oi"))
         _compare(model, readings, found, truth=truth, folder=folder)
+
+
+def _span(result: xr.Dataset) -> str:
+    """How many times, and which where they are known."""
+    said = f"{result.sizes['time']} times"
+    if "time" not in result.coords:
+        return said
+    first, last = (show_time(as_times(result["time"].values)[k]) for k in (0, -1))
+    return f"{said}, {first} to {last}," if first != last else f"{said}, {first},"
 
 
 def _tell_parameter(draws: xr.DataArray, truth: xr.Dataset | None) -> None:

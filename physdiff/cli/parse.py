@@ -70,9 +70,14 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
     given = {re.split(r"[.=]", a)[0] for a in arguments}
     name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
     arguments = [a for a in arguments if a not in _BARE]
+    asked = bool({"-h", "--help"} & set(arguments))
+    if asked:  # the option that chooses a variant needs no value then
+        bare = [a in _VARIANTS.get(verb, {}) and b.startswith("-") for a, b in zip(arguments, [*arguments[1:], "--"], strict=True)]
+        arguments = [a for a, without in zip(arguments, bare, strict=True) if not without]
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
     more = [" ".join(part.split()) for part in more if not part.strip().startswith("Args:")]
+    more += _others(verb) if asked and name == verb.replace("-", "_") else []
     positional = verb in _POSITIONAL
     usage = f"physdiff {verb} {f'{_POSITIONAL[verb]} ...' if positional else '--OPTION VALUE ...'}"
     about, end = summary.replace("``", ""), " ".join(more) or None
@@ -91,6 +96,15 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
             raise InputError(f"expected classes of physdiff, got {denied.group(1)}; {_ALLOW} takes any, and runs their code") from error
         options = [name for action in parser._actions for name in action.option_strings]
         raise InputError(sentence(str(error), function, options)) from error
+
+
+def _others(verb: str) -> list[str]:
+    """What the verb does with the options that make it another function."""
+    found = []
+    for option, variant in _VARIANTS.get(verb, {}).items():
+        document = getattr(importlib.import_module(f"physdiff.cli.{variant}"), variant).__doc__ or ""
+        found.append(f"physdiff {verb} {option} --help: {document.split(chr(10))[0]}")
+    return found
 
 
 @contextmanager

@@ -51,6 +51,9 @@ def physics_residual(ds: xr.Dataset, pde: PDE, operators: Operators) -> xr.Datas
     missing = [n for n in pde.fields if n not in ds.data_vars]
     if missing:
         raise DataError(f"physics_residual: expected the law's fields {', '.join(pde.fields)}, missing {', '.join(missing)}; rename the variables")
+    if "lead_time" in ds.dims and "time" not in ds.dims:
+        line = 'fc.isel(init_time=0, drop=True).rename(lead_time="time")'
+        raise DataError(f"physics_residual: expected fields with a time dimension, got a forecast with lead_time; take one start of it: {line}")
     winds = pde.velocity if isinstance(pde, AdvectionDiffusion) else ()
     names = (*pde.fields, *(n for n in (*pde.diagnostics, *(v for v in winds if isinstance(v, str))) if n in ds.data_vars))
     grid = getattr(operators, "grid", None)

@@ -150,7 +150,8 @@ def report_table(found: xr.Dataset) -> str:
         cover, error = float(row.coverage.mean()), float(row.coverage.std(ddof=1)) / found.sizes["case"] ** 0.5
         lines.append(f"{name}: {100 * found.attrs['level']:g} % intervals cover {cover:.3f} +- {error:.3f}, crps {float(row.crps.mean()):.4g}")
         lines[-1] += f", p value {float(row.p_coverage):.3g}"
-    lines.append(f"faults have p values below {found.attrs['error'] / found.attrs['tests']:.2g}, {found.attrs['tests']} tests; chi2 is told and not tested")
+    tests, bound = found.attrs["tests"], found.attrs["error"] / found.attrs["tests"]
+    lines.append(f"a fault is a p value below {bound:.2g} ({tests} tests); chi2 is told and not tested")
     return "\n".join([*lines, str(found.attrs["verdict"])])
 
 

@@ -81,7 +81,7 @@ class PDE(Saved, ABC):
 
         A law with a flux leaves this as it is: finite volumes take flux and production apart.
         """
-        rest = self.production(u, D, t)
+        rest = self._whole(self.production(u, D, t), "production")
         if type(self).flux is PDE.flux:
             return rest
         spread = D.div_flux(lambda v, points: self.flux(v, points, t), u)
@@ -143,13 +143,23 @@ class PDE(Saved, ABC):
         """The nonstiff part after diagnosis; the only way solvers call it."""
         law = self._bound_to(self._check(u))
         full = law.complete(u, D.of(u, t))
-        return law.nonstiff(full, D.of(full, t), t)
+        return self._whole(law.nonstiff(full, D.of(full, t), t), "nonstiff")
+
+    def _whole(self, rates: Fields, method: str) -> Fields:
+        """The rates, one for each field."""
+        if any(name not in rates for name in self.fields):
+            got = ", ".join(map(str, rates)) or "none"
+            raise InputError(
+                f"{type(self).__name__}.{method}: expected a rate of each field ({', '.join(self.fields)}), got {got}; "
+                "return torch.zeros_like(u[name]) where nothing happens"
+            )
+        return rates
 
     @final
     def rhs(self, u: Fields, D: Operators, t: float | Tensor) -> Fields:
         """The whole right-hand side, stiff + explicit."""
         law = self._bound_to(self._check(u))
-        linear, rest = law.stiff(u, D.of(u, t)), law.explicit(u, D, t)
+        linear, rest = self._whole(law.stiff(u, D.of(u, t)), "stiff"), law.explicit(u, D, t)
         return {name: linear[name] + rest[name] for name in self.fields}
 
     @final

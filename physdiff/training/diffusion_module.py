@@ -41,6 +41,9 @@ class DiffusionModule(PriorModule):
         roll: Names of periodic axes along which windows are shifted at random (only where the law does not depend on the place). Of a prior with
             an `Anomaly` the departures are shifted, and the mean field stays where it is.
         seed: Seed of all training randomness.
+
+    Raises:
+        InputError: If the prior is a deterministic forecast, which `OperatorModule` trains, or a number makes no sense.
     """
 
     def __init__(
@@ -56,6 +59,9 @@ class DiffusionModule(PriorModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(prior, DiffusionPrior | InterpolantPrior | CoupledPrior):
+            got = f"a {type(prior).__name__}; take OperatorModule for it"
+            raise InputError(f"DiffusionModule: expected a prior that draws (diffusion, interpolant, bridge), got {got}")
         self._begin(prior, lr=lr, ema=ema, weight_decay=weight_decay, input_noise=input_noise, roll=roll, seed=seed)
         self.noise = noise or LogNormalNoise()
         self.term: ConsistencyTerm | None = None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_one_of
+from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.refiner import Refiner
@@ -50,6 +51,9 @@ class OperatorModule(PriorModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(prior, Forecaster | Refiner):
+            got = f"a {type(prior).__name__}; take DiffusionModule for it"
+            raise InputError(f"OperatorModule: expected a Forecaster or a Refiner, got {got}")
         self.loss = check_one_of(loss, ("relative", "mse"), "OperatorModule loss")
         self._begin(prior, lr=lr, ema=ema, weight_decay=weight_decay, input_noise=input_noise, roll=roll, seed=seed)
 

@@ -28,7 +28,7 @@ def table(folder, text: str, name: str = "table.csv"):
 def test_fields_at_the_times_that_were_read(tmp_path, frame_prior, sensors):
     words = ("--prior", frame_prior, "--sensors", sensors, "--members 5 --std 0.3 --against.steps 6 --out", tmp_path / "posterior.nc")
     said = works("infer", *words)
-    assert "5 draws at 2 times from 3 readings" in said and str(tmp_path / "posterior.nc") in said
+    assert "5 draws at 2 times, 2020-01-02T09:00 to 2020-01-03T00:00, from 3 readings" in said and str(tmp_path / "posterior.nc") in said
     drawn = open_dataset(tmp_path / "posterior.nc")
     assert drawn["t2m"].dims == ("member", "time", "latitude", "longitude") and drawn["t2m"].attrs["units"] == "K"
     assert drawn["time"].values.tolist() == np.array(["2020-01-02T09", "2020-01-03T00"], "datetime64[ns]").tolist()

@@ -36,7 +36,7 @@ def given(joint, sensors="sensors.csv"):
 def test_from_readings_and_law_to_state_and_viscosity(joint, tmp_path):
     beside = ("--law.truth", joint / "train.nc", "--against.truth", joint / "true.nc")
     said = works("infer", DRAWN, LAW, *given(joint), *beside, "--out", tmp_path / "a.nc")
-    assert "4 draws at 5 times from 6 readings" in said and "viscosity: median" in said and "; truth 0.0" in said and "crps" in said
+    assert "4 draws at 5 times, 0 to 0.12, from 6 readings" in said and "viscosity: median" in said and "; truth 0.0" in said and "crps" in said
     drawn = xr.open_dataset(tmp_path / "a.nc").load()
     assert drawn["u"].dims == ("member", "time", "x") and drawn["viscosity"].dims == ("member",)
     assert np.isfinite(drawn["u"].values).all() and (drawn["viscosity"].values > 0).all() and len(set(drawn["viscosity"].values)) == 4

@@ -56,7 +56,7 @@ def test_every_verb_explains_itself(verb):
     # the list of known laws grows with every law a program (here: other tests of this process) has defined
     text = re.sub(r"known subclasses:[^)]*\)", "known subclasses)", text)
     # a verb that lists every torch class is not read by anyone
-    assert len(text.splitlines()) < 150 and "torch." not in text and "``" not in text
+    assert len(text.splitlines()) < 160 and "torch." not in text and "``" not in text
 
 
 def test_help_and_version():

@@ -88,3 +88,11 @@ def test_a_wrong_value_inside_a_class_is_the_class_own_error():
 def test_the_command_line_can_be_typed_again(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/usr/bin/physdiff", "inspect", "my file.nc"])
     assert command_line() == "physdiff inspect 'my file.nc'"
+
+
+def test_help_tells_of_the_other_functions_of_a_verb():
+    text = works("diagnose", "--help")
+    assert "physdiff diagnose --sensors --help: Check whether a posterior sampler can be trusted" in " ".join(text.split())
+    other = works("diagnose", "--sensors", "--help")
+    assert "--trials.cases" in other and "--sensors --help" not in other
+    assert "--network" in works("fit", "--folds", "--help") and "--folds" in works("fit", "--folds", "4", "--help")

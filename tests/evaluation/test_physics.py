@@ -95,3 +95,12 @@ def test_data_that_is_not_periodic_is_refused_where_derivatives_are_spectral():
     with pytest.raises(InputError, match=r"physics_residual: c: expected a field that is periodic along x.*sample 1"):
         physics_residual(tilted, law, Spectral(GRID))
     assert "c" in physics_residual(tilted, law, FiniteDifference(GRID))
+
+
+def test_a_forecast_is_refused_with_the_line_that_takes_one_start():
+    law, ds = AdvectionDiffusion(velocity=SPEED, diffusivity=DIFFUSIVITY), waves()
+    fc = ds.rename(time="lead_time").expand_dims(init_time=[0.0])
+    with pytest.raises(DataError, match=r"take one start of it: fc.isel\(init_time=0, drop=True\)"):
+        physics_residual(fc, law, Spectral(GRID))
+    one = physics_residual(fc.isel(init_time=0, drop=True).rename(lead_time="time"), law, Spectral(GRID))
+    np.testing.assert_allclose(one["c"], physics_residual(ds, law, Spectral(GRID))["c"])

@@ -171,3 +171,25 @@ def test_a_law_with_other_parameters_is_checked_again():
     assert (law.diffusivity, law.rate) == (0.1, 3.0) and [f.name for f in law.parameter_fields()] == ["diffusivity", "rate"]
     with pytest.raises(InputError, match="viscosity"):
         Burgers(0.1).with_parameters(viscosity=-1.0)
+
+
+def test_a_rate_under_another_name_is_told():
+    @dataclass(frozen=True, eq=False)
+    class Misspelt(PDE):
+        fields = ("u", "v")
+
+        def nonstiff(self, u, D, t):
+            return {"U": u["u"], "v": u["v"]}
+
+    @dataclass(frozen=True, eq=False)
+    class Forgetful(PDE):
+        fields = ("u", "v")
+
+        def production(self, u, D, t):
+            return {"u": u["u"]}
+
+    u = {"u": field(1, 6, 10), "v": field(1, 6, 10)}
+    with pytest.raises(InputError, match=r"Misspelt.nonstiff: expected a rate of each field \(u, v\), got U, v; return torch.zeros_like"):
+        Misspelt().explicit(u, Spectral(GRID), 0.0)
+    with pytest.raises(InputError, match="Forgetful.production: expected a rate of each field"):
+        Forgetful().rhs(u, Spectral(GRID), 0.0)

@@ -12,10 +12,11 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.networks.fno import FNO
 from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import fit
 from physdiff.training.operator_module import OperatorModule, operator_loss
 from physdiff.training.recipe import Recipe, prepare
-from tests.training.problems import line
+from tests.training.problems import line, tiny
 
 RECIPE = Recipe(history=1, horizon=1, guess="increment", wavelet="none", process="deterministic")
 
@@ -116,3 +117,12 @@ def test_validation_and_bad_arguments():
         OperatorModule(prior, loss="l1")
     with pytest.raises(InputError, match="roll"):
         OperatorModule(prior, roll=("y",))
+
+
+def test_each_module_refuses_the_others_priors():
+    forecast = prepare(line(), RECIPE, network=tiny)[0]
+    with pytest.raises(InputError, match="got a Forecaster; take OperatorModule"):
+        DiffusionModule(forecast)
+    drawn = prepare(line(), Recipe(history=1, horizon=1, guess="increment", wavelet="none"), network=tiny)[0]
+    with pytest.raises(InputError, match="got a DiffusionPrior; take DiffusionModule"):
+        OperatorModule(drawn)
