@@ -140,9 +140,8 @@ def evaluate(
     sections = [*forecast_sections(job.forecast, job.truth, tables=found.tables, tests=tests), *sections]
     summary = forecast_summary(job.forecast, found.tables)
     page = write_report(folder, "Ensemble forecast", sections, facts=facts, timings=clock.laps, summary=summary)
-    for name in job.names:
-        for kind in ("crps",) if "crps" in found.tables["forecast"] else ("interval_score", "band_coverage"):
-            print(show_table(found.tables, kind, name))
+    kinds = ("crps",) if "crps" in found.tables["forecast"] else ("interval_score", "band_coverage")
+    print("\n".join(show_table(found.tables, kind, name) for name in job.names for kind in kinds))
     print(f"wrote {folder / 'scores.nc'} and {page}")
 
 
