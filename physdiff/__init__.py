@@ -326,6 +326,9 @@ _NAMES: dict[str, str] = {
 _DOOR: dict[str, str] = {name: f"physdiff.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 
+__all__ = list(_DOOR)  # noqa: PLE0605 - `from physdiff import *` brings all of them, and loads all rooms
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *_DOOR})
 

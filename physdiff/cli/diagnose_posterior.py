@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +29,8 @@ from physdiff.plots.posterior_checks import posterior_checks_plot
 from physdiff.plots.style import figure_of
 from physdiff.report.calibration_page import calibration_report
 from physdiff.report.html import run_facts
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Draws", "diagnose_posterior"]
 
@@ -83,6 +86,8 @@ def diagnose_posterior(
     if data is None and (draws.truths == "data" or model.cond_spec is not None):
         raise InputError("diagnose: expected data, for truths from data and for a prior with conditions, got none; add --data")
     windows, cond = (None, None) if data is None else windows_of(model, opened_for(data, model), trials.cases)
+    if windows is not None and len(windows) < trials.cases:
+        log.warning("diagnose: %d windows in the data, so %d cases in place of %d", len(windows), len(windows), trials.cases)
     found = posterior_report(
         model,
         _observation(model, sensors, std),

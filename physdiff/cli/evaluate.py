@@ -132,7 +132,7 @@ def evaluate(
         operators = stepper_for(pde, grid_of(job.truth[job.names])).operators  # type: ignore[attr-defined]  # every solver of a law has them
         sections.append(law_section(job.forecast, job.truth, pde, operators=operators))
         clock.lap("residuals")
-    _warn_of_leaks(job, truth, baselines)
+    _warn(found, job, truth, baselines=baselines)
     write_dataset(whole, folder / "scores.nc", command=command_line())
     sections = [*([] if tests is None else difference_sections(tests)), *sections]
     told = job.facts({"Forecast": forecast, "Truth": truth, "Baselines learn from": baselines.train}, baselines.seed)
@@ -143,6 +143,16 @@ def evaluate(
     kinds = ("crps",) if "crps" in found.tables["forecast"] else ("interval_score", "band_coverage")
     print("\n".join(show_table(found.tables, kind, name) for name in job.names for kind in kinds))
     print(f"wrote {folder / 'scores.nc'} and {page}")
+
+
+def _warn_of_silence(tables: Mapping[str, xr.Dataset]) -> None:
+    """Say which lead times of the forecast have no score, for want of truth."""
+    table = tables["forecast"]
+    score = table[next(n for n, v in table.data_vars.items() if set(v.dims) == {"variable", "lead_time"})]
+    silent = score.isnull().all("variable").values
+    if silent.any():
+        first = int(silent.argmax()) + 1
+        log.warning("%d of %d lead times have no score, the first is number %d: the truth ends before them", silent.sum(), silent.size, first)
 
 
 def _check_numbers(parts: Parts, baselines: Baselines) -> None:
@@ -204,6 +214,12 @@ def _with_variance(fc: xr.Dataset, path: str) -> xr.Dataset:
         return fc
 
 
+def _warn(found: Found, job: Job, truth: str | list[str], *, baselines: Baselines) -> None:
+    """Of lead times without a score, and of baselines that know too much."""
+    _warn_of_silence(found.tables)
+    _warn_of_leaks(job, truth, baselines)
+
+
 def _warn_of_leaks(job: Job, truth: str | list[str], baselines: Baselines) -> None:
     if job.train is None:
         return
@@ -263,10 +279,11 @@ def baseline_forecasts(
             found["linear inverse model"] = linear_inverse(train, ds, starts, lead=lead, members=members, rng=rng.child("linear"))
         except DataError as error:  # it needs two known frames and some twenty windows; the others are worth a table without it
             log.warning("no linear inverse model: %s", error)
-        try:
-            found["zonal regression"] = zonal_regression(train, ds, starts, lead=lead, members=members, rng=rng.child("zonal"))
-        except DataError as error:  # most grids are no whole circles
-            log.info("left out, %s", error)
+        if grid_of(ds[[n for n in fc.data_vars if n in ds]]).periodic[-1]:  # most grids are no whole circles
+            try:
+                found["zonal regression"] = zonal_regression(train, ds, starts, lead=lead, members=members, rng=rng.child("zonal"))
+            except DataError as error:
+                log.info("left out, %s", error)
     return found
 
 

@@ -35,6 +35,10 @@ class Stepper(ABC):
     operators: Operators
     order: int
 
+    def __repr__(self) -> str:
+        """Which method, for which law, with which derivatives."""
+        return f"{type(self).__name__}({type(self.pde).__name__}, {type(self.operators).__name__}, order {self.order})"
+
     @abstractmethod
     def step(self, u: Fields, t: float, dt: float) -> Fields:
         """The fields (B, *S) one step later.

@@ -102,3 +102,9 @@ def test_the_command_makes_openmp_wait_passively_before_torch_is_loaded():
         "atexit.register(lambda: print('policy', os.environ.get('OMP_WAIT_POLICY'))); main()"
     )
     assert "policy PASSIVE" in run(code).stdout
+
+
+def test_a_star_brings_every_name():
+    import physdiff
+
+    assert set(physdiff.__all__) >= {"PDE", "Rng", "open_dataset"} and all(name in dir(physdiff) for name in physdiff.__all__)

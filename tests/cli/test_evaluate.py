@@ -177,6 +177,16 @@ def test_physics_of_an_analysis(tmp_path, capsys):
     assert "--forecast and --truth, or --physics" in capsys.readouterr().err
 
 
+def test_lead_times_beyond_the_truth_are_told(tmp_path, era, era_prior):
+    works("forecast --lead 6 --members 3 --every 20 --prior", era_prior, "--initial", era, "--out", tmp_path / "fc.nc")
+    with xr.open_dataset(era) as whole, xr.open_dataset(tmp_path / "fc.nc") as fc:
+        last = int(np.flatnonzero(whole["time"].values == fc["init_time"].values[0])[0])
+        save(whole.isel(time=slice(0, last + 4)), tmp_path / "truth.nc")
+        save(fc.isel(init_time=[0]), tmp_path / "one.nc")
+    done = physdiff("evaluate --forecast", tmp_path / "one.nc", "--truth", tmp_path / "truth.nc", "--out", tmp_path / "page")
+    assert done.code == 0 and "3 of 6 lead times have no score, the first is number 4" in done.err
+
+
 @pytest.mark.slow
 def test_events_and_return_levels_have_their_monte_carlo_error(tmp_path, era, era_prior):
     drawn = "--lead 2 --members 12 --every 20"

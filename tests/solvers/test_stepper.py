@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.operators.spectral import Spectral
+from physdiff.pdes.burgers import Burgers
+from physdiff.solvers.runge_kutta import RungeKutta
 from physdiff.solvers.stepper import Stepper, spectral_radius
 
 
@@ -64,3 +68,7 @@ def test_first_derivative_by_central_differences():
 def test_a_stepper_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Stepper()
+
+
+def test_a_printed_stepper_says_what_it_is():
+    assert repr(RungeKutta(Burgers(0.1), Spectral(CartesianGrid(16, extent=1.0)))) == "RungeKutta(Burgers, Spectral, order 4)"
