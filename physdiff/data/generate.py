@@ -82,6 +82,8 @@ def generate(
         DataError: If `out` cannot be written, or holds or has begun another run.
         Diverged: If a field stops being finite; with `out`, the batches done are kept, and the last good state is in ``<out>.diverged.nc``.
     """
+    if not isinstance(rng, Rng):
+        raise InputError(f"generate rng: expected a source of randomness, as in rng=Rng(0), got {rng!r}")
     for name in options:
         check_one_of(name, MarchOptions.__annotations__, "generate options")
     wide = isinstance(times, Tensor) and times.dtype == torch.float64

@@ -136,6 +136,8 @@ class Rollout:
 
     def __post_init__(self) -> None:
         check_lead(self.lead)
+        if not isinstance(self.rng, Rng):
+            raise InputError(f"rollout rng: expected a source of randomness, as in rng=Rng(0), got {self.rng!r}")
         for what, value in (("members", self.count), ("max_batch", self.max_batch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{what}: expected a whole number, at least 1, got {value!r}")

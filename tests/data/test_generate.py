@@ -70,3 +70,8 @@ def test_requests_that_make_no_sense():
     for times in ([0.0], [0.0, 1.0, 3.0], [1.0, 0.0]):
         with pytest.raises(InputError, match="generate times"):
             generate(ETDRK4(LAW, Spectral(GRID)), RandomField(length=0.2), times, samples=1, rng=Rng(0))
+
+
+def test_a_number_is_no_source_of_randomness():
+    with pytest.raises(InputError, match=r"generate rng: expected a source of randomness, as in rng=Rng\(0\), got 0"):
+        made(rng=0)
