@@ -217,6 +217,11 @@ def test_the_cost_is_logged_first(caplog):
     assert "7 starts x 2 members x 7 steps in 3 blocks of 12 sampler steps" in caplog.records[0].message
 
 
+def test_a_number_is_no_source_of_randomness():
+    with pytest.raises(InputError, match="rollout rng: expected a source of randomness"):
+        rollout(ar1_prior(), data(), lead=1, members=1, rng=0)
+
+
 def test_the_prior_keeps_its_mode():
     prior = ar1_prior().train()
     rollout(prior, data(), lead=1, members=1, rng=Rng(0))
