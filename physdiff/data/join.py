@@ -17,7 +17,10 @@ from physdiff.base.errors import DataError
 from physdiff.base.whole_file import whole_file
 from physdiff.data.encoding import zarr_encoding
 
-__all__ = ["FORMATS", "check_zarr", "is_zarr", "join_parts", "run_of"]
+__all__ = ["FORMATS", "ORDER", "check_zarr", "in_order", "is_zarr", "join_parts", "run_of"]
+
+ORDER = "physdiff_variables"
+"""Attribute of a store with the order of its variables."""
 
 FORMATS = {".nc": "netcdf", ".nc4": "netcdf", ".h5": "netcdf", ".hdf5": "netcdf", "": "netcdf", ".zarr": "zarr"}
 """What the ending of a file's name means; netCDF-4 files are HDF5 files."""
@@ -100,8 +103,14 @@ def _to_zarr(parts: Sequence[Path], target: Path, attrs: Mapping[str, str]) -> N
                 ready.drop_vars(fixed).to_zarr(target, append_dim="sample", consolidated=False)
                 continue
             ready.attrs.update(attrs)
+            ready = in_order(ready)
             chunks = {str(n): part[n].encoding["chunksizes"] for n in part.data_vars if part[n].encoding.get("chunksizes")}
             ready.to_zarr(target, mode="w", encoding=zarr_encoding(ready, chunks), consolidated=False)
+
+
+def in_order(ds: xr.Dataset) -> xr.Dataset:
+    """With the order of the variables noted: a store gives its arrays in the order in which they happen to be found."""
+    return ds.assign_attrs({ORDER: list(map(str, ds.data_vars))})
 
 
 def check_zarr(path: Path | str) -> None:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
 from physdiff.data.encoding import chunks_of, zarr_encoding
-from physdiff.data.join import FORMATS, check_zarr
+from physdiff.data.join import FORMATS, check_zarr, in_order
 from physdiff.data.write import ready_to_write, write_dataset
 
 __all__ = ["rewrite"]
@@ -71,7 +71,7 @@ def _to_zarr(ds: xr.Dataset, target: Path, chunks: dict[str, tuple[int, ...]]) -
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        ready = ready_to_write(ds)
+        ready = in_order(ready_to_write(ds))
         ready.to_zarr(temporary, encoding=zarr_encoding(ready, chunks), consolidated=False)
         os.replace(temporary, target)
     except OSError as error:

@@ -60,3 +60,17 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path, mon
     with pytest.raises(DataError, match=r"pip install .physdiff\[dask\]"):
         rewrite(ds, tmp_path / "b.nc")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nc", "c.zarr"]
+
+
+def test_a_store_keeps_the_order_of_its_variables(tmp_path):
+    """Arrays of a store are found in any order; ours is that of the data."""
+    pytest.importorskip("zarr")
+    ds = earth(4)
+    names = [f"v{k}" for k in (3, 1, 4, 0, 5, 2)]
+    ds = ds.assign({n: ds["t2m"] + k for k, n in enumerate(names)}).drop_vars("t2m")
+    assert list(open_dataset(rewrite(ds, tmp_path / "a.zarr", progress=False)).data_vars) == names
+    with xr.open_zarr(tmp_path / "a.zarr", consolidated=False, decode_times=False) as raw:
+        assert set(raw.data_vars) == set(names)
+        raw.attrs.pop("physdiff_variables")
+        raw.to_zarr(tmp_path / "b.zarr", consolidated=False)
+    assert list(open_dataset(tmp_path / "b.zarr").data_vars) == sorted(names)  # of others, by name

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.join import check_zarr
+from physdiff.data.join import ORDER, check_zarr
 
 __all__ = ["open_zarr"]
 
@@ -39,7 +39,7 @@ def open_zarr(path: str) -> xr.Dataset:
             if not pickled:
                 # the metadata of a folder are read as they are now; those of an address in one piece where they lie so
                 joint = remote and group.metadata.consolidated_metadata is not None
-                return xr.open_dataset(path, engine="zarr", consolidated=joint, decode_times=False, cache=False, chunks=None)
+                return _ordered(xr.open_dataset(path, engine="zarr", consolidated=joint, decode_times=False, cache=False, chunks=None))
     except Exception as error:  # each kind of address has errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         pickled = "an array" if "pickle" in reason else ""
@@ -47,6 +47,14 @@ def open_zarr(path: str) -> xr.Dataset:
         if not pickled:
             raise DataError(f"{path}: expected a Zarr store, got one that cannot be read ({reason}); {remedy}") from error
     raise DataError(f"{path}: expected arrays of numbers, got {pickled} stored by pickle, which could run code; no value was read")
+
+
+def _ordered(ds: xr.Dataset) -> xr.Dataset:
+    """Variables in the order in which our writers got them, others by name."""
+    noted = ds.attrs.pop(ORDER, ())
+    first = [str(n) for n in (noted if isinstance(noted, list | tuple) else ()) if n in ds.data_vars]
+    names = [*first, *sorted(str(n) for n in ds.data_vars if n not in first)]
+    return ds[names].assign_coords(ds.coords)
 
 
 def _codecs(group: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - zarr is an extra without types here
