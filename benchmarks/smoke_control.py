@@ -75,7 +75,7 @@ def trained(model: str, train: xr.Dataset, args: argparse.Namespace) -> tuple[Di
 def judged(smoke: Tensor, given: Tensor) -> Tensor:
     """J of controls (B, 2, T, 32, 32) in the tank: the share of the smoke that does not leave through the middle opening at the top, (B,)."""
     tank = WDNOSmoke(intervals=FRAMES - 1, every=8 * EVERY)
-    wide = interpolate(given.flatten(0, 1), scale_factor=(1, 2, 2), mode="nearest").unflatten(0, given.shape[:2])
+    wide = interpolate(given.flatten(0, 1), scale_factor=2, mode="nearest").unflatten(0, given.shape[:2])
     return 1 - tank.driven(smoke, wide)["target"][:, -1, 0, 0]
 
 
