@@ -112,7 +112,8 @@ def fit(
         if is_first_process():
             path = prior.save(target, card=card_of(source, training.seed))
             print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")
-            print(f"check it before its maps are shown: physdiff diagnose --prior {path} --data FILE --out FOLDER")
+            if isinstance(prior, DiffusionPrior):  # what diagnose looks at is a denoiser
+                print(f"check it before its maps are shown: physdiff diagnose --prior {path} --data FILE --out FOLDER")
 
 
 @contextmanager

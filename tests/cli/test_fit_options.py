@@ -49,3 +49,10 @@ def test_tensorboard_has_the_losses(tmp_path, burgers):
     events = EventAccumulator(str(tmp_path / "a.prior.fit" / "log" / "tensorboard"))
     events.Reload()
     assert "loss" in events.Tags()["scalars"] and len(events.Scalars("loss")) >= 5
+
+
+def test_a_prior_that_can_be_diagnosed_is_told_so(tmp_path, burgers):
+    words = ("fit --network UNet --network.width 8 --training.max_steps 1 --data", burgers, "--out", tmp_path / "a.prior")
+    assert f"physdiff diagnose --prior {tmp_path / 'a.prior'}" in works(*words)
+    words = (*words[:-1], tmp_path / "b.prior")
+    assert "physdiff diagnose" not in works(*words, "--recipe.process deterministic")
