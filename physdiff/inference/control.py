@@ -3,13 +3,20 @@ r"""Control by a generative model: draw state and forcing together, steered towa
 A prior of trajectories and forcings knows which go together; the objective J says which are wanted. Draws follow $p(x) e^{-\lambda J(x)}$
 approximately: at every step the estimate $D = E[x_0 | x_t]$ is moved to the minimum of
 
-$$\lambda J(x) + \frac{|z - D|^2}{2 v(t)}, \qquad v = \frac{\sigma^2}{\alpha^2 + \sigma^2},$$
+$$\lambda J(z) + \tfrac12 (z - D)^\top S^{-1} (z - D) $$
 
-over coefficients z of x, v the variance of clean coefficients of unit variance given noisy ones. One step down its slope is the guidance of
-the wavelet diffusion neural operator; going to the minimum needs no tuned schedule and cannot overshoot. The network is not differentiated.
+over coefficients z of x, S a spread of the clean coefficients given the noisy ones:
+
+    moments   S = (sigma^2 / alpha) dD/dx_t     the denoiser's own covariance, which knows which forcing makes the wanted state; a gradient of the
+                                                network for each move; exact for normal priors and quadratic objectives
+    unit      S = sigma^2 / (alpha^2 + sigma^2) unit variance and independent: the network is not differentiated, and what the objective does
+                                                not name is left alone, so that a state moves away from the forcing drawn with it
+
+One step down its slope with "unit" is the guidance of the wavelet diffusion neural operator; going to the minimum needs no tuned schedule and cannot
+overshoot. With z = D - S w the minimum is found by conjugate gradients over w, which ask for S w alone.
 
 References: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025; A. Bansal et al., Universal guidance for diffusion models, CVPR
-workshops 2023.
+workshops 2023; F. Rozet et al., Learning diffusion priors from observations by expectation maximization, NeurIPS 2024 (moments).
 """
 
 from __future__ import annotations
@@ -19,14 +26,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from physdiff.base.checks import check_one_of
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.schedule import per_sample
 
 __all__ = ["SteeredDenoiser", "control"]
 
 Objective = Callable[[Tensor], Tensor]
+_TRIALS = 4
 
 
 class SteeredDenoiser(Denoiser):
@@ -36,43 +46,73 @@ class SteeredDenoiser(Denoiser):
         inner: E[z_0 | z_t].
         objective: Of coefficients (B, C', T', *S'), (B,), differentiable.
         strength: lambda.
-        moves: Gradient steps towards the minimum, each as long as it lowers the sum, found by doubling and halving.
+        spread: "moments" or "unit".
+        moves: Conjugate gradient steps towards the minimum, each as long as it lowers the sum.
     """
 
-    def __init__(self, inner: Denoiser, objective: Objective, *, strength: float = 1.0, moves: int = 8) -> None:
+    def __init__(self, inner: Denoiser, objective: Objective, *, strength: float = 1.0, spread: str = "moments", moves: int = 3) -> None:
         super().__init__()
+        check_one_of(spread, ("moments", "unit"), "spread of control")
         self.inner, self.schedule = inner, inner.schedule
-        self.objective, self.strength, self.moves = objective, strength, moves
+        self.objective, self.strength, self.spread, self.moves = objective, strength, spread, moves
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The estimate, moved."""
-        with torch.no_grad():
-            mean = self.inner(x_t, t, cond)
-        alpha, sigma = self.schedule(t)
-        variance = (sigma**2 / (alpha**2 + sigma**2)).to(mean).reshape(-1, *[1] * (mean.ndim - 1))
-        return self._moved(mean, variance)
-
-    def _cost(self, z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        return self.strength * self.objective(z) + ((z - mean) ** 2 / (2 * variance)).flatten(1).sum(1)
-
-    def _moved(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """Gradient descent; every row has its own length of step and keeps the best that it met."""
-        z = mean
-        step = variance.expand(len(mean), *variance.shape[1:]).clone()
-        with torch.no_grad():
-            cost = self._cost(z, mean, variance)
-        for _ in range(self.moves):
-            with torch.enable_grad():
-                at = z.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(self._cost(at, mean, variance).sum(), at)
+        alpha, sigma = (per_sample(part, x_t).to(x_t) for part in self.schedule(torch.as_tensor(t)))
+        unit = sigma**2 / (alpha**2 + sigma**2)
+        if self.spread == "unit" or bool((alpha == 0).any()):  # where nothing of the state is left, its gradient says nothing
             with torch.no_grad():
-                trial = z - step * slope
-                value = self._cost(trial, mean, variance)
-                better = (value < cost).reshape(step.shape)
-                z = torch.where(better, trial, z)
-                cost = torch.where(value < cost, value, cost)
-                step = torch.where(better, 1.6 * step, 0.4 * step)
-        return z
+                mean = self.inner(x_t, t, cond)
+            return self._moved(mean, lambda w: unit * w)
+        with torch.enable_grad():
+            x = x_t.detach().requires_grad_()
+            mean = self.inner(x, t, cond)
+        return self._moved(mean.detach(), lambda w: torch.autograd.grad(mean, x, w.to(mean), retain_graph=True)[0] * (sigma**2 / alpha))
+
+    def _cost(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """lambda J and lambda dJ/dz."""
+        with torch.enable_grad():
+            at = z.detach().requires_grad_()
+            value = self.strength * self.objective(at)
+            return value.detach(), torch.autograd.grad(value.sum(), at)[0]
+
+    def _moved(self, mean: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+        """D - S w at the least cost met, by conjugate gradients; every row has its own steps."""
+        w, spread_w, way, spread_way = (torch.zeros_like(mean) for _ in range(4))
+        step, size, down = torch.ones(len(mean)).to(mean), torch.zeros(len(mean)).to(mean), w
+        for _ in range(self.moves):
+            new = self._cost(mean - spread_w)[1] - w
+            spread_new = pull(new)
+            beta = (_dot(spread_new, new - down) / size).clamp_min(0).where(size > 0, 0)
+            way, spread_way = new + per_sample(beta, mean) * way, spread_new + per_sample(beta, mean) * spread_way
+            length = self._length(mean, (w, spread_w), (way, spread_way), _dot(spread_new, way), step)
+            moved = length > 0
+            down, size, step = new, _dot(spread_new, new).where(moved, 0), torch.where(moved, length, 0.1 * step)
+            w, spread_w = w + per_sample(length, mean) * way, spread_w + per_sample(length, mean) * spread_way
+        return mean - spread_w
+
+    @torch.no_grad()
+    def _length(self, mean: Tensor, at: tuple[Tensor, Tensor], way: tuple[Tensor, Tensor], fall: Tensor, step: Tensor) -> Tensor:
+        """How far to go: where the slope along the way would vanish by its secant; shorter until the cost falls, 0 where nothing lowers it."""
+
+        def cost(length: Tensor) -> tuple[Tensor, Tensor]:
+            w, spread_w = (a + per_sample(length, mean) * b for a, b in zip(at, way, strict=True))
+            value, slope = self._cost(mean - spread_w)
+            apart = _dot(w, spread_w)  # a network's Jacobian is no covariance everywhere: where this falls below 0 there is nothing to believe
+            return torch.where(apart < 0, torch.inf, value + 0.5 * apart), _dot(w - slope, way[1])
+
+        here = cost(0 * step)[0]
+        best, least, trial = 0 * step, here, step
+        for _ in range(_TRIALS):
+            value, rise = cost(trial)
+            best, least = torch.where(value < least, trial, best), torch.where(value < least, value, least)
+            bottom = (trial * fall / (fall + rise)).where(fall + rise > 0, 2 * trial)
+            trial = torch.where(value < here, bottom, torch.minimum(bottom, 0.5 * trial))
+        return torch.where(cost(trial)[0] < least, trial, best).where(fall > 0, 0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1)
 
 
 def control(
@@ -82,7 +122,7 @@ def control(
     *,
     cond: Tensor | None = None,
     strength: float = 1.0,
-    moves: int = 8,
+    spread: str = "moments",
     rng: Rng,
     max_batch: int = 64,
 ) -> Tensor:
@@ -94,7 +134,7 @@ def control(
         n: Number of draws.
         cond: Condition window, batch 1 or n (what is known: the first state).
         strength: Weight lambda of the objective against the prior: a draw with a cost higher by 1 / lambda is e times rarer.
-        moves: Gradient steps of the estimate at each step of the sampler (gradients of the objective and the decoder, not of the network).
+        spread: "moments": the denoiser's own covariance, some ten times the cost of a plain draw; "unit": see the module.
         rng: Randomness.
         max_batch: Windows drawn at once.
 
@@ -105,15 +145,15 @@ def control(
         InputError: If a number makes no sense, or as in `DiffusionPrior.sample`.
         ShapeError: If the objective gives not one number for each window.
     """
-    if strength < 0 or moves < 1 or n < 1 or max_batch < 1:
-        raise InputError(f"control: expected strength >= 0 and n, moves, max_batch >= 1, got {strength}, {n}, {moves}, {max_batch}")
+    if strength < 0 or n < 1 or max_batch < 1:
+        raise InputError(f"control: expected strength >= 0 and n, max_batch >= 1, got {strength}, {n}, {max_batch}")
     if cond is not None and cond.shape[0] not in (1, n):
         raise ShapeError(f"cond: expected batch 1 or {n}, got {cond.shape[0]}")
     draws = []
     for start in range(0, n, max_batch):
         rows = range(start, min(start + max_batch, n))
         part = cond if cond is None or cond.shape[0] == 1 else cond[start : rows.stop]
-        steered = SteeredDenoiser(prior.denoiser, _of_coefficients(prior, objective, part), strength=strength, moves=moves)
+        steered = SteeredDenoiser(prior.denoiser, _of_coefficients(prior, objective, part), strength=strength, spread=spread)
         parts = {"sampler": prior.sampler, "steps": prior.steps, "cond_transform": prior.cond_transform, "cond_spec": prior.cond_spec}
         made = DiffusionPrior(steered, prior.transform, prior.spec, **parts)  # type: ignore[arg-type]
         draws.append(made.sample(len(rows), cond=part, rng=rng.child("control", start), max_batch=max_batch))
