@@ -70,7 +70,7 @@ class SteeredDenoiser(Denoiser):
         return self._moved(mean.detach(), lambda w: torch.autograd.grad(mean, x, w.to(mean), retain_graph=True)[0] * (sigma**2 / alpha))
 
     def _cost(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """lambda J and lambda dJ/dz."""
+        """The cost (lambda J) and its slope."""
         with torch.enable_grad():
             at = z.detach().requires_grad_()
             value = self.strength * self.objective(at)
