@@ -8,7 +8,7 @@ same windows, in batches of 8 (ERA5: 2), in a process of its own, sides in turns
 The other sides go through torch's DataLoader with processes as workers, ours through `load_batches` with threads. Windows per second are
 the most and CPU milliseconds the least over turns; `above_start_mib` is the peak of the resident set, workers summed, less that after
 ``import torch``.
-`ours-reuse` overwrites each batch by the next; `well-dataset` needs `--peer-python` with the_well.
+`ours-reuse` overwrites each batch by the next; `ours-training` is the training loader within Lightning's loop (start: after its import); `well-dataset` needs `--peer-python` with the_well.
 One JSON line per side, data and number of workers goes to ``<out>/loading.jsonl``.
 Last, one process reads a file of 666 MiB with 256 MiB left to allocate after its imports, and one reads 10,000 windows and looks for leaks.
 """
@@ -34,7 +34,7 @@ import numpy as np
 
 W = 8
 DATA = ("well", "pdebench", "era5", "era5z")
-SIDES = ("ours", "ours-reuse", "h5py", "xarray", "xarray-dask", "well-dataset")
+SIDES = ("ours", "ours-reuse", "ours-training", "h5py", "xarray", "xarray-dask", "well-dataset")
 MIB = 2**20
 
 
@@ -220,7 +220,7 @@ def batches(root: Path, side: str, data: str, *, workers: int, count: int) -> It
         from physdiff.data.windows import TrajectoryWindows
 
         windows = TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
-        yield from (b["x"] for b in load_batches(windows, order(len(windows)), workers=workers, reuse=side == "ours-reuse"))
+        yield from load_batches(windows, order(len(windows)), workers=workers, reuse=True if side == "ours-reuse" else None)
         return
     if side == "well-dataset":
         n, get = well_dataset(root)
@@ -253,22 +253,71 @@ def children() -> float:
         return sum(memory("VmHWM", pid) for pid in file.read().split())
 
 
-def one(root: Path, side: str, data: str, *, workers: int, count: int) -> dict[str, Any]:
+class Meter:
     """What one process measures: the second half of its windows, when everything is warm; memory over all of them."""
+
+    def __init__(self, count: int, start: float) -> None:
+        self.count, self.start, self.peak, self.done, self.shape = count, start, 0.0, 0, ()
+        self.began = self.cpu = self.at = 0.0
+
+    def see(self, x: Any) -> None:
+        """A batch has come."""
+        self.done, self.shape = self.done + x.shape[0], tuple(x.shape[1:])
+        if self.done * 2 // self.count == 3:
+            self.peak = max(self.peak, children())
+        if self.began == 0.0 and self.done >= self.count:
+            self.began, self.cpu, self.at = time.perf_counter(), _cpu(), self.done
+
+    def row(self, *, cpu: bool) -> dict[str, Any]:
+        """The measures."""
+        wall, done = time.perf_counter() - self.began, self.done - self.at
+        used = {"cpu_ms": 1e3 * (_cpu() - self.cpu) / done} if cpu else {}
+        held = memory("VmHWM") + self.peak - self.start
+        return {"windows_per_s": done / wall, **used, "above_start_mib": held, "window_mib": 4 * np.prod(self.shape) / MIB}
+
+
+def one(root: Path, side: str, data: str, *, workers: int, count: int) -> dict[str, Any]:
+    """What one process measures."""
     import torch
 
     torch.set_num_threads(1)
-    start, peak, done, shape = memory("VmRSS"), 0.0, 0, ()
-    began = cpu = 0.0
+    if side == "ours-training":
+        return trained(root, data, workers=workers, count=count)
+    meter = Meter(count, memory("VmRSS"))
     for batch in batches(root, side, data, workers=workers, count=2 * count):
-        done, shape = done + batch.shape[0], tuple(batch.shape[1:])
-        if done * 4 // (2 * count) == 3:
-            peak = max(peak, children())
-        if began == 0.0 and done >= count:
-            began, cpu, at = time.perf_counter(), _cpu(), done
-    wall = time.perf_counter() - began
-    used = {} if workers and not side.startswith("ours") else {"cpu_ms": 1e3 * (_cpu() - cpu) / (done - at)}  # processes end with the loader
-    return {"windows_per_s": (done - at) / wall, **used, "above_start_mib": memory("VmHWM") + peak - start, "window_mib": 4 * np.prod(shape) / MIB}
+        meter.see(batch["x"] if side.startswith("ours") else batch)
+    return meter.row(cpu=not workers or side.startswith("ours"))  # processes end with the loader
+
+
+def trained(root: Path, data: str, *, workers: int, count: int) -> dict[str, Any]:
+    """The training loader within Lightning's loop, a model of one weight; memory above that after Lightning's import."""
+    import lightning.pytorch as pl
+    import torch
+
+    meter = Meter(count, memory("VmRSS"))
+
+    class Weight(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def training_step(self, batch: Any, _: int) -> Any:
+            meter.see(batch["x"])
+            return self.weight * batch["x"][0, 0, 0, 0, 0]
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    from physdiff.data.open import open_dataset
+    from physdiff.data.windows import TrajectoryWindows
+    from physdiff.training.datamodule import TrajectoryDataModule
+
+    windows = TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
+    size = 2 if data.startswith("era5") else 8
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(max_steps=2 * count // size, accelerator="cpu", **quiet)
+    trainer.fit(Weight(), TrajectoryDataModule(windows, batch_size=size, num_workers=workers))
+    return meter.row(cpu=True)
 
 
 def _cpu() -> float:

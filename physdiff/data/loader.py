@@ -2,11 +2,12 @@
 
 The threads of a loader fill one batch together, and one batch ahead; files are read and packed numbers unpacked with Python's lock released,
 so that they run side by side, and nothing is copied from process to process. Memory stays at the batches in use: the caller's, and one or
-two that are being filled.
+two that are being filled. A batch of more than 64 MiB is filled when it is asked for, where the one before was, so that one is alive.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -18,13 +19,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.windows import TrajectoryWindows, WindowRange
 
 __all__ = ["chunked_order", "load_batches", "reads_itself", "shared_chunks"]
 
 _KEPT, _PATIENCE = 3, 0.02
+_BIG = 64 * 2**20  # bytes of a batch that is alive alone
 _PROBE = [np.empty(0)]
 _ALONE = sys.getrefcount(_PROBE[0])  # references to what only a list holds, as this Python counts them
 
@@ -58,8 +60,39 @@ class _Room:
             time.sleep(0.0005)  # the caller is about to let one go
 
 
+class _Batch(dict[str, Any]):
+    """A batch whose tensors are taken out of it when the next is asked for; whoever asks for them afterwards is told so."""
+
+    gone: tuple[str, ...] = ()
+
+    def let_go(self) -> None:
+        """Take the tensors of windows out; those that somebody else keeps stay as they are."""
+        self.gone = tuple(n for n in self if n != "index")
+        for name in self.gone:
+            del self[name]
+
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401 - as a dictionary has it
+        self._check(name)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        self._check(name)
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a dictionary has it
+        """As a dictionary has it; an error if it was let go."""
+        self._check(name)
+        return super().get(name, default)
+
+    def _check(self, name: object) -> None:
+        if name not in self.gone:
+            return
+        told = f"got a batch of more than {_BIG // 2**20} MiB, which was let go when the next was asked for"
+        raise DataError(f"expected {name!r} of a batch, {told}; keep tensors, not batches, or take load_batches(..., reuse=False)")
+
+
 def load_batches(
-    windows: Dataset[dict[str, Any]], order: Iterable[Sequence[int]], *, workers: int = 0, pin: bool = False, reuse: bool = False
+    windows: Dataset[dict[str, Any]], order: Iterable[Sequence[int]], *, workers: int = 0, pin: bool = False, reuse: bool | None = None
 ) -> Iterator[dict[str, Any]]:
     """Batches as torch's loader gives them: ``{"x": (B, C, T, *S), "cond": ..., "index": (B,)}``.
 
@@ -68,27 +101,37 @@ def load_batches(
         order: Indices of each batch.
         workers: Threads that read; 0: the caller reads when it asks.
         pin: Whether the tensors lie in page-locked memory, from which accelerators copy at once.
-        reuse: Whether ``x`` of a batch is overwritten once the next is asked for, for loops that keep none: memory of one batch in place of
-            two (with workers two in place of three).
+        reuse: None: nothing is overwritten; a batch whose ``x`` has more than 64 MiB is read when it is asked for, by all workers, and tensors are
+            taken out of the one before (a tensor that is kept stays as it is), so that one is alive and not two (with workers three). False:
+            batches stay whole, and workers read the next ahead. True: ``x`` is overwritten once the next is asked for, for loops that keep none.
 
     Raises:
         InputError: If the number of workers is negative.
+        DataError: If windows cannot be read, or a tensor is asked for of a batch that was let go.
     """
     if workers < 0:
         raise InputError(f"load_batches: expected workers >= 0, got {workers}")
+    size = 4 * math.prod(windows.spec.shape) if reuse is None and reads_itself(windows) else 0  # type: ignore[attr-defined]
     room = _Room((2 if workers else 1) if reuse else 0)
-    if not workers:
-        for indices in order:
-            yield _pinned(_batch(windows, indices, room), pin)
-        return
-    with ThreadPoolExecutor(1, "batch") as ahead, ThreadPoolExecutor(workers, "window") as readers:
+    with ThreadPoolExecutor(1, "batch") as ahead, ThreadPoolExecutor(max(workers, 1), "window") as threads:
+        readers = threads if workers else None
         waiting: Future[dict[str, Any]] | None = None
+        given: _Batch | None = None
         try:
             for indices in order:
-                ready, waiting = waiting, ahead.submit(_batch, windows, list(indices), room, readers)
+                if given is not None:
+                    given.let_go()
+                    given = None
+                big = len(indices) * size > _BIG
+                ready, waiting = waiting, None if big or not workers else ahead.submit(_batch, windows, list(indices), room, readers)
                 if ready is not None:
                     yield _pinned(ready.result(), pin)
                     del ready
+                if big:
+                    given = _Batch(_pinned(_batch(windows, indices, room, readers), pin))
+                    yield given
+                elif not workers:
+                    yield _pinned(_batch(windows, indices, room), pin)
             if waiting is not None:
                 yield _pinned(waiting.result(), pin)
         finally:

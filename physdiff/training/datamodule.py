@@ -68,10 +68,10 @@ class KeyedBatches(Sampler[list[int]]):
 
 
 class KeyedLoader(DataLoader):
-    """A loader of `KeyedBatches`: resumable, for it has no state but the step of the training.
+    """A loader of `KeyedBatches`, or of batches in order: resumable, for it has no state but the step of the training.
 
     Plain windows are read by threads (`load_batches`) in place of worker processes, which would copy every batch once more; they lie in
-    page-locked memory where there is an accelerator.
+    page-locked memory where there is an accelerator. Of batches of more than 64 MiB one is alive at a time.
     """
 
     threads = 0
@@ -100,7 +100,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
         horizon: Number of frames to come.
         batch_size: Windows per batch, of all processes together (a plain Trainer of several wants ``use_distributed_sampler=False``).
         extras: Extra condition channels (``hour_sin``, ...).
-        num_workers: Threads that read plain windows, or worker processes for wrapped ones and validation.
+        num_workers: Threads that read plain windows, or worker processes for wrapped ones.
         seed: Seed of the order.
     """
 
@@ -181,9 +181,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
         share = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         size, block = len(windows), shared_chunks(windows)  # type: ignore[arg-type]
         sampler = KeyedBatches(size, self.batch_size, seed=self.seed, position=self._position, share=share, block=block)
-        loader = KeyedLoader(windows, batch_sampler=sampler, **({} if reads_itself(windows) else self._loader()))
-        loader.threads = self.num_workers
-        return loader
+        return self._loader(windows, batch_sampler=sampler)
 
     def _encoded_windows(self) -> Dataset:
         """The windows as the module wants them: one that encodes does so once, if the loader works in this process and memory allows."""
@@ -203,14 +201,18 @@ class TrajectoryDataModule(pl.LightningDataModule):
         """
         if self.val_windows is None:
             raise DataError("TrajectoryDataModule: expected data to validate or test on, got none; pass val")
-        return DataLoader(self.val_windows, batch_size=self.batch_size, **self._loader())
+        return self._loader(self.val_windows, batch_size=self.batch_size)
 
     test_dataloader = val_dataloader
 
-    def _loader(self) -> dict[str, Any]:
+    def _loader(self, windows: Dataset, **batches: Any) -> DataLoader:  # noqa: ANN401 - arguments of torch's loader
+        if reads_itself(windows):
+            loader = KeyedLoader(windows, **batches)
+            loader.threads = self.num_workers
+            return loader
         workers = {"persistent_workers": True, "worker_init_fn": _one_thread} if self.num_workers else {}
         # an own generator, so that loading leaves the caller's random numbers alone
-        return {"num_workers": self.num_workers, "generator": torch.Generator().manual_seed(self.seed), **workers}
+        return KeyedLoader(windows, num_workers=self.num_workers, generator=torch.Generator().manual_seed(self.seed), **batches, **workers)
 
 
 def _one_thread(_: int) -> None:

@@ -14,8 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import physdiff.data.windows as module
-from physdiff.base.errors import InputError
+from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
+from physdiff.data import loader
 from physdiff.data.loader import chunked_order, load_batches, shared_chunks
 from physdiff.data.windows import TrajectoryWindows, WindowRange
 from tests.data.files import earth, save
@@ -68,6 +69,32 @@ def test_reuse_still_gives_every_batch_in_its_turn(windows):
             assert torch.equal(batch["x"], torch.stack([windows[i]["x"] for i in indices]))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_big_batches_one_is_alive_and_kept_tensors_stay(windows, workers, monkeypatch):
+    monkeypatch.setattr(loader, "_BIG", 1500)  # bytes; a window has 384
+    order = [[4, 1, 9, 12], [2, 3], [0, 5, 7, 11, 13], [1, 2, 3, 4], [8, 9, 10, 11]]
+    expected = [torch.stack([windows[i]["x"] for i in indices]) for indices in order]
+    places, batches, kept = [], [], []
+    for k, batch in enumerate(load_batches(windows, order, workers=workers)):
+        batches.append(batch)
+        if k > 2:
+            places.append(batch["x"].data_ptr())
+        else:
+            kept.append(batch["x"][1:])
+    for view, x in zip(kept, expected, strict=False):
+        assert torch.equal(view, x[1:])
+    assert places[0] == places[1] and torch.equal(batches[-1]["x"], expected[-1])
+    assert torch.equal(batches[1]["x"], expected[1])  # a small one stays whole
+    for ask in (lambda b: b["x"], lambda b: b.get("cond"), lambda b: "cond" in b):
+        with pytest.raises(DataError, match="let go when the next was asked for; keep tensors"):
+            ask(batches[0])
+    assert [b["index"].tolist() for b in batches] == order and batches[-1].get("none", 1) == 1
+    with pytest.raises(KeyError):
+        batches[-1]["none"]
+    whole = list(load_batches(windows, order, workers=workers, reuse=False))
+    assert all(torch.equal(b["x"], x) for b, x in zip(whole, expected, strict=True))
+
+
 def test_an_error_of_a_thread_and_a_loop_that_is_left_end_well(windows):
     with pytest.raises(IndexError):
         list(load_batches(windows, [[0], [99]], workers=2))
@@ -83,8 +110,8 @@ def test_torch_workers_open_their_own_files(windows, start):
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {start} on this system")
     expected = torch.stack([windows[i]["x"] for i in range(len(windows))])
-    loader = DataLoader(windows, batch_size=5, num_workers=2, multiprocessing_context=start)
-    assert torch.equal(torch.cat([b["x"] for b in loader]), expected)
+    found = DataLoader(windows, batch_size=5, num_workers=2, multiprocessing_context=start)
+    assert torch.equal(torch.cat([b["x"] for b in found]), expected)
     assert torch.equal(torch.stack([windows[i]["x"] for i in range(len(windows))]), expected)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from physdiff.base.errors import DataError, InputError
+from physdiff.data import loader
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.training.datamodule import KeyedBatches, TrajectoryDataModule
 from tests.training.problems import calendar, line
@@ -95,6 +96,24 @@ def test_limits_and_accumulation_do_not_shift_the_order() -> None:
     first_two = [plain[k] for k in (0, 1, 4, 5, 8, 9)]
     assert fitted(data_of(), max_epochs=3, limit_train_batches=2).seen == first_two
     assert fitted(data_of(), max_epochs=3, limit_train_batches=0.5).seen == first_two
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_big_batch_is_alive_in_training(workers, monkeypatch) -> None:
+    monkeypatch.setattr(loader, "_BIG", 0)
+    windows = TrajectoryWindows(line(40), history=0, horizon=3)
+    right = {i: windows.fields_at(i) for i in range(len(windows))}
+    places = set()
+
+    class Reader(Recorder):
+        def training_step(self, batch: dict, batch_idx: int) -> torch.Tensor:
+            places.add(batch["x"].data_ptr())
+            assert all(torch.equal(x, right[i]) for x, i in zip(batch["x"], batch["index"].tolist(), strict=True))
+            return (self.weight * batch["x"]).sum()  # which the graph keeps
+
+    trainer = pl.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit(Reader(), TrajectoryDataModule(windows, batch_size=4, num_workers=workers))
+    assert trainer.global_step >= 16 and len(places) == 1
 
 
 def test_validation_in_order() -> None:
