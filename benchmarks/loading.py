@@ -8,7 +8,8 @@ same windows, in batches of 8 (ERA5: 2), in a process of its own, sides in turns
 The other sides go through torch's DataLoader with processes as workers, ours through `load_batches` with threads. Windows per second are
 the most and CPU milliseconds the least over turns; `above_start_mib` is the peak of the resident set, workers summed, less that after
 ``import torch``.
-`ours-reuse` overwrites each batch by the next; `ours-training` is the training loader within Lightning's loop (start: after its import); `well-dataset` needs `--peer-python` with the_well.
+`ours-reuse` overwrites each batch by the next; `ours-training` is the training loader in Lightning's loop (start: after its import);
+ `well-dataset` needs `--peer-python` with the_well.
 One JSON line per side, data and number of workers goes to ``<out>/loading.jsonl``.
 Last, one process reads a file of 666 MiB with 256 MiB left to allocate after its imports, and one reads 10,000 windows and looks for leaks.
 """

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.readers.fno import from_fno, is_fno
+from physdiff.data.readers.fno import from_fno, is_fno, is_turned_fno
 from physdiff.data.readers.named_arrays import from_arrays
 from physdiff.data.readers.pdebench import is_pdebench, open_pdebench
 from physdiff.data.readers.stored import Group, need
@@ -34,7 +34,7 @@ def open_hdf5(path: str) -> xr.Dataset:
             return open_the_well(file, path)
         if is_pdebench(file):
             return open_pdebench(file, path)
-        arrays = _arrays(file)
+        arrays = _arrays(file, path)
         return from_fno(arrays, path) if is_fno(arrays) else from_arrays(arrays, path, attrs=_attributes(file))
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if file is not None:
@@ -55,12 +55,14 @@ def is_netcdf4(path: str) -> bool:
         return True
 
 
-def _arrays(file: Group) -> dict[str, Any]:
-    """Data sets at the root; MATLAB stores its arrays with the axes turned round."""
+def _arrays(file: Group, path: str) -> dict[str, Any]:
+    """Data sets at the root; MATLAB stores its arrays with the axes turned round, and says so at the head of the file or beside the arrays."""
     import h5py
 
-    turned = any("MATLAB_class" in v.attrs for v in file.values())
     found = {n: v for n, v in file.items() if isinstance(v, h5py.Dataset)}
+    with open(path, "rb") as head:
+        marked = head.read(10) == b"MATLAB 7.3" or any("MATLAB_class" in v.attrs for v in file.values())
+    turned = marked or is_turned_fno(found, path)
     return {n: np.asarray(v).T for n, v in found.items()} if turned else found
 
 

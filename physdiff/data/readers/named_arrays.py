@@ -59,6 +59,11 @@ def from_arrays(arrays: Mapping[str, Indexable], path: str, *, attrs: Mapping[st
             if dims[0] == "sample" and others and others[0] != values.shape[0]:
                 dims = (f"samples_of_{name}", *dims[1:])  # it cannot be read beside the others, but alone
             data[name] = stored(dims, [values])
+    if not data:
+        there = ", ".join(f"{n} ({v.size})" for n, v in axes.items())
+        found = ", ".join(f"{n} {tuple(v.shape)}" for n, v in arrays.items() if n not in axes) or "no other array"
+        remedy = "add coordinates x, y, ... or an array or attribute called as the field with _dims, as in u_dims = 'sample,t,y,x'"
+        raise DataError(f"{path}: expected arrays whose lengths tell their dimensions beside {there}, got {found}; {remedy}")
     coords = {n: xr.Variable((n,), np.asarray(v, dtype=np.float64)) for n, v in axes.items() if any(n in v.dims for v in data.values())}
     kept = {k: v for k, v in attrs.items() if np.ndim(v) == 0 and k not in axes and k != "dims"}
     return xr.Dataset(data, coords=coords, attrs=kept)
