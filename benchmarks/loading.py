@@ -9,7 +9,7 @@ The other sides go through torch's DataLoader with processes as workers, ours th
 the most and CPU milliseconds the least over turns; `above_start_mib` is the peak of the resident set, workers summed, less that after
 ``import torch``.
 `ours-reuse` overwrites each batch by the next; `ours-training` is the training loader in Lightning's loop (start: after its import);
- `well-dataset` needs `--peer-python` with the_well.
+`well-dataset` needs `--peer-python` with the_well.
 One JSON line per side, data and number of workers goes to ``<out>/loading.jsonl``.
 Last, one process reads a file of 666 MiB with 256 MiB left to allocate after its imports, and one reads 10,000 windows and looks for leaks.
 """
@@ -32,97 +32,12 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+from loading_files import make, source
 
 W = 8
 DATA = ("well", "pdebench", "era5", "era5z")
 SIDES = ("ours", "ours-reuse", "ours-training", "h5py", "xarray", "xarray-dask", "well-dataset")
 MIB = 2**20
-
-
-def smooth(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """A few random plane waves that travel, and small noise; float32. Files repeat it, shifted: what is stored matters to the deflated file alone."""
-    t, y, x = (np.arange(n, dtype=np.float32) for n in shape)
-    out = 0.01 * rng.standard_normal(shape, dtype=np.float32)
-    for _ in range(3):
-        ky, kx, speed, phase = rng.integers(1, 5), rng.integers(1, 5), 0.2 * rng.normal(), rng.uniform(0, 6.28)
-        angle = 2 * np.pi * (ky * y[:, None] / shape[1] + kx * x[None] / shape[2]) + phase
-        out += np.sin(angle[None] + speed * t[:, None, None]).astype(np.float32)
-    return out
-
-
-def make(folder: Path) -> Path:
-    """The files, made once."""
-    import h5py
-    import netCDF4
-
-    root = folder / "p7-physdiff"
-    if (root / "done").exists():
-        return root
-    (root / "well").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    with h5py.File(root / "pdebench.hdf5", "w") as f:
-        for name in ("density", "pressure", "Vx", "Vy"):
-            made, base = f.create_dataset(name, (120, 21, 128, 128), "f4"), smooth(rng, (21, 128, 128))
-            for i in range(120):
-                made[i] = np.roll(base, i, axis=2)
-        for axis in ("x-coordinate", "y-coordinate"):
-            f[axis] = np.linspace(0, 1, 128, dtype=np.float32)
-        f["t-coordinate"] = np.arange(21, dtype=np.float32)
-    for name, steps, packed in (("era5", 112, False), ("era5z", 28, True)):
-        with netCDF4.Dataset(root / f"{name}.nc", "w") as nc:
-            for axis, values, units in (
-                ("time", np.arange(steps), "hours since 2000-01-01"),
-                ("latitude", np.linspace(90, -90, 721), "degrees_north"),
-                ("longitude", np.arange(1440) * 0.25, "degrees_east"),
-            ):
-                nc.createDimension(axis, values.size)
-                nc.createVariable(axis, "f8", (axis,))[:] = values
-                nc[axis].units = units
-            for field, unit in (("t", "K"), ("u", "m s-1"), ("v", "m s-1")):
-                options: dict[str, Any] = {"zlib": packed, "complevel": 1, "shuffle": packed, "fill_value": -32767, "chunksizes": (1, 721, 1440)}
-                made = nc.createVariable(field, "i2", ("time", "latitude", "longitude"), **options)
-                made.scale_factor, made.add_offset, made.units = 1.2e-4, 0.0, unit
-                made.set_auto_maskandscale(False)
-                base = np.round(smooth(rng, (4, 721, 1440)) / 1.2e-4).astype("i2")
-                for a in range(0, steps, 4):
-                    made[a : a + 4] = np.roll(base, 3 * a, axis=2)
-    for k in range(4):
-        well_file(root / "well" / f"part{k}.hdf5", rng)
-    (root / "done").touch()
-    return root
-
-
-def well_file(path: Path, rng: np.random.Generator) -> None:
-    """Seven trajectories in The Well's layout."""
-    import h5py
-
-    with h5py.File(path, "w") as f:
-        f.attrs.update(dataset_name="synthetic", grid_type="cartesian", n_spatial_dims=2, n_trajectories=7, simulation_parameters=[])
-        group = f.create_group("dimensions")
-        group.attrs["spatial_dims"] = ["x", "y"]
-        for axis, count in (("time", 101), ("x", 128), ("y", 128)):
-            group[axis] = np.linspace(0, 1, count, dtype=np.float32)
-            group[axis].attrs["sample_varying"] = False
-        f.create_group("scalars").attrs["field_names"] = []
-        ends = f.create_group("boundary_conditions")
-        for axis in ("x", "y"):
-            end = ends.create_group(f"{axis}_periodic")
-            end.attrs.update(associated_dims=[axis], associated_fields=[], bc_type="PERIODIC", sample_varying=False, time_varying=False)
-            end["mask"] = np.isin(np.arange(128), (0, 127))
-        for rank, names in enumerate((["density", "pressure"], ["velocity"], [])):
-            group = f.create_group(f"t{rank}_fields")
-            group.attrs["field_names"] = names
-            for name in names:
-                made, base = group.create_dataset(name, (7, 101, 128, 128) + (2,) * rank, "f4"), smooth(rng, (101, 128, 128))
-                made.attrs.update(dim_varying=[True, True], sample_varying=True, time_varying=True)
-                for j in range(7):
-                    parts = [np.roll(base, 11 * j + c, axis=2) for c in range(2 if rank else 1)]
-                    made[j] = np.stack(parts, -1) if rank else parts[0]
-
-
-def source(root: Path, data: str) -> Path:
-    """The file or folder."""
-    return {"well": root / "well", "pdebench": root / "pdebench.hdf5"}.get(data, root / f"{data}.nc")
 
 
 def direct(root: Path, data: str) -> tuple[int, Callable[[int], Any]]:
@@ -206,6 +121,14 @@ def _loaded(part: Any, dask: bool) -> np.ndarray:
     return np.stack([part[name].values for name in part.data_vars]).astype(np.float32, copy=False)
 
 
+def windows_of(root: Path, data: str) -> Any:
+    """Our windows."""
+    from physdiff.data.open import open_dataset
+    from physdiff.data.windows import TrajectoryWindows
+
+    return TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
+
+
 def batches(root: Path, side: str, data: str, *, workers: int, count: int) -> Iterator[Any]:
     """Batches of one side; every side gets the same windows."""
     import torch
@@ -217,10 +140,8 @@ def batches(root: Path, side: str, data: str, *, workers: int, count: int) -> It
 
     if side.startswith("ours"):
         from physdiff.data.loader import load_batches
-        from physdiff.data.open import open_dataset
-        from physdiff.data.windows import TrajectoryWindows
 
-        windows = TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
+        windows = windows_of(root, data)
         yield from load_batches(windows, order(len(windows)), workers=workers, reuse=True if side == "ours-reuse" else None)
         return
     if side == "well-dataset":
@@ -309,11 +230,9 @@ def trained(root: Path, data: str, *, workers: int, count: int) -> dict[str, Any
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), 0.1)
 
-    from physdiff.data.open import open_dataset
-    from physdiff.data.windows import TrajectoryWindows
     from physdiff.training.datamodule import TrajectoryDataModule
 
-    windows = TrajectoryWindows(open_dataset(source(root, data)), history=0, horizon=W)
+    windows = windows_of(root, data)
     size = 2 if data.startswith("era5") else 8
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_steps=2 * count // size, accelerator="cpu", **quiet)
@@ -329,10 +248,8 @@ def _cpu() -> float:
 def capped(root: Path) -> dict[str, Any]:
     """Every window of `era5` in a process that may not allocate as much as the file holds."""
     from physdiff.data.loader import load_batches
-    from physdiff.data.open import open_dataset
-    from physdiff.data.windows import TrajectoryWindows
 
-    windows = TrajectoryWindows(open_dataset(source(root, "era5")), history=0, horizon=W)
+    windows = windows_of(root, "era5")
     windows.fields_at(0)
     limit = int((memory("VmSize") + 256) * MIB)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -345,10 +262,8 @@ def capped(root: Path) -> dict[str, Any]:
 def leaking(root: Path) -> dict[str, Any]:
     """Resident memory and open files after 1,000 and after 10,000 windows of `pdebench`."""
     from physdiff.data.loader import load_batches
-    from physdiff.data.open import open_dataset
-    from physdiff.data.windows import TrajectoryWindows
 
-    windows, found = TrajectoryWindows(open_dataset(source(root, "pdebench")), history=0, horizon=W), {}
+    windows, found = windows_of(root, "pdebench"), {}
     order = np.random.default_rng(0).integers(0, len(windows), size=(1250, 8)).tolist()
     for k, _ in enumerate(load_batches(windows, order, workers=2)):
         if k in (124, 1249):

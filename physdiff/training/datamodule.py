@@ -210,7 +210,7 @@ class TrajectoryDataModule(pl.LightningDataModule):
             loader = KeyedLoader(windows, **batches)
             loader.threads = self.num_workers
             return loader
-        workers = {"persistent_workers": True, "worker_init_fn": _one_thread} if self.num_workers else {}
+        workers: dict[str, Any] = {"persistent_workers": True, "worker_init_fn": _one_thread} if self.num_workers else {}
         # an own generator, so that loading leaves the caller's random numbers alone
         return KeyedLoader(windows, num_workers=self.num_workers, generator=torch.Generator().manual_seed(self.seed), **batches, **workers)
 
