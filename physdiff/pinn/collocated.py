@@ -24,6 +24,8 @@ from physdiff.pinn.coordinate_net import CoordinateNet
 
 __all__ = ["Collocated", "Known", "Matched"]
 
+_FAR = 10.0  # standard deviations that noise does not reach
+
 
 @dataclass(frozen=True, eq=False)
 class Known:
@@ -98,7 +100,9 @@ class Collocated(nn.Module):
         weight: Weight of the law's terms.
 
     Raises:
-        InputError: If a field or a diagnostic has no output, a coefficient is no number of the law, or known values contradict each other.
+        InputError: If a field or a diagnostic has no output, a coefficient is no number of the law, a known value lies outside the network's box, or
+            known values contradict each other: two of them at one place, at both ends of an axis that the network closes, or at a matched pair,
+            or a reading more than ten standard deviations from a condition.
     """
 
     def __init__(
@@ -114,9 +118,11 @@ class Collocated(nn.Module):
         strange = [name for part in values for name in part.values if name not in net.names]
         if strange:
             raise InputError(f"Collocated: expected known values of {', '.join(net.names)}, got {', '.join(strange)}")
-        _check_consistent(values)
+        matched = tuple(part for part in known if isinstance(part, Matched))
+        _check_inside(values, net)
+        _check_consistent(values, matched, net)
         self.net, self.law, self.known, self.weight = net, law, tuple(values), weight
-        self.matched = tuple(part for part in known if isinstance(part, Matched))
+        self.matched = matched
         self.theta = nn.ParameterDict()
         for name in unknown:
             value = getattr(law, name, None)
@@ -196,18 +202,59 @@ class Collocated(nn.Module):
         return torch.stack([r.square().sum() for r in self.residuals(points)]).sum()
 
 
-def _check_consistent(known: Sequence[Known]) -> None:
-    """Raise InputError if two exact conditions (scale 1; readings have a scale of their own) give a field two values at one point."""
-    seen: dict[tuple[str, tuple[float, ...]], float] = {}
+def _check_inside(known: Sequence[Known], net: CoordinateNet) -> None:
+    """Raise InputError if a value is known outside the box in space and time, where the network was not made for; closed axes have no outside."""
+    lower, upper = torch.tensor((net.lower, net.upper), dtype=torch.float64)
+    slack, opened = 1e-6 * (upper - lower), ~torch.tensor(net.periodic)
+    for part in known:
+        points = part.points.detach().double().cpu()
+        if points.shape[1] != len(lower):
+            raise ShapeError(f"Collocated: expected known points with {len(lower)} columns x, [y, [z,]] [t], got {points.shape[1]}")
+        outside = (((points < lower - slack) | (points > upper + slack)) & opened).any(1)
+        if bool(outside.any()):
+            place = [float(f"{v:g}") for v in points[outside][0].tolist()]
+            box = f"{list(net.lower)} to {list(net.upper)}"
+            raise InputError(
+                f"Collocated: expected known values in the network's box, {box}, got one at {place}; drop it, or make the network for a larger box"
+            )
+
+
+def _check_consistent(known: Sequence[Known], matched: Sequence[Matched], net: CoordinateNet) -> None:
+    """Raise InputError if two exact conditions (scale 1) give a field two values at one place, or a reading is more than ten of its scales off."""
+    seen: dict[tuple[str, tuple[int, ...]], float] = {}
     exact = [part for part in known if part.exact and part.scale == 1.0]
     sizes: dict[str, float] = {}
     for part in exact:
         for name, values in part.values.items():
             sizes[name] = max(sizes.get(name, 0.0), float(values.abs().max()))
     for part in exact:
+        places = _places(part.points, net)
         for name, values in part.values.items():
-            for point, value in zip(map(tuple, part.points.tolist()), values.tolist(), strict=True):
-                before = seen.setdefault((name, point), value)
+            for place, point, value in zip(places, part.points.tolist(), values.tolist(), strict=True):
+                before = seen.setdefault((name, place), value)
                 if abs(before - value) > 1e-3 * sizes[name]:
-                    place = f"{name} = {before:g} and {value:g} at {list(point)}"
-                    raise InputError(f"Collocated: conditions contradict each other, {place}; drop the point from one")
+                    raise InputError(
+                        f"Collocated: conditions contradict each other, {name} = {before:g} and {value:g} at {point}; drop the point from one"
+                    )
+    for part in (k for k in known if not k.exact or k.scale != 1.0):
+        for place, i in zip(_places(part.points, net), range(len(part.points)), strict=True):
+            for name, values in part.values.items():
+                at, y = seen.get((name, place)), float(values[i])
+                if at is not None and abs(at - y) > max(_FAR * part.scale, 1e-3 * sizes[name]):
+                    what = f"{name} = {at:g} and a reading of {y:g} with standard deviation {part.scale:g} at {part.points[i].tolist()}"
+                    raise InputError(f"Collocated: conditions contradict each other, {what}; drop one, or give the reading a larger one")
+    for pair in (m for m in matched if m.what == "value"):
+        for one, other, point in zip(_places(pair.points, net), _places(pair.others, net), pair.points.tolist(), strict=True):
+            for name, size in sizes.items():
+                a, b = seen.get((name, one)), seen.get((name, other))
+                if a is not None and b is not None and abs(a - b) > 1e-3 * size:
+                    what = f"{name} = {a:g} at {point} and {b:g} at its partner"
+                    raise InputError(f"Collocated: conditions contradict each other, {what} in a Matched; drop the pair, or one of the values")
+
+
+def _places(points: Tensor, net: CoordinateNet) -> list[tuple[int, ...]]:
+    """Points in millionths of the box, so that rounding makes no difference; a closed axis ends where it begins."""
+    lower, upper = torch.tensor((net.lower, net.upper), dtype=torch.float64)
+    steps = ((points.detach().double().cpu() - lower) / (upper - lower) * 1e6).round().long()
+    closed = torch.tensor(net.periodic)
+    return [tuple(row) for row in torch.where(closed, steps % 10**6, steps).tolist()]

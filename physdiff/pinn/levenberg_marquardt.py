@@ -10,6 +10,7 @@ networks of some thousand weights. Nielsen, Damping parameter in Marquardt's met
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ def levenberg_marquardt(
 
     Raises:
         InputError: If a parameter is neither in a linear layer nor a number, or the Jacobian would be too large.
+        Diverged: If a residual or its derivative is not finite; the message says which entry.
     """
     state = state or Damped()
     first = len(state.losses)
@@ -102,6 +104,10 @@ def _one_step(module: nn.Module, residuals: Callable[[int], Sequence[Tensor]], s
     parameters = [p for p in module.parameters() if p.requires_grad]
     r, J = jacobian(module, lambda: residuals(step))
     before, slope = float(r @ r), J.mT @ r
+    if not (math.isfinite(before) and bool(slope.isfinite().all())):
+        bad = int((~r.isfinite()).nonzero()[0]) if not bool(r.isfinite().all()) else int((~J.isfinite()).any(1).nonzero()[0])
+        what = f"residual {bad} of {len(r)}" if not bool(r.isfinite().all()) else f"derivative of residual {bad} of {len(r)}"
+        raise Diverged(what, float(step), "look at the law and the values at this entry's point; the weights are those before the step")
     wide = len(r) < J.shape[1]
     gram = J @ J.mT if wide else J.mT @ J
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

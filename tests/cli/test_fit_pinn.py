@@ -61,6 +61,16 @@ def test_a_coefficient_from_readings(heat, tmp_path):
     assert float(said.split("diffusivity = ")[1].split()[0]) == pytest.approx(D, rel=0.03)
 
 
+def test_readings_that_cannot_be_are_refused(heat, tmp_path):
+    for row, said in (
+        ("0.525,0.0,-3.0", "contradict each other, c = 0.996917 and a reading of -3 with standard deviation 0.01 at [0.525, 0.0]; drop one"),
+        ("0.5,1.5,0.3", "expected readings within (0.025, 0) to (0.975, 1), got one at (0.5, 1.5); drop it"),
+    ):
+        (tmp_path / "sensors.csv").write_text(f"x,time,c\n{row}\n")
+        sensors = ("--sensors.std 0.01 --sensors.path", tmp_path / "sensors.csv")
+        assert said in refuses("fit-pinn", HEAT, *sensors, "--data", heat, "--out", tmp_path / "x.nc")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

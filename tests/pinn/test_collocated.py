@@ -67,6 +67,29 @@ def test_conditions_that_contradict_each_other_are_refused():
     Collocated(net(), Burgers(0.1), [start, known(0.0, corner)])
 
 
+def test_contradictions_across_a_closed_axis_a_pair_and_a_reading():
+    left, right = torch.tensor([[0.0, 0.4]], dtype=torch.float64), torch.tensor([[1.0, 0.4]], dtype=torch.float64)
+    closed = CoordinateNet(MLP(3, 1, width=4, depth=1), ("u",), lower=(0.0, 0.0), upper=(1.0, 1.0), periodic=(True, False)).double()
+    with pytest.raises(InputError, match="contradict each other, u = 1 and 0 at"):
+        Collocated(closed, Burgers(0.1), [known(1.0, left), known(0.0, right)])
+    Collocated(net(), Burgers(0.1), [known(1.0, left), known(0.0, right)])  # two walls
+    with pytest.raises(InputError, match="u = 1 at .* and 0 at its partner in a Matched; drop the pair"):
+        Collocated(net(), Burgers(0.1), [known(1.0, left), known(0.0, right), Matched(left, right)])
+    Collocated(net(), Burgers(0.1), [known(1.0, left), known(0.0, right), Matched(left, right, "slope")])
+    near = left + 1e-15
+    with pytest.raises(InputError, match="a reading of 0.5 with standard deviation 0.01 at .*; drop one"):
+        Collocated(net(), Burgers(0.1), [known(1.0, left), known(0.5, near, scale=0.01)])
+    Collocated(net(), Burgers(0.1), [known(1.0, left), known(0.95, near, scale=0.01)])
+
+
+def test_known_values_outside_of_the_box_are_refused():
+    late = torch.tensor([[0.2, 0.5], [0.1, 1.5]], dtype=torch.float64)
+    with pytest.raises(InputError, match=r"in the network's box, \[0.0, 0.0\] to \[1.0, 1.0\], got one at \[0.1, 1.5\]; drop it"):
+        Collocated(net(), Burgers(0.1), [known(0.0, late)])
+    with pytest.raises(ShapeError, match="with 2 columns"):
+        Collocated(net(), Burgers(0.1), [known(0.0, torch.zeros(1, 3, dtype=torch.float64))])
+
+
 def test_a_residual_that_is_not_finite_says_where():
     law = Burgers(0.1, forcing=lambda x, t: 1 / (x - 0.5))
     points = torch.tensor([[0.25, 0.1], [0.5, 0.75]], dtype=torch.float64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from physdiff.base.errors import InputError
+from physdiff.base.errors import Diverged, InputError
 from physdiff.networks.mlp import MLP
 from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pdes.burgers import Burgers
@@ -87,6 +87,23 @@ def test_it_stops_when_told_and_refuses_other_parameters():
         levenberg_marquardt(norm, lambda step: [norm(x)[:, 0]])
     with pytest.raises(InputError, match="entry i of the residuals to belong to point i"):
         levenberg_marquardt(layer, lambda step: [layer(x)[:, 0].sum().reshape(1)])
+
+
+def test_a_residual_that_is_not_finite_is_named_and_the_weights_stay():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(2, 1).double(), torch.ones(5, 2, dtype=torch.float64)
+    x[3] = float("nan")
+    before = layer.weight.detach().clone()
+    with pytest.raises(Diverged, match="residual 3 of 5` is not finite at time 0: look at the law"):
+        levenberg_marquardt(layer, lambda step: [layer(x)[:, 0]], steps=2)
+    torch.testing.assert_close(layer.weight.detach(), before, rtol=0, atol=0)
+    # sqrt(0): a value, but no derivative
+    zero = torch.zeros(4, 2, dtype=torch.float64)
+    zero[0] = 1.0
+    with torch.no_grad():
+        layer.bias.zero_()
+    with pytest.raises(Diverged, match="derivative of residual 1 of 4"):
+        levenberg_marquardt(layer, lambda step: [layer(zero)[:, 0].abs().sqrt()], steps=1)
 
 
 def test_the_optimiser_takes_the_same_steps_and_its_state_goes_on():
