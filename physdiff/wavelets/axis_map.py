@@ -11,7 +11,8 @@ orthonormal wavelet in mode "periodization" both maps are one orthogonal matrix.
 Modes: ``zero``; ``constant`` (the end value); ``symmetric`` (... x1 x0 | x0 x1 ...); ``reflect`` (... x2 x1 | x0 x1 ...); ``periodic``:
 L = floor((N + F - 1) / 2), more coefficients than points; ``periodization``: periodic with L = ceil(N / 2), an odd axis repeating its last point.
 
-Short axes use the dense matrix, long ones products with windows of it, haar sums and differences of neighbours.
+Short axes use the dense matrix, others products with windows of it, haar sums and differences of neighbours. A window of 2 P coefficients meets
+2 P + F - 2 neighbouring points, and windows overlap without being copied.
 
 Reference: S. Mallat, A Wavelet Tour of Signal Processing, 3rd ed. (2009), sections 7.3 and 7.5.
 """
@@ -32,7 +33,6 @@ __all__ = ["MODES", "AxisMap", "analysis", "apply", "apply_by_taps", "apply_tran
 
 MODES = ("periodization", "periodic", "zero", "constant", "symmetric", "reflect")
 Array = NDArray[np.float64]
-_DENSE_UP_TO = 128  # points of an axis; above, windows of the matrix cost less
 _NOTHING = -1
 
 
@@ -134,46 +134,92 @@ def matrix(axis_map: AxisMap) -> Array:
 
 def apply(axis_map: AxisMap, x: Tensor) -> Tensor:
     """A x for x (B, N, R) contiguous: (B, 2L, R). Not differentiable by itself. Haar comes without its factor 1 / sqrt 2."""
-    b, n, r = x.shape
+    b, _, r = x.shape
     halves = axis_map.halves
     if axis_map.is_haar:
-        even = _extended(axis_map, x, 2 * halves) if axis_map.after else x
-        out, pairs = x.new_empty(b, 2, halves, r), even.view(b, halves, 2, r)
-        torch.add(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 0])
-        torch.sub(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 1])
-        return out.view(b, 2 * halves, r)
-    if n <= _DENSE_UP_TO:
+        return _haar(axis_map, x)
+    if _is_short(axis_map, r):
         return _product(_on(matrix(axis_map), x), x)
-    pairs_each, block = _window(axis_map.taps)
-    windows = -(-halves // pairs_each)
-    size = block.shape[1]
-    extended = _extended(axis_map, x, 2 * pairs_each * windows + len(axis_map.taps[0]) - 2)
-    cut = extended.unfold(1, size, 2 * pairs_each).movedim(-1, 2).reshape(b * windows, size, r)
-    found = _product(_on(block, x), cut).view(b, windows, 2, pairs_each, r).transpose(1, 2)
-    return found.reshape(b, 2, windows * pairs_each, r)[:, :, :halves].reshape(b, 2 * halves, r)
+    pairs = _pairs(axis_map, r)
+    windows = -(-halves // pairs)
+    extended = _extended(axis_map, x, _span(axis_map, windows, pairs, r))
+    found = _banded(_on(_window(axis_map.taps, pairs), x), extended, windows).view(b, windows, 2, pairs, r).transpose(1, 2)
+    return found.reshape(b, 2, windows * pairs, r)[:, :, :halves].reshape(b, 2 * halves, r)
 
 
 def apply_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
     """A^T c for c (B, 2L, R) contiguous: (B, N, R). Not differentiable by itself. Haar comes without its factor 1 / sqrt 2."""
     b, _, r = c.shape
-    n, halves = axis_map.length, axis_map.halves
+    halves = axis_map.halves
     if axis_map.is_haar:
-        out, halved = c.new_empty(b, halves, 2, r), c.view(b, 2, halves, r)
-        torch.add(halved[:, 0], halved[:, 1], out=out[:, :, 0])
-        torch.sub(halved[:, 0], halved[:, 1], out=out[:, :, 1])
-        even = out.view(b, 2 * halves, r)
-        return _folded(axis_map, even) if axis_map.after else even
-    if n <= _DENSE_UP_TO:
+        return _haar_transpose(axis_map, c)
+    if _is_short(axis_map, r):
         return _product(_on(matrix(axis_map).T, c), c)
-    pairs_each, _ = _window(axis_map.taps)
-    block = _transposed_window(axis_map.taps)
-    reach = len(axis_map.taps[0]) // 2 - 1
-    windows = -(-(halves + reach) // pairs_each)
-    padded = torch.nn.functional.pad(c.view(b, 2, halves, r), (0, 0, reach, pairs_each * windows - halves))
-    size = pairs_each + reach
-    cut = padded.unfold(2, size, pairs_each).permute(0, 2, 1, 4, 3).reshape(b * windows, 2 * size, r)
-    found = _product(_on(block, c), cut).view(b, windows * 2 * pairs_each, r)
-    return _folded(axis_map, found)
+    pairs, reach = _pairs(axis_map, r), len(axis_map.taps[0]) // 2 - 1
+    windows = -(-(halves + reach) // pairs)
+    beside = c.new_zeros(b, _span(axis_map, windows, pairs, r) // 2, 2, r)
+    beside[:, reach : reach + halves] = c.view(b, 2, halves, r).transpose(1, 2)
+    found = _banded(_on(_transposed_window(axis_map.taps, pairs), c), beside.view(b, -1, r), windows)
+    return _folded(axis_map, found.view(b, -1, r))
+
+
+def _is_short(axis_map: AxisMap, columns: int) -> bool:
+    """Whether the dense matrix costs less than windows; by trial, the last axis of a field has one column."""
+    return axis_map.length <= (64 if columns == 1 else 16) + 4 * len(axis_map.taps[0])
+
+
+def _pairs(axis_map: AxisMap, columns: int) -> int:
+    """Pairs P of coefficients of a window, by trial: few where a window is a matrix of many columns, more where it is a row."""
+    n_taps = len(axis_map.taps[0])
+    if columns == 1:
+        return max(8, n_taps // 2)
+    return 4 if n_taps <= 20 else 8
+
+
+def _span(axis_map: AxisMap, windows: int, pairs: int, columns: int) -> int:
+    """Points that `_banded` asks for."""
+    return 2 * pairs * (windows + 1) if columns == 1 else 2 * pairs * windows + len(axis_map.taps[0]) - 2
+
+
+def _banded(block: Tensor, x: Tensor, windows: int) -> Tensor:
+    """A block (2 P, 2 P + F - 2) times windows of x (B, `_span`, R) that begin every 2 P points: (B, windows, 2 P, R)."""
+    step, size = block.shape
+    b, span, r = x.shape
+    if r > 1:
+        return torch.matmul(block, x.as_strided((b, windows, size, r), (span * r, step * r, r, 1)))
+    rows = x.view(-1, step)  # windows as rows would overlap, which no product reads in place: each is its own points and the first of the next row
+    found = rows @ block[:, :step].T
+    found[:-1].addmm_(rows[1:, : size - step], block[:, step:].T)
+    return found.view(b, windows + 1, step, 1)[:, :windows]
+
+
+def _haar(axis_map: AxisMap, x: Tensor) -> Tensor:
+    b, n, r = x.shape
+    whole = n // 2
+    out, pairs = x.new_empty(b, 2, axis_map.halves, r), x[:, : 2 * whole].unflatten(1, (whole, 2))
+    torch.add(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 0, :whole])
+    torch.sub(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 1, :whole])
+    if n % 2:  # the last point meets the one that is repeated after it, or nothing
+        last, again = x[:, -1], axis_map.after[0]
+        beside = torch.zeros_like(last) if again == _NOTHING else x[:, again]
+        torch.add(last, beside, out=out[:, 0, -1])
+        torch.sub(last, beside, out=out[:, 1, -1])
+    return out.view(b, -1, r)
+
+
+def _haar_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
+    b, _, r = c.shape
+    n, whole = axis_map.length, axis_map.length // 2
+    out, halved = c.new_empty(b, n, r), c.view(b, 2, axis_map.halves, r)
+    pairs = out[:, : 2 * whole].unflatten(1, (whole, 2))
+    torch.add(halved[:, 0, :whole], halved[:, 1, :whole], out=pairs[:, :, 0])
+    torch.sub(halved[:, 0, :whole], halved[:, 1, :whole], out=pairs[:, :, 1])
+    if n % 2:
+        low, high, again = halved[:, 0, -1], halved[:, 1, -1], axis_map.after[0]
+        torch.add(low, high, out=out[:, -1])
+        if again != _NOTHING:
+            out[:, again] += low - high
+    return out
 
 
 def _product(dense: Tensor, x: Tensor) -> Tensor:
@@ -186,25 +232,24 @@ def _on(array: Array, like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _window(taps: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple[int, Array]:
-    """Pairs of coefficients of a window and its block of A, (2 pairs, 2 pairs + F - 2)."""
+def _window(taps: tuple[tuple[float, ...], tuple[float, ...]], pairs: int) -> Array:
+    """The block of A of a window, (2 P, 2 P + F - 2): P rows of the first filter, then P of the second."""
     n_taps = len(taps[0])
-    pairs = 16 if n_taps <= 20 else 32
     block = np.zeros((2, pairs, 2 * pairs + n_taps - 2))
     for k in range(pairs):
         block[:, k, 2 * k : 2 * k + n_taps] = np.array(taps)[:, ::-1]
-    return pairs, block.reshape(2 * pairs, -1)
+    return block.reshape(2 * pairs, -1)
 
 
 @lru_cache(maxsize=64)
-def _transposed_window(taps: tuple[tuple[float, ...], tuple[float, ...]]) -> Array:
-    """Block of A^T, (2 pairs, 2 (pairs + F/2 - 1)): positions of the extended axis from the coefficients that reach them."""
+def _transposed_window(taps: tuple[tuple[float, ...], tuple[float, ...]], pairs: int) -> Array:
+    """The block of A^T, (2 P, 2 P + F - 2): positions of the extended axis from the pairs of coefficients that reach them."""
     n_taps = len(taps[0])
-    pairs, reach = _window(taps)[0], n_taps // 2 - 1
-    block = np.zeros((2 * pairs, 2, pairs + reach))
+    reach = n_taps // 2 - 1
+    block = np.zeros((2 * pairs, pairs + reach, 2))
     for m in range(2 * pairs):
         for k in range(m // 2 - reach, m // 2 + 1):
-            block[m, :, k + reach] = np.array(taps)[:, 2 * k + n_taps - 1 - m]
+            block[m, k + reach] = np.array(taps)[:, 2 * k + n_taps - 1 - m]
     return block.reshape(2 * pairs, -1)
 
 
