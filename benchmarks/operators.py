@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peer import Peer
+from benchmarks.peer import Peer, keep_freed_memory
 from physdiff.networks.fno import FFNO, FNO
 from physdiff.networks.unet import UNet
 
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
+    keep_freed_memory()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for ours, theirs in PAIRS.items():

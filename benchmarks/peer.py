@@ -6,10 +6,21 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "keep_freed_memory"]
+
+
+def keep_freed_memory() -> None:
+    """Start this program anew so that it and its peers keep freed blocks (see physdiff/cli/memory.py); glibc reads that at the start only.
+
+    Call it before anything else in `main`.
+    """
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        os.environ.update(MALLOC_MMAP_THRESHOLD_=str(32 << 20), MALLOC_TRIM_THRESHOLD_=str(512 << 20))
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 class Peer:

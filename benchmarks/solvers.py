@@ -32,7 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from peer import Peer
+from peer import Peer, keep_freed_memory
 
 from physdiff.base.errors import Diverged
 from physdiff.cli.threads import threads_for
@@ -333,10 +333,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="coarser references, two repeats")
     arguments = parser.parse_args()
-    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-        # for both sides: freed blocks stay with the process (see physdiff/cli/memory.py); glibc reads it at the start only
-        os.environ.update(MALLOC_MMAP_THRESHOLD_=str(32 << 20), MALLOC_TRIM_THRESHOLD_=str(512 << 20))
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+    keep_freed_memory()
     os.environ["BENCH_THREADS"] = str(arguments.threads)
     torch.set_num_threads(arguments.threads)
     Path(arguments.out).mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,9 @@
 
 Float32, standard normal data; haar, db4 and bior4.4, one and three levels; ours in mode "periodization" (as many coefficients as points),
 ptwt in its fastest comparable mode, "periodic". Both sides take one thread and run in turns; the figure of a turn is the median CPU time
-of its thread over five calls, that of a side the median over turns, for the wall clock of a shared machine says little. The gradient is
-that of the sum of squares of forward and inverse, and is given as a multiple of forward and inverse alone. One JSON line per case goes
-to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
+of its thread over five calls, that of a side the median over turns, for the wall clock of a shared machine says little; both keep freed
+memory. The gradient is that of the sum of squares of forward and inverse, and is given as a multiple of forward and inverse
+alone. One JSON line per case goes to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from peer import Peer
+from peer import Peer, keep_freed_memory
 
 from physdiff.wavelets.dwt import Decomposition, wavedec, waverec
 
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--wavelets", default="haar,db4,bior4.4")
     parser.add_argument("--commit", default="")
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
     peer = Peer(args.peer_python, WORKER, needs="ptwt", variables={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}) if args.peer_python else None
     args.out.mkdir(parents=True, exist_ok=True)
