@@ -86,7 +86,8 @@ class Files:
 
 def damaged(path: str, what: str, error: Exception) -> DataError:
     """The error for values that cannot be read from a file that could be opened."""
-    return DataError(f"{path}: expected to read {what}, got an error ({error}); the file is damaged or cut off, fetch it again")
+    remedy = "check the address and the network" if "://" in path else "the file is damaged or cut off, fetch it again"
+    return DataError(f"{path}: expected to read {what}, got an error ({error}); {remedy}")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def open_dataset(
     arrays, npz, MATLAB (extra ``formats``), torch.
 
     Args:
-        path: A file or store, the address of a Zarr store (``https://``, ``s3://``), a folder, a glob pattern, or a list of these.
+        path: A file or store, the address of one (``https://``, ``s3://``) or of an OPeNDAP server, a folder, a glob pattern, or a list of these.
         variables: Which to take, by any name of the quantity (``"t2m"``, ``"2m_temperature"``, ``"z_500"``; ``"z"`` for all its levels);
             they are then called what was asked for. All of them, under the names of the file, if not given. Fields that do not depend
             on time (masks, topography) can be asked for too.

@@ -87,7 +87,7 @@ def names_of(requirements: Iterable[str]) -> set[str]:
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = names_of(line for extra in ("dask", "zarr", "formats", "grib", "maps") for line in PROJECT["optional-dependencies"][extra])
+EXTRAS = names_of(line for extra in ("dask", "zarr", "formats", "grib", "remote", "maps") for line in PROJECT["optional-dependencies"][extra])
 
 
 def test_no_imports_inside_functions():

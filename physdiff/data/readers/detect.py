@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zipfile
 
 import xarray as xr
 
 from physdiff.base.errors import DataError
 from physdiff.data.join import is_zarr
+from physdiff.data.readers.address import open_address
 from physdiff.data.readers.array_files import open_matlab, open_npz, open_torch
 from physdiff.data.readers.grib import open_grib
 from physdiff.data.readers.hdf5 import is_netcdf4, open_hdf5
+from physdiff.data.readers.netcdf import open_netcdf
 from physdiff.data.readers.zarr_store import open_zarr
 
 __all__ = ["KINDS", "kind_of", "open_file"]
@@ -55,7 +56,7 @@ def open_file(path: str) -> xr.Dataset:
         DataError: If there is nothing, it cannot be read, or is of no known kind.
     """
     if "://" in path:
-        return open_zarr(path)
+        return open_address(path)
     if not os.path.exists(path):
         raise DataError(f"{path}: expected a file, found nothing there; check the path")
     try:
@@ -68,22 +69,12 @@ def open_file(path: str) -> xr.Dataset:
         raise DataError(f"{path}: expected a readable file, got {error.strerror}; check its permissions") from error
 
 
-def _open_netcdf(path: str) -> xr.Dataset:
-    try:
-        with warnings.catch_warnings():
-            # two different fill values in one variable are both missing values
-            warnings.simplefilter("ignore", xr.SerializationWarning)
-            return xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: expected a netCDF file (classic, 64-bit or netCDF-4), got a damaged one ({error}); fetch it again") from error
-
-
 def _open_hdf5(path: str) -> xr.Dataset:
-    return _open_netcdf(path) if is_netcdf4(path) else open_hdf5(path)
+    return open_netcdf(path) if is_netcdf4(path) else open_hdf5(path)
 
 
 _OPENERS = {
-    "netcdf": _open_netcdf,
+    "netcdf": open_netcdf,
     "hdf5": _open_hdf5,
     "zarr": open_zarr,
     "npz": open_npz,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,23 +13,17 @@ from physdiff.data.join import ORDER, check_zarr
 
 __all__ = ["open_zarr"]
 
-_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".grib", ".grb", ".npz", ".mat", ".pt")
-
 
 def open_zarr(path: str) -> xr.Dataset:
     """A store as it stands, values left in it.
 
     Raises:
-        DataError: If zarr or fsspec is not installed, the store cannot be read, or an array is pickled: reading it could run code.
+        DataError: If zarr is not installed, the store cannot be read, or an array is pickled: reading it could run code.
     """
     check_zarr(path)
     import zarr
 
     remote = "://" in path
-    if remote and path.endswith(_FILES):
-        raise DataError(f"{path}: expected the address of a Zarr store, got that of a file; download it first")
-    if remote and importlib.util.find_spec("fsspec") is None:
-        raise DataError(f"{path}: expected the package fsspec for an address, found it not installed; pip install fsspec, or download the store")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of types that later versions may store otherwise: texts, which are left out anyhow
@@ -45,7 +38,8 @@ def open_zarr(path: str) -> xr.Dataset:
         pickled = "an array" if "pickle" in reason else ""
         remedy = "check the address and the network, or download the store" if remote else "fetch it again"
         if not pickled:
-            raise DataError(f"{path}: expected a Zarr store, got one that cannot be read ({reason}); {remedy}") from error
+            what = "a Zarr store or an HDF5 file" if remote else "a Zarr store"
+            raise DataError(f"{path}: expected {what}, got one that cannot be read ({reason}); {remedy}") from error
     raise DataError(f"{path}: expected arrays of numbers, got {pickled} stored by pickle, which could run code; no value was read")
 
 

@@ -50,7 +50,7 @@ class _Harmful:
 
 
 def test_what_cannot_be_read_is_worded(tmp_path):
-    with pytest.raises(DataError, match="expected a Zarr store, got one that cannot be read .*; check the address and the network"):
+    with pytest.raises(DataError, match="expected a Zarr store or an HDF5 file, got one that cannot be read .*; check the address and the network"):
         open_dataset(f"file://{tmp_path}/none.zarr")
     (tmp_path / "b.zarr").mkdir()
     (tmp_path / "b.zarr" / "zarr.json").write_text("{")
