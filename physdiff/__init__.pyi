@@ -295,7 +295,12 @@ from physdiff.pinn.gradients import (
     set_gradient as set_gradient,
     tangent_kernel_trace as tangent_kernel_trace,
 )
-from physdiff.pinn.lagrangian import Branches as Branches, Lagrangian as Lagrangian, lagrangian_on_grid as lagrangian_on_grid
+from physdiff.pinn.lagrangian import (
+    Branches as Branches,
+    Lagrangian as Lagrangian,
+    labels_on_grid as labels_on_grid,
+    lagrangian_on_grid as lagrangian_on_grid,
+)
 from physdiff.pinn.levenberg_marquardt import (
     Damped as Damped,
     LevenbergMarquardt as LevenbergMarquardt,

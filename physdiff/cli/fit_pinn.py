@@ -9,28 +9,26 @@ from dataclasses import dataclass
 
 import torch
 import xarray as xr
-from torch import nn
 
-from physdiff.base.checks import check_one_of, check_positive
+from physdiff.base.checks import check_positive
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.saved import write
 from physdiff.cli.generate import LAWS  # noqa: F401 - the parser knows the classes that are loaded
 from physdiff.cli.options import check_at_least, checked_file, checked_folder
 from physdiff.cli.parse import command_line
+from physdiff.cli.pinn_network import Network, network_problem
 from physdiff.cli.splits import as_list
 from physdiff.data.convert import spec_of, to_dataset
 from physdiff.data.open import open_dataset
 from physdiff.data.write import write_dataset
 from physdiff.forecast.readings import read_readings
+from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.networks.mlp import MLP, FourierMLP
-from physdiff.networks.modified_mlp import ModifiedMLP, PirateNet
-from physdiff.networks.separable import SeparableNetwork
-from physdiff.networks.siren import SIREN
 from physdiff.pdes.pde import PDE
 from physdiff.pinn.collocated import Collocated, Known
 from physdiff.pinn.collocation import UniformPoints
 from physdiff.pinn.coordinate_net import CoordinateNet
+from physdiff.pinn.lagrangian import Lagrangian, labels_on_grid, lagrangian_on_grid
 from physdiff.pinn.weighting import CausalWeights
 from physdiff.report.html import run_facts
 from physdiff.report.pinn_page import pinn_report
@@ -39,32 +37,7 @@ from physdiff.training.pinn_conditions import Conditions, box_and_known
 from physdiff.training.pinn_reference import points_of, seconds_of, trained_dataset
 from physdiff.training.pinn_settings import Descent, LossBalance, PINNTraining, Resampling
 
-__all__ = ["Network", "Schedule", "Sensors", "fit_pinn"]
-
-_KINDS = {"mlp": MLP, "fourier": FourierMLP, "modified": ModifiedMLP, "pirate": PirateNet, "separable": SeparableNetwork, "siren": SIREN}
-
-
-@dataclass(frozen=True)
-class Network:
-    """The network.
-
-    Args:
-        kind: mlp, fourier, siren, modified, separable or pirate (of blocks of three layers, not with levenberg_marquardt).
-        width: Of the hidden layers.
-        depth: Number of hidden layers.
-        factorised: Whether rows of the layers are factorised at random (not siren, not with levenberg_marquardt).
-    """
-
-    kind: str = "mlp"
-    width: int = 20
-    depth: int = 3
-    factorised: bool = False
-
-    def __post_init__(self) -> None:
-        check_one_of(self.kind, _KINDS, "network.kind")
-        if self.factorised and self.kind == "siren":
-            raise InputError("network.factorised: expected a network other than siren, whose weights have a size of their own; leave it out")
-
+__all__ = ["Schedule", "Sensors", "fit_pinn"]
 
 @dataclass(frozen=True)
 class Sensors:
@@ -169,9 +142,10 @@ def fit_pinn(
     if not known:
         raise InputError("fit-pinn: expected known values, got none; give --sensors.path, or leave conditions.initial as it is")
     torch.manual_seed(training.seed)
-    problem = Collocated(_net(network, pde, box, known), pde, known, unknown=tuple(as_list(sensors.unknown) or ()))
+    problem = network_problem(network, pde, box, known=known, unknown=tuple(as_list(sensors.unknown) or ()), seed=training.seed)
     reference = truth[list(pde.fields)]
-    net = fit_net(problem, box, training=plan, reference=reference, out=folder)
+    # along lines the columns are labels and not places
+    net = fit_net(problem, box, training=plan, reference=None if network.speed is not None else reference, out=folder)
     ds, left = _fields(net, problem, spec, truth, box)
     write_dataset(ds, target, command=command_line())
     write(folder / "net.safetensors", net)
@@ -181,19 +155,6 @@ def fit_pinn(
     told = "".join(f", {name} = {value:.6g}" for name, value in found.items())
     print(("the data are zero everywhere" if math.isnan(error) else f"relative error against the data {error:.3g}") + told)
     print(f"wrote {target} and {page} after {time.monotonic() - begin:.0f} s")
-
-
-def _net(network: Network, pde: PDE, box: UniformPoints, known: list[Known]) -> CoordinateNet:
-    """Outputs of the size of what is known of each field."""
-    names = (*pde.fields, *pde.diagnostics)
-    sizes = {name: torch.cat([k.values[name] for k in known if name in k.values] or [torch.tensor([0.0, 1.0])]).double() for name in names}
-    std = tuple(float(v.std()) if len(v) > 1 and float(v.std()) > 0 else 1.0 for v in sizes.values())
-    closed = (*reversed(box.grid.periodic), False)
-    more = {"factorised": True} if network.factorised else {}
-    made: nn.Module = _KINDS[network.kind](len(closed) + sum(closed), len(names), width=network.width, depth=network.depth, **more)
-    lower, upper = tuple(box.lower.tolist()), tuple(box.upper.tolist())
-    mean = tuple(float(v.mean()) for v in sizes.values())
-    return CoordinateNet(made, names, lower=lower, upper=upper, periodic=closed, mean=mean, std=std).double()
 
 
 def _read(sensors: Sensors, spec: FieldSpec, box: UniformPoints) -> Known:
@@ -219,16 +180,21 @@ def _fields(net: CoordinateNet, problem: Collocated, spec: FieldSpec, truth: xr.
     times = seconds_of(truth)
     assert box.t is not None
     times = times[(times >= box.t[0] - 1e-9) & (times <= box.t[1] + 1e-9)]
-    units = tuple(spec.units[spec.names.index(n)] if n in spec.names else "1" for n in net.names)
-    ds = trained_dataset(net, spec.grid, times, units=units, time_unit=spec.time_unit)
+    units = {n: spec.units[spec.names.index(n)] if n in spec.names else "1" for n in net.names}
     law = Collocated(net, problem.current_law()) if not problem.theta else problem
+    points = points_of(spec.grid, times)
+    if isinstance(problem.law, Lagrangian):
+        assert isinstance(spec.grid, CartesianGrid)
+        fields = FieldSpec(spec.names, tuple(units[n] for n in spec.names), spec.grid, spec.dt, time_unit=spec.time_unit)
+        ds = to_dataset(lagrangian_on_grid(net, spec.grid, times)[0], fields, times.numpy())
+        points[:, 0] = labels_on_grid(net, spec.grid, times).reshape(-1)
+    else:
+        ds = trained_dataset(net, spec.grid, times, units=tuple(units.values()), time_unit=spec.time_unit)
     rows = []
     with torch.no_grad():
-        for part in points_of(spec.grid, times).split(16384):
+        for part in points.split(16384):
             rows.append(torch.stack(list(law.law_residuals(part).values())))
-    names = tuple(law.law_residuals(points_of(spec.grid, times[:1])[:1]))
+    names = tuple(law.law_residuals(points[:1]))
     values = torch.cat(rows, dim=1).detach().reshape(len(names), len(times), *spec.grid.shape)
     left = to_dataset(values, FieldSpec(names, ("1",) * len(names), spec.grid, spec.dt, time_unit=spec.time_unit), times.numpy())
     return ds, left
-
-

@@ -30,7 +30,7 @@ from physdiff.operators.taylor import Taylor
 from physdiff.pdes.pde import PDE
 from physdiff.pinn.coordinate_net import CoordinateNet
 
-__all__ = ["Branches", "Lagrangian", "lagrangian_on_grid"]
+__all__ = ["Branches", "Lagrangian", "labels_on_grid", "lagrangian_on_grid"]
 
 _NEWTON = 6
 
@@ -143,15 +143,26 @@ def lagrangian_on_grid(net: CoordinateNet, grid: CartesianGrid, times: Tensor) -
     Raises:
         InputError: If the net has no displacement, the grid is no line, lines cross, or a point is reached from no label.
     """
+    names = [n for n in net.names if n != "displacement"]
+    frames = []
+    for label, t in zip(labels_on_grid(net, grid, times), times.double().tolist(), strict=True):
+        u = net.fields(_columns(net, label, t))
+        frames.append(torch.stack([u[n].double() for n in names]))
+    return torch.stack(frames, dim=1)[None]
+
+
+@torch.no_grad()
+def labels_on_grid(net: CoordinateNet, grid: CartesianGrid, times: Tensor) -> Tensor:
+    """The labels X of the lines that pass the grid's points x at the times (T,): (T, N) float64, for what else is asked of the law there.
+
+    Raises:
+        InputError: As `lagrangian_on_grid`.
+    """
     if "displacement" not in net.names or grid.ndim != 1 or len(net.lower) != 2:
         got = f"{', '.join(net.names)} of {len(net.lower)} columns and a grid of {grid.ndim} dimensions"
         raise InputError(f"lagrangian_on_grid: expected a net of (X, t) with a displacement, and a line, got {got}")
-    x, names = grid.coordinates()[0].double(), [n for n in net.names if n != "displacement"]
-    frames = []
-    for t in times.double().tolist():
-        u = net.fields(_columns(net, _labels(net, grid, x, t=t), t))
-        frames.append(torch.stack([u[n].double() for n in names]))
-    return torch.stack(frames, dim=1)[None]
+    x = grid.coordinates()[0].double()
+    return torch.stack([_labels(net, grid, x, t=t) for t in times.double().tolist()])
 
 
 def _columns(net: CoordinateNet, label: Tensor, t: float) -> Tensor:

@@ -9,8 +9,16 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
+from physdiff.grids.cartesian import CartesianGrid
+from physdiff.networks.mlp import MLP
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion
 from physdiff.pinn import condition_choice
+from physdiff.pinn.collocated import Collocated, Known
+from physdiff.pinn.collocation import UniformPoints
 from physdiff.pinn.condition_choice import ConditionTrial, choose_conditions
+from physdiff.pinn.coordinate_net import CoordinateNet
+from physdiff.pinn.levenberg_marquardt import levenberg_marquardt
+from physdiff.pinn.windowed_net import WindowedNet, cut_conditions
 
 MENU = ("value", "slope", "residual")
 ARMS = [arm for size in (3, 2, 1) for arm in itertools.combinations(MENU, size)]
@@ -68,3 +76,39 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="at least one"):
         choose_conditions([], (), menu=())
     assert torch.is_tensor(condition_choice._places([(("value",), (1.0,))], MENU)[0])
+
+
+def two_networks(conditions, beta, seed):
+    """Relative error of two networks that share a heated line, cut in the middle, after 30 Gauss-Newton steps; diffusivity 0.05 exp(beta)."""
+    torch.manual_seed(seed)
+    d, box, rng = 0.05 * math.exp(beta), UniformPoints(CartesianGrid(32, extent=1.0, periodic=False), dtype=torch.float64), Rng(seed)
+    inner = WindowedNet([MLP(2, 1, width=8, depth=1) for _ in range(2)], (2, 1), overlap=0.0)
+    net = CoordinateNet(inner, ("c",), lower=(0.0, 0.0), upper=(1.0, 1.0)).double()
+
+    def exact(points):
+        return torch.exp(-4 * math.pi**2 * d * points[:, 1]) * torch.sin(2 * math.pi * points[:, 0] + 0.5) + points[:, 0]
+
+    sides = (box.initial(40, rng.child("initial")), box.boundary(40, rng.child("walls"))[0])
+    known = [Known(points, {"c": exact(points)}, weight=20.0) for points in sides]
+    cuts = cut_conditions(net, 20, rng.child("cut"), what=conditions)
+    problem = Collocated(net, AdvectionDiffusion(diffusivity=d, velocity=(0.0,)), [*known, *cuts])
+    points, asked = box.draw(150, rng.child("points")), box.draw(500, Rng(99))
+    levenberg_marquardt(problem, lambda step: problem.residuals(points), steps=30)
+    with torch.no_grad():
+        return float((net.fields(asked)["c"] - exact(asked)).norm() / exact(asked).norm())
+
+
+@pytest.mark.slow
+def test_conditions_of_trained_networks_are_chosen_for_a_problem_not_seen():
+    """METALIC's loop on real pairs of networks: sixteen trials over five diffusivities, then the best guess for a sixth beside all seven sets."""
+    trials = []
+    for k in range(16):
+        beta = ((-1.0, 1.0, 0.0, 0.5, -0.5)[k % 5],)
+        arm = choose_conditions(trials, beta)
+        trials.append(ConditionTrial(arm, beta, -math.log(two_networks(arm, beta[0], k))))
+    chosen = choose_conditions(trials, (0.3,), courage=0.0)
+    left = {arm: math.sqrt(two_networks(arm, 0.3, 20) * two_networks(arm, 0.3, 21)) for arm in ARMS}
+    print({"+".join(arm): round(error, 4) for arm, error in left.items()}, "chosen", chosen)
+    mean = math.exp(sum(map(math.log, left.values())) / len(left))
+    # measured 0.022 for values and slopes, the best set; 0.064 as the mean of all and 0.40 for residuals alone
+    assert left[chosen] < 2 * min(left.values()) and left[chosen] < 0.8 * mean
