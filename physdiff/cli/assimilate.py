@@ -20,19 +20,21 @@ from physdiff.base.saved import read
 from physdiff.cli.device import best_device
 from physdiff.cli.generate import grid_for, state_for
 from physdiff.cli.infer import METHODS
-from physdiff.cli.options import check_at_least, checked_file, checked_folder, cut_to
+from physdiff.cli.options import check_at_least, checked_file, checked_folder, cut_to, opened_for
 from physdiff.cli.parse import command_line
 from physdiff.cli.threads import threads_for
 from physdiff.data.convert import spec_of, to_tensor
 from physdiff.data.field_statistics import check_like
 from physdiff.data.open import open_dataset
 from physdiff.data.timeline import as_times, show_time
+from physdiff.data.windows import TrajectoryWindows
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.analysis import Analysis, KalmanAnalysis, ParticleAnalysis, PosteriorAnalysis
 from physdiff.forecast.assimilate import assimilate as assimilated
 from physdiff.forecast.forecast_models import PriorModel, SolverModel
 from physdiff.forecast.readings import Readings, read_readings
+from physdiff.forecast.rollout import history_of, static_names
 from physdiff.forecast.twin import assimilation_scores, twin_experiment
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.pdes.pde import PDE
@@ -121,13 +123,13 @@ class Real:
     Args:
         prior: File of a prior given known frames.
         sensors: CSV table of readings: places, time, and a column per field, as ``t2m [K]``.
-        initial: Data whose last frames before the first reading are the known ones.
+        initial: Data whose last frames before the first reading are the known ones, with the static fields that the prior is told.
         truth: Data that hold the true fields, for scores; also of a forecast without readings.
     """
 
     prior: str | None = None
     sensors: str | None = None
-    initial: str | None = None
+    initial: str | list[str] | None = None
     truth: str | None = None
 
 
@@ -215,19 +217,21 @@ def _real(update: Update, real: Real, *, std: float | list[float], out: str) -> 
         if getattr(real, what) is None:
             raise InputError(f"real.{what}: expected a file beside real.prior, got none")
     prior = WindowPrior.load(real.prior or "").to(best_device())
-    model, names = PriorModel(prior), list(prior.spec.names)
+    names, history = list(prior.spec.names), history_of(prior)
     readings = read_readings(real.sensors or "", prior.spec).only_points("assimilate")
     if readings.times is None:
         raise DataError(f"{real.sensors}: expected a column 'time', got none; every reading needs its time")
-    before = cut_to(open_dataset(real.initial or "", variables=names), prior.spec.grid)
-    prior.check_grid(spec_of(before, names, gaps=True), "real.initial")
-    check_like(before, read(real.prior or "")[1].get("statistics", {}), "real.initial")
+    before = opened_for(real.initial or "", prior)
+    prior.check_grid(spec_of(before[names], names, gaps=True), "real.initial")
+    check_like(before[names], read(real.prior or "")[1].get("statistics", {}), "real.initial")
     times = as_times(before["time"].values)
-    chosen = np.flatnonzero(times < readings.times.min())[-model.history :]
-    if len(chosen) < model.history:
+    chosen = np.flatnonzero(times < readings.times.min())[-history:]
+    if len(chosen) < history:
         first = show_time(readings.times.min())
-        raise DataError(f"real.initial: expected {model.history} frames before the first reading at {first}, got {len(chosen)}; give earlier data")
-    known = to_tensor(before.isel(time=chosen), prior.spec.with_frames(model.history)).repeat(update.members, *[1] * (prior.spec.grid.ndim + 2))
+        raise DataError(f"real.initial: expected {history} frames before the first reading at {first}, got {len(chosen)}; give earlier data")
+    fixed = TrajectoryWindows(before, history=0, horizon=1, spec=prior.spec.with_frames(1), statics=static_names(prior))
+    model = PriorModel(prior, statics=fixed.static_fields)
+    known = to_tensor(before.isel(time=chosen), prior.spec.with_frames(history)).repeat(update.members, *[1] * (prior.spec.grid.ndim + 2))
     start, rng = times[chosen[-1]], Rng(update.seed)
     result = assimilated(model, (known, start), readings, analysis=update.built, std=std, rng=rng, every=update.every, out=out)
     if real.truth is None:

@@ -110,7 +110,7 @@ def infer(
     std: float | list[float] | Errors | None = None,
     method: str = "Guided",
     members: int = 20,
-    initial: str | float | None = None,
+    initial: str | float | list[str] | None = None,
     against: Against = Against(),  # noqa: B008 - a frozen value
 ) -> None:
     """Draw fields from the posterior given readings.
@@ -131,8 +131,8 @@ def infer(
             ``MMPS``, ``SDA``, ``MCG``, ``DDRM``, ``DDNM``, ``DiffPIR``, ``DAPS``, ``SplitGibbs``, ``REDDiff`` (a point). Under torchrun
             the particles of the first five are shared out over its processes.
         members: Number of draws.
-        initial: Data whose last frames are the known ones, for a prior that needs them; for windows without a past the time of the first frame, that
-            of the first reading if not given.
+        initial: Data whose last frames are the known ones, for a prior that needs them; data with the static fields of a prior without a past that is
+            told some; for other windows without a past the time of the first frame, that of the first reading if not given.
         against: What the result is compared with.
     """
     drawn(prior, sensors, out, asked=Asked(std, method, members, initial, against))
@@ -149,7 +149,7 @@ class Asked:
     std: float | list[float] | Errors | None
     method: str
     members: int
-    initial: str | float | None
+    initial: str | float | list[str] | None
     against: Against
     shared: bool = False
 
@@ -242,12 +242,14 @@ def _tell_parameter(draws: xr.DataArray, truth: xr.Dataset | None) -> None:
     print(f"{draws.name}: median {middle:.4g}, 90 % of the draws from {low:.4g} to {high:.4g}{true}")
 
 
-def _start(model: DiffusionPrior, initial: str | float | None) -> xr.Dataset | np.generic | float | None:
-    """What comes first: known frames, read from a file, or the time of the first frame of a window without a past."""
+def _start(model: DiffusionPrior, initial: str | float | list[str] | None) -> xr.Dataset | np.generic | float | None:
+    """What comes first: known frames or static fields, read from a file, or the time of the first frame of a window without a past."""
     if initial is None or isinstance(initial, int | float):
         return initial
-    if known_frames(model) > 0 or model.spec.frames == 1:
-        return open_dataset(initial, variables=[*model.spec.names, *static_names(model)])
+    if known_frames(model) > 0 or model.spec.frames == 1 or static_names(model):
+        return opened_for(initial, model)
+    if not isinstance(initial, str):
+        raise DataError(f"initial: expected the time of the first frame, a number or a date as 2019-03-16T05:00, got {', '.join(initial)}")
     try:
         return float(initial)
     except ValueError:

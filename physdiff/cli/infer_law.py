@@ -43,7 +43,7 @@ class Law:
     pde: PDE
     truth: str | None = None
     tolerance: float | None = None
-    initial: str | float | None = None
+    initial: str | float | list[str] | None = None
     shared: bool = True
 
     def __post_init__(self) -> None:

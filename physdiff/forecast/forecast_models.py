@@ -6,7 +6,7 @@ A model takes the last known frames of every member and gives the frames to come
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -149,19 +149,21 @@ class PriorModel(ForecastModel):
     """The roll-out of a prior given known frames; every member draws its own future.
 
     Args:
-        prior: Prior given known frames; extras of the time of day are filled in, static fields are not.
+        prior: Prior given known frames; extras of the time of day are filled in.
         max_batch: Number of windows that go through the network at once.
+        statics: The static fields (*S) that the prior is told, by name, as `TrajectoryWindows.static_fields`.
 
     Raises:
-        InputError: If the prior is not conditioned on known frames, or needs static fields.
+        InputError: If the prior is not conditioned on known frames, or a static field is missing.
     """
 
-    def __init__(self, prior: WindowPrior, max_batch: int = 64) -> None:
+    def __init__(self, prior: WindowPrior, max_batch: int = 64, *, statics: Mapping[str, Tensor] | None = None) -> None:
         self.history = history_of(prior)
         assert prior.cond_spec is not None
-        statics = static_names(prior)
-        if statics:
-            raise InputError(f"PriorModel: expected a prior without static fields, got one with {', '.join(statics)}; use rollout")
+        self.statics = dict(statics or {})
+        missing = [n for n in static_names(prior) if n not in self.statics]
+        if missing:
+            raise InputError(f"PriorModel: expected the static fields that the prior is told, got none of {', '.join(missing)}; pass statics")
         self.prior, self.max_batch = prior.eval(), max_batch
         self.spec = prior.spec.with_frames(1)
 
@@ -176,7 +178,8 @@ class PriorModel(ForecastModel):
         assert prior.cond_spec is not None and prior.cond_transform is not None
         unknown = known.new_full((*known.shape[:2], self.horizon, *known.shape[3:]), torch.nan)
         times = after(as_times(time)[()], np.arange(1 - self.history, self.horizon + 1), self.spec.dt)
-        return condition(prior.spec, prior.cond_spec.names, torch.cat([known, unknown], 2), times=times, fill=prior.cond_transform.fill)
+        window, fill = torch.cat([known, unknown], 2), prior.cond_transform.fill
+        return condition(prior.spec, prior.cond_spec.names, window, times=times, statics=self.statics, fill=fill)
 
     def forecast(self, known: Tensor, time: Any, *, steps: int, rng: Rng) -> Tensor:  # noqa: ANN401
         """See ForecastModel; noise is keyed by member and block."""

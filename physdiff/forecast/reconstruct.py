@@ -19,8 +19,8 @@ from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
 from physdiff.data.leads import KnownFrames, positions_of
-from physdiff.data.timeline import show_time
-from physdiff.data.windows import condition
+from physdiff.data.timeline import FORCINGS, show_time
+from physdiff.data.windows import TrajectoryWindows, condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.forecast.readings import Readings
 from physdiff.forecast.rollout import known_frames, static_names
@@ -60,7 +60,7 @@ def reconstruct(
         std: Standard deviation of the readings' noise: one for each field, or for all; None where every reading has its own, or its law none.
         members: Number of draws.
         rng: Randomness.
-        initial: Data whose last frames are the known ones, if the prior needs them; of windows without a past the first time, else that read first.
+        initial: Data with the known frames (the last ones) or static fields that a prior needs; else, of windows without a past, the first time.
         laws: What else is known of each window, see `calibrated`.
 
     Returns:
@@ -79,7 +79,7 @@ def reconstruct(
     stamps: list[np.ndarray] = []
     notes: list[dict[str, float]] = []
     reports: list[Mapping[str, Tensor]] = []
-    jobs = _window(prior, readings, initial, known) if isinstance(initial, xr.Dataset) else _unconditional(prior, readings, initial)
+    jobs = _window(prior, readings, initial, known) if known and isinstance(initial, xr.Dataset) else _unconditional(prior, readings, initial)
     total = 1 if prior.spec.frames > 1 else len(readings.moments())
     for times, cond, placed in tqdm(jobs, total=total, desc="infer", unit="time", disable=None):
         tick = int(np.asarray(times)[-1].astype("int64") // 10**9) if times is not None and times.dtype.kind == "M" else len(draws)
@@ -119,7 +119,10 @@ def _check_initial(prior: DiffusionPrior, initial: object, known: int) -> None:
     frames = isinstance(initial, xr.Dataset)
     if known > 0 and not frames:
         raise InputError(f"reconstruct: expected the {known} known frames of this prior (initial data), got {'none' if initial is None else initial}")
-    if known == 0 and (frames or (initial is not None and prior.spec.frames == 1)):
+    statics = static_names(prior)
+    if known == 0 and statics and not frames:
+        raise InputError(f"reconstruct: expected data with {', '.join(statics)}, which this prior is told (initial), got {initial}")
+    if known == 0 and not statics and (frames or (initial is not None and prior.spec.frames == 1)):
         first = "" if prior.spec.frames == 1 else " but the time of the first one at most"
         raise InputError(f"reconstruct: expected no initial data, for this prior knows no frames{first}, got {'some' if frames else initial}")
 
@@ -224,28 +227,31 @@ def _obeying(ensemble: Ensemble, exact: list[tuple[Readings, Tensor]], spec: Fie
     return constrain(ensemble, operator, value.to(ensemble.members.device), metric="ensemble" if own else None)
 
 
-def _unconditional(prior: DiffusionPrior, readings: Readings, first: np.generic | float | None) -> Iterator[_Job]:
-    """Every time that was read, for a prior of single frames; else the one window that begins at `first`, or at the first reading."""
+def _unconditional(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset | np.generic | float | None) -> Iterator[_Job]:
+    """Every time that was read, for a prior of single frames; else the one window that begins at the given time, or at the first reading."""
     spec = prior.spec
     timed = any(part.times is not None for part in readings.parts())
+    data, first = (initial, None) if isinstance(initial, xr.Dataset) else (None, initial)
+    one = spec.with_frames(1)
+    statics = {} if data is None else TrajectoryWindows(data, history=0, horizon=1, spec=one, statics=static_names(prior)).static_fields
+
+    def told(times: np.ndarray | None) -> Tensor | None:
+        if prior.cond_spec is None or prior.cond_transform is None:
+            return None
+        if times is None and set(FORCINGS) & set(prior.cond_spec.names):
+            raise DataError("reconstruct: expected a column 'time' in the readings, for this prior depends on the time of day, got none")
+        unknown = torch.full((1, *spec.shape), torch.nan)
+        return condition(spec, prior.cond_spec.names, unknown, times=times, statics=statics, fill=prior.cond_transform.fill)
+
     if spec.frames > 1:
         if not timed:
             raise DataError(f"reconstruct: expected a column 'time' in the readings, for windows of {spec.frames} frames, got none")
         frames = _frame_times(spec, readings.moments()[0] if first is None else first)
-        cond = None
-        if prior.cond_spec is not None and prior.cond_transform is not None:
-            unknown = torch.full((1, *spec.shape), torch.nan)
-            cond = condition(spec, prior.cond_spec.names, unknown, times=frames, fill=prior.cond_transform.fill)
-        yield frames, cond, [(part, _placed(part, spec, frames, 0)) for part in readings.parts()]
+        yield frames, told(frames), [(part, _placed(part, spec, frames, 0)) for part in readings.parts()]
         return
     for moment in readings.moments():
         times = np.array([moment]) if timed else None
-        cond = None
-        if prior.cond_spec is not None:
-            if times is None:
-                raise DataError("reconstruct: expected a column 'time' in the readings, for this prior depends on the time of day, got none")
-            cond = condition(spec, prior.cond_spec.names, torch.full((1, *spec.shape), torch.nan), times=times)
-        yield times, cond, [(part, part.values[:, None]) for part in readings.at(moment).parts()]
+        yield times, told(times), [(part, part.values[:, None]) for part in readings.at(moment).parts()]
 
 
 def _window(prior: DiffusionPrior, readings: Readings, initial: xr.Dataset, known: int) -> Iterator[_Job]:

@@ -95,8 +95,6 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.history < 0 or self.horizon < 1:
             raise InputError(f"Recipe: expected history >= 0 and horizon >= 1, got {self.history} and {self.horizon}")
-        if self.statics and self.history < 1:
-            raise InputError(f"Recipe statics: expected history >= 1 beside {', '.join(self.statics)}, got 0; a prior without a past is told nothing")
         if self.parameters and (self.history > 0 or self.anomaly not in ("auto", "none")):
             raise InputError(f"Recipe parameters: expected history 0 and no anomaly beside {', '.join(self.parameters)}; parameters have no past")
         check_one_of(self.anomaly, ("auto", "hour", "all", "none"), "Recipe anomaly")

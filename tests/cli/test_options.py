@@ -153,3 +153,25 @@ def test_forecast_and_scores_from_the_whole_map_are_those_of_the_region(told, er
     assert "static field 'height' too" in said and "as in [fields.nc, height.nc]" in said
     part = save(xr.open_dataset(era, decode_times=False).isel(latitude=slice(0, 2)), tmp_path / "north.nc")
     assert "expected LatLonGrid with latitude 4" in refuses("forecast", *words, "--initial", Path(f"[{part}, {fixed}]"), "--out", tmp_path / "b.nc")
+
+
+def test_assimilate_takes_static_fields_beside_the_known_frames(told, era, tmp_path):
+    prior, fixed = told
+    lines = "".join(f"7.5,44,2020-01-05T{h:02d}:00,281\n" for h in (6, 12))
+    (tmp_path / "table.csv").write_text("longitude,latitude,time,t2m [K]\n" + lines)
+    words = ("--std 0.3 --analysis.members 3 --real.prior", prior, "--real.sensors", tmp_path / "table.csv")
+    works("assimilate", *words, "--real.initial", Path(f"[{era}, {fixed}]"), "--out", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as found:
+        assert found["t2m"].shape[-2:] == (4, 5) and int(np.isfinite(found["t2m"][0, 0]).sum()) == 19  # all but land
+    assert "static field 'height' too" in refuses("assimilate", *words, "--real.initial", era, "--out", tmp_path / "b.nc")
+
+
+def test_infer_takes_static_fields_of_a_prior_without_a_past(told, era, sensors, tmp_path):
+    _, fixed = told
+    data = Path(f"[{era}, {fixed}]")
+    works("fit --recipe.history 0 --recipe.horizon 1 --recipe.statics [height]", *TINY, "--data", data, "--out", tmp_path / "a.prior")
+    words = ("--std 0.5 --members 3 --against.steps 4 --prior", tmp_path / "a.prior", "--sensors", sensors)
+    works("infer", *words, "--initial", data, "--out", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as found:
+        assert found["t2m"].shape == (3, 2, 6, 8) and bool(found["t2m"].notnull().all())
+    assert "expected data with height, which this prior is told (initial), got None" in refuses("infer", *words, "--out", tmp_path / "b.nc")

@@ -76,6 +76,18 @@ def test_the_roll_out_of_a_prior_is_its_chain() -> None:
     torch.testing.assert_close(alone, found[:2], rtol=0, atol=1e-5)
 
 
+def test_the_roll_out_of_a_prior_is_told_its_static_fields() -> None:
+    plain = ar1_window()
+    told = FieldSpec(("u0", "known", "height"), ("1", "1", "m"), plain.spec.grid, 1.0, 3, history=1)
+    parts = {"sampler": Heun(), "steps": 2, "cond_transform": plain.cond_transform, "cond_spec": told}
+    prior = DiffusionPrior(plain.denoiser, DropHistory(1), plain.spec, **parts)
+    model = PriorModel(prior, statics={"height": torch.full(plain.spec.grid.shape, 7.0)})
+    cond = model.conditions(torch.full((2, 1, 1, 1), 2.0), 0.0)
+    assert cond.shape == (2, 3, 3, 1) and bool((cond[:, 2] == 7).all()) and cond[0, 1, :, 0].tolist() == [1, 0, 0]
+    with pytest.raises(InputError, match="expected the static fields that the prior is told, got none of height; pass statics"):
+        PriorModel(prior)
+
+
 def test_bad_input() -> None:
     stepper = RungeKutta(Lorenz96(), Lattice(CartesianGrid(5, extent=5.0)))
     with pytest.raises(InputError, match="SolverModel dt"):

@@ -10,8 +10,11 @@ import torch
 
 from physdiff.base.errors import DataError, InputError, UnitError
 from physdiff.base.rng import Rng
+from physdiff.data.convert import to_dataset
 from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import dense_covariance
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.samplers.heun import Heun
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.forecast.readings import Readings, read_readings
 from physdiff.forecast.reconstruct import noise_of, reconstruct
@@ -21,6 +24,8 @@ from physdiff.grids.latlon import LatLonGrid
 from physdiff.inference.exact import plain_prior
 from physdiff.inference.guided import Guided
 from physdiff.inference.observation import MatrixOperator, Observation
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.condition import ConditionTransform
 from tests.forecast.test_rollout import HISTORY, HORIZON, PHI, ar1_prior, data
 
 SPEC = FieldSpec(("t2m", "rain"), ("K", "kg m-2"), LatLonGrid(torch.tensor([50.0, 48.0, 46.0]), torch.arange(4.0)), 3600.0)
@@ -236,6 +241,39 @@ def test_a_window_without_a_past_follows_the_closed_form() -> None:
     assert abs(first.mean() - 0.64) < 4 * first.std() / n**0.5
     assert abs(first.var() / (1 - 0.64 / 1.25) - 1) < 0.25
     assert reconstruct(two_frames(), read, Guided(), std=0.5, members=1, rng=Rng(0))["time"].values.tolist() == [3.0, 3.5]
+
+
+class Heights(ConditionTransform):
+    def encode(self, completed):
+        return completed[:, 2:]
+
+    def out_shape(self, shape):
+        return (1, *shape[1:])
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_prior_without_a_past_takes_its_static_fields_from_data(frames) -> None:
+    """The mean of the prior is the height that it is told: where nothing is read, draws lie around it."""
+    spec = FieldSpec(("c",), ("1",), CartesianGrid(6, 1.0), 0.5, frames=frames)
+    size = 6 * frames
+    flat = torch.eye(size, dtype=torch.float64)
+    denoiser = GaussianDenoiser(EDMSchedule(), torch.zeros(1, frames, 6, dtype=torch.float64), dense_covariance(flat), gain=flat)
+    cond_spec = FieldSpec(("c", "known", "height"), ("1", "1", "m"), spec.grid, 0.5, frames=frames)
+    parts = {"sampler": Heun(), "steps": 30, "cond_transform": Heights(1), "cond_spec": cond_spec}
+    prior = DiffusionPrior(denoiser, Compose(()), spec, **parts)
+    height = np.array([5.0, -5, 5, 0, 5, -5], dtype=np.float32)
+    there = to_dataset(torch.zeros(1, 1, 3, 6), spec.with_frames(3), np.arange(3) * 0.5).isel(member=0, drop=True)
+    there = there.assign(height=(("x",), height, {"units": "m"}))
+    read = Readings(AT, torch.tensor([[1.0]]), np.array([3.0]))
+    words = {"std": 0.5, "members": 40, "rng": Rng(0)}
+    drawn = reconstruct(prior, read, Guided(), initial=there, **words)["c"]
+    assert drawn["time"].values.tolist() == [3.0, 3.5][:frames]
+    assert np.abs(drawn.mean("member").values[0, [0, 1, 2, 4, 5]] - height[[0, 1, 2, 4, 5]]).max() < 4 / 40**0.5  # of deviation 1
+    assert abs(float(drawn[:, 0, 3].mean()) - 0.8) < 4 * 0.45 / 40**0.5
+    with pytest.raises(InputError, match="expected data with height, which this prior is told .initial., got None"):
+        reconstruct(prior, read, Guided(), **words)
+    with pytest.raises(DataError, match="expected a variable 'height'"):
+        reconstruct(prior, read, Guided(), initial=there.drop_vars("height"), **words)
 
 
 def test_a_law_is_an_observation_of_the_whole_window() -> None:

@@ -259,8 +259,21 @@ def test_a_static_field_is_told_and_used(tmp_path):
     assert errors[("height",)] < 1.08 and errors[()] > 1.17
     with pytest.raises(DataError, match="expected a variable 'height'"):
         Rollout(again, 1, 1, rng=Rng(0)).run(ds.drop_vars("height"))
-    with pytest.raises(InputError, match="Recipe statics: expected history >= 1"):
-        Recipe(history=0, statics=("height",))
+
+
+@pytest.mark.parametrize("gaussian", ["no", "auto"])
+def test_a_prior_without_a_past_is_told_static_fields(gaussian):
+    ds = hills(40)
+    prior, data = prepare(ds, Recipe(0, 2, "none", "none", "none", gaussian=gaussian, statics=("height",)), network=tiny)
+    assert prior.cond_spec is not None and prior.cond_spec.names == ("u", "known", "height") and static_names(prior) == ("height",)
+    cond = data.train_windows[3]["cond"][None]
+    told, height = prior.encode_cond(prior.complete(cond)), ds["height"].values
+    # all that it is told is the height, as numbers of mean 0 and deviation 1
+    assert told.shape[1] == 1 and np.allclose(told[0, 0, 0].numpy(), (height - height.mean()) / height.std(), atol=1e-4)
+    fit(DiffusionModule(prior), data, max_steps=2, progress=False)
+    assert prior.sample(2, cond=cond, rng=Rng(0)).shape == (2, 1, 2, 64)
+    with pytest.raises(InputError, match="expected cond with u, known, height, got none"):
+        prior.sample(2, rng=Rng(0))
 
 
 def _miss(made, ds) -> float:  # noqa: ANN001
