@@ -204,6 +204,7 @@ _NAMES: dict[str, str] = {
     "pinn.fractional": "caputo graded_times",
     "pinn.gaussian_solver": "GaussianSolution kernel_solve",
     "pinn.gradients": "conflict_free_gradient gradients_of project_gradients set_gradient tangent_kernel_trace",
+    "pinn.kronecker_solver": "kronecker_solve",
     "pinn.lagrangian": "Branches labels_on_grid Lagrangian lagrangian_on_grid",
     "pinn.levenberg_marquardt": "Damped levenberg_marquardt LevenbergMarquardt",
     "pinn.mixture_kernel": "KernelOperators MixtureKernel",

@@ -295,6 +295,7 @@ from physdiff.pinn.gradients import (
     set_gradient as set_gradient,
     tangent_kernel_trace as tangent_kernel_trace,
 )
+from physdiff.pinn.kronecker_solver import kronecker_solve as kronecker_solve
 from physdiff.pinn.lagrangian import (
     Branches as Branches,
     Lagrangian as Lagrangian,
