@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 from tests.cli.command import works
 from tests.cli.zygote import Zygote, gone
+from tests.data.files import earth, save
 
 KILLS = 20
 
@@ -106,22 +107,29 @@ def same_prior(left_alone: Path, folder: Path) -> None:
     assert steps[1] == sorted(set(steps[1])) and steps[1][-1] == steps[0][-1]
 
 
+# of windows with a first guess, which processes read and not threads
+CROPS = "--training.crop [4,8] --training.coarser [1,2] --recipe.wavelet none --recipe.guess linear"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_fit(zygote, tmp_path, workers, capsys) -> None:
+@pytest.mark.parametrize(("workers", "views"), [(0, ""), (2, ""), (2, CROPS)])
+def test_fit(zygote, tmp_path, workers, views, capsys) -> None:
     data = tmp_path / "data.nc"
-    works("generate --pde Burgers --pde.viscosity 0.02 --grid.shape 32 --samples 4 --frames.count 12 --out", data)
+    if views:
+        save(earth(60, ny=8, nx=16), data)
+    else:
+        works("generate --pde Burgers --pde.viscosity 0.02 --grid.shape 32 --samples 4 --frames.count 12 --out", data)
 
     def words(folder: Path) -> list[object]:
         tiny = "fit --network UNet --network.width 8 --training.max_steps 60 --training.save_every 4 --training.batch_size 8 --training.workers"
-        return [tiny, workers, "--data", data, "--out", folder / "a.prior"]
+        return [tiny, workers, *views.split(), "--data", data, "--out", folder / "a.prior"]
 
     alone = tmp_path / "left_alone"
     counts = until_killed_often(
         zygote, words, root=tmp_path, whole=read_prior, same=lambda folder: same_prior(alone, folder), seed=workers
     )
     with capsys.disabled():
-        print(f"fit with {workers} workers: {counts}")
+        print(f"fit with {workers} workers {views}: {counts}")
     assert counts["while writing"] >= 2
 
 
