@@ -106,11 +106,13 @@ def load_batches(
             batches stay whole, and workers read the next ahead. True: ``x`` is overwritten once the next is asked for, for loops that keep none.
 
     Raises:
-        InputError: If the number of workers is negative.
+        InputError: If the number of workers is negative, or memory cannot be locked for there is no accelerator.
         DataError: If windows cannot be read, or a tensor is asked for of a batch that was let go.
     """
     if workers < 0:
         raise InputError(f"load_batches: expected workers >= 0, got {workers}")
+    if pin and not torch.accelerator.is_available():
+        raise InputError("load_batches: expected an accelerator to copy from page-locked memory, found none; leave pin out")
     size = 4 * math.prod(windows.spec.shape) if reuse is None and reads_itself(windows) else 0  # type: ignore[attr-defined]
     room = _Room((2 if workers else 1) if reuse else 0)
     with ThreadPoolExecutor(1, "batch") as ahead, ThreadPoolExecutor(max(workers, 1), "window") as threads:

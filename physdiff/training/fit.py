@@ -31,6 +31,7 @@ from physdiff.training.callbacks.save_on_signal import SaveOnSignal
 from physdiff.training.checkpoint_prior import read_checkpoint
 from physdiff.training.failures import in_words
 from physdiff.training.ranks import agreed
+from physdiff.training.sharded_weights import ShardedWeights, unsharded_copy, whole
 
 __all__ = ["check_trainer_options", "fit", "steps_for"]
 
@@ -94,10 +95,19 @@ def fit(
     max_epochs = (50 if max_steps is None else -1) if max_epochs is None else max_epochs
     with _quiet(), _modes_kept(), _in_words(None if last is None else last.path):
         runner = _trainer(callbacks, max_epochs=max_epochs, max_steps=-1 if max_steps is None else max_steps, root=folder, **trainer)
-        _prepare(module, runner)
-        runner.fit(module, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
+        _run(runner, module, data, checkpoint)
     module.eval()
     return module
+
+
+def _run(runner: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
+    """Train the module, or a copy of it whose weights are shared out."""
+    sharded = isinstance(runner.strategy, ShardedWeights)
+    trained = unsharded_copy(module) if sharded else module
+    _prepare(trained, runner)
+    runner.fit(trained, data, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=None if checkpoint is None else True)
+    if sharded:
+        module.load_state_dict({name: whole(value) for name, value in trained.state_dict().items()})
 
 
 def _prepare(module: pl.LightningModule, runner: pl.Trainer) -> None:
@@ -121,6 +131,8 @@ def _trainer(callbacks: list[pl.Callback], *, max_epochs: int, max_steps: int, r
         "default_root_dir": None if root is None else str(root),
     }
     check_trainer_options(options)
+    if options.get("strategy") == "fsdp":  # Lightning's own of that name is the first kind, for GPUs alone
+        options["strategy"] = ShardedWeights()
     try:
         return pl.Trainer(max_epochs=max_epochs, max_steps=max_steps, callbacks=callbacks, **{**settings, **options})
     except (ValueError, TypeError, MisconfigurationException) as error:  # what Lightning thinks of values that do not go together
@@ -236,6 +248,8 @@ def steps_for(
     """
     if not seconds > 0 or floor < 1:
         raise InputError(f"steps_for: expected seconds > 0 and floor >= 1, got {seconds} and {floor}")
+    if trainer.get("strategy") == "fsdp":
+        raise InputError("fit strategy fsdp: expected a number of steps, got a budget of time or a plan; give max_steps, or plan without fsdp")
     before = {name: value.detach().clone() for name, value in module.state_dict().items()}
     watch = _Clock(clock)
     module.train()

@@ -22,6 +22,7 @@ from physdiff.base.saved import describe
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.training.callbacks.weight_average import WeightAverage
 from physdiff.training.encoded import EncodedWindows, encode_batch
+from physdiff.training.sharded_weights import ShardedWeights
 from physdiff.training.views import Views
 from physdiff.training.warm_cosine import warm_cosine
 from physdiff.transforms.anomaly import Anomaly
@@ -80,6 +81,8 @@ class PriorModule(pl.LightningModule, ABC):
         self._frozen = [p for p in self.prior.parameters() if p.requires_grad and id(p) not in own] if stage == "fit" else []
         for p in self._frozen:
             p.requires_grad_(False)
+        if isinstance(self.trainer.strategy, ShardedWeights):
+            self._description()  # before classes are those of shared-out weights
 
     def teardown(self, stage: str) -> None:
         """As before."""
@@ -88,15 +91,16 @@ class PriorModule(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint a prior of its own (`prior_from_checkpoint`): what the prior is built from, and `card`, how it came about."""
-        if not self.whole:
-            self._described = {"description": "", "tensors": {}}
+        checkpoint["physdiff"] = {**self._description(), "card": json.dumps(self.card)}
+
+    def _description(self) -> dict[str, Any]:
         if self._described is None:
             tensors: dict[str, Tensor] = {}
             try:
-                self._described = {"description": json.dumps(describe(self.prior, tensors)), "tensors": tensors}
+                self._described = {"description": json.dumps(describe(self.prior, tensors)) if self.whole else "", "tensors": tensors}
             except SavedError:  # a part of the user's own that cannot be described
                 self._described = {"description": "", "tensors": {}}
-        checkpoint["physdiff"] = {**self._described, "card": json.dumps(self.card)}
+        return self._described
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The weight average."""

@@ -104,6 +104,14 @@ def test_an_error_of_a_thread_and_a_loop_that_is_left_end_well(windows):
         next(load_batches(windows, [[0]], workers=-1))
 
 
+def test_page_locked_memory_where_there_is_an_accelerator(windows, monkeypatch):
+    if torch.accelerator.is_available():
+        assert next(load_batches(windows, [[0, 1]], pin=True))["x"].is_pinned()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(InputError, match="expected an accelerator to copy from page-locked memory, found none; leave pin out"):
+        next(load_batches(windows, [[0]], pin=True))
+
+
 @pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow), pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_torch_workers_open_their_own_files(windows, start):
     """The parent has the file open when it forks."""

@@ -46,14 +46,14 @@ class Curve(pl.Callback):
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
 
 
-def main(folder: str, devices: str, steps: str, dtype: str, kill: str = "0") -> int:
+def main(folder: str, devices: str, steps: str, dtype: str, kill: str = "0", strategy: str = "ddp") -> int:
     """Train, and leave losses, windows and weights in the folder."""
     torch.set_num_threads(1)
     prior, data = prepare(calendar(45), Recipe(history=2, horizon=2, guess="increment"), network=network, batch_size=8, seed=3)
     module = DiffusionModule(prior, 1e-3, 0.9, input_noise=0.1, seed=5)
     data = TrajectoryDataModule(data.train_windows, data.train_windows, batch_size=8, seed=3)
     place = Path(folder)
-    options: dict[str, Any] = {"strategy": "ddp", "devices": int(devices)} if int(devices) > 1 else {}
+    options: dict[str, Any] = {"strategy": strategy, "devices": int(devices)} if int(devices) > 1 else {}
     if dtype == "64":
         options["precision"] = "64-true"
     try:

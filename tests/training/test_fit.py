@@ -196,5 +196,5 @@ def test_options_of_the_trainer_are_passed_on_and_its_own_are_refused() -> None:
         fit(module, data, max_steps=2, logger=True)
     with pytest.raises(InputError, match="options of lightning's Trainer, got 'stratgy'; did you mean strategy?"):
         fit(module, data, max_steps=2, stratgy="ddp")
-    with pytest.raises(InputError, match="options that Lightning's Trainer takes, got .*'fsdp'.*requires a GPU"):
-        fit(module, data, max_steps=2, strategy="fsdp", accelerator="cpu")
+    with pytest.raises(InputError, match="options that Lightning's Trainer takes, got .*'fsdp_cpu_offload'.*requires a GPU"):
+        fit(module, data, max_steps=2, strategy="fsdp_cpu_offload", accelerator="cpu")

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from physdiff.base.errors import Diverged, InputError
 from physdiff.base.whole_file import whole_file
+from physdiff.training.sharded_weights import whole
 
 __all__ = ["AtomicCheckpointIO", "LastCheckpoint"]
 
@@ -84,7 +85,7 @@ class LastCheckpoint(Checkpoint):
         """
         if trainer.global_step <= self._saved:
             return
-        bad = next((n for n, p in trainer.lightning_module.named_parameters() if not bool(p.detach().isfinite().all())), None)
+        bad = next((n for n, p in trainer.lightning_module.named_parameters() if not bool(whole(p.detach()).isfinite().all())), None)
         if bad is not None:
             raise Diverged(f"weight {bad}", trainer.global_step, "lower the learning rate, or take full precision")
         trainer.save_checkpoint(self.path)

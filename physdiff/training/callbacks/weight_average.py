@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from physdiff.base.errors import InputError
+from physdiff.training.sharded_weights import own_part, put_whole, shard, sharded_mesh, whole
 
 __all__ = ["WeightAverage"]
 
@@ -41,6 +42,9 @@ class WeightAverage(WeightAveraging):
         """Take the average where the module has been moved to since it was copied, and pair their weights."""
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
+        mesh = sharded_mesh(pl_module)
+        if mesh is not None and sharded_mesh(self._average_model) is None:
+            shard(self._average_model.module, mesh)
         pairs = [(a, p) for a, p in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True) if p.requires_grad]
         self._pairs = ([a for a, _ in pairs], [p for _, p in pairs])
 
@@ -51,7 +55,7 @@ class WeightAverage(WeightAveraging):
             return
         count = int(average.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
-        _move(*self._pairs, 1 - decay)
+        _move([own_part(a) for a in self._pairs[0]], [own_part(p) for p in self._pairs[1]], 1 - decay)
         average.n_averaged += 1
         self._latest_update_step = trainer.global_step
 
@@ -60,6 +64,20 @@ class WeightAverage(WeightAveraging):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing yet: checkpoints written at the end must still find the weights themselves."""
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Both sets of weights, whole where they are shared out over processes."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        checkpoint["state_dict"] = {name: whole(value) for name, value in checkpoint["state_dict"].items()}
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Both sets of weights."""
+        if self._average_model is None or sharded_mesh(pl_module) is None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            return
+        put_whole(self._average_model.module, checkpoint["state_dict"])
+        self._average_model.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
+        put_whole(pl_module, checkpoint["current_model_state"])
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place; this is also called when a finished run is resumed, where `on_train_end` is not."""

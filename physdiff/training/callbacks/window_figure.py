@@ -18,6 +18,7 @@ from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.plots.maps import ensemble_maps
 from physdiff.plots.style import figure_of
+from physdiff.training.sharded_weights import sharded_mesh
 
 __all__ = ["WindowFigure"]
 
@@ -48,6 +49,8 @@ class WindowFigure(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Know where a resumed run stands."""
+        if sharded_mesh(pl_module) is not None:
+            raise InputError("WindowFigure: expected whole weights in the process that draws, got weights shared out (fsdp); leave figures out")
         self._drawn = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from physdiff.base.errors import InputError
+from physdiff.training.callbacks import window_figure as module_of_figures
 from physdiff.training.callbacks.window_figure import WindowFigure
 from physdiff.training.fit import fit
 from tests.training.test_fit import problem
@@ -27,3 +28,11 @@ def test_bad_input(tmp_path) -> None:
         WindowFigure([1, 2, 3], tmp_path, every=0)
     with pytest.raises(InputError, match="got 2 and 3"):
         WindowFigure([1, 2, 3], tmp_path, every=2, index=3)
+
+
+def test_weights_that_are_shared_out_are_refused_before_the_first_step(tmp_path, monkeypatch) -> None:
+    """One process alone would wait for the others for ever."""
+    monkeypatch.setattr(module_of_figures, "sharded_mesh", lambda _: object())
+    module, data = problem()
+    with pytest.raises(InputError, match="expected whole weights in the process that draws, got weights shared out .fsdp.; leave figures out"):
+        fit(module, data, max_steps=3, callbacks=[WindowFigure(data.train_windows, tmp_path, every=1)])
