@@ -11,6 +11,7 @@ from physdiff.base.errors import DataError
 from physdiff.data.join import is_zarr
 from physdiff.data.readers.address import open_address
 from physdiff.data.readers.array_files import open_matlab, open_npz, open_torch
+from physdiff.data.readers.classic_header import check_classic
 from physdiff.data.readers.grib import open_grib
 from physdiff.data.readers.hdf5 import is_netcdf4, open_hdf5
 from physdiff.data.readers.netcdf import open_netcdf
@@ -73,8 +74,13 @@ def _open_hdf5(path: str) -> xr.Dataset:
     return open_netcdf(path) if is_netcdf4(path) else open_hdf5(path)
 
 
+def _open_classic(path: str) -> xr.Dataset:
+    check_classic(path)
+    return open_netcdf(path)
+
+
 _OPENERS = {
-    "netcdf": open_netcdf,
+    "netcdf": _open_classic,
     "hdf5": _open_hdf5,
     "zarr": open_zarr,
     "npz": open_npz,
