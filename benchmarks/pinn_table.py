@@ -4,11 +4,11 @@
 
 allen_cahn: u_t = 1e-4 u_xx + 5 (u - u^3) from x^2 cos(pi x), t to 1, on the closed line. advection_BETA_HOW: u_t + beta u_x = 0 from sin(x) on
 [0, 2 pi], t to 1; that the axis closes is a term of the loss (`Matched`), as in Daw and others' table, so that a network has to carry the start
-across. HOW is plain or r3 (their network 4 x 50, 1000 points, Adam, weights 100; float32), plain_newton or r3_newton (3 x 20, Gauss-Newton
-steps), lagrangian (along characteristics) or closed (axis closed by construction, Gauss-Newton steps). kdv: u_t + u u_x + 0.0025 u_xxx = 0 from
-cos(pi x), t to 1. ks: Kuramoto-Sivashinsky from -sin(pi x / 10), its first tenth, t to 5. cavity_RE: the flow under
-a moving lid, judged by Ghia, Ghia and Shin's profiles (1982), reached by way of 100 and 400, --steps for each. torus: vorticity of a decaying flow
-on the periodic square, t to 1, of viscosity 0.01, judged by a spectral solver. Every window
+across. HOW is plain or r3 (their network 4 x 50, 1000 points, Adam, weights 100; float32), plain_soap, r3_soap or causal_soap (the same by SOAP),
+plain_newton or r3_newton (3 x 20, Gauss-Newton steps), lagrangian (along characteristics) or closed (axis closed by construction, Gauss-Newton
+steps). kdv: u_t + u u_x + 0.0025 u_xxx = 0 from cos(pi x), t to 1. ks: Kuramoto-Sivashinsky from -sin(pi x / 10), its first tenth, t to 5.
+cavity_RE: the flow under a moving lid, judged by Ghia, Ghia and Shin's profiles (1982), reached by way of 100 and 400, --steps for each. torus:
+vorticity of a decaying flow on the periodic square, t to 1, of viscosity 0.01, judged by a spectral solver. Every window
 has a network of its own that starts from the one before it (`fit_pinn`). One line of JSON per case, appended to ``pinn_table.jsonl``:
 relative L2 error (cavity: largest and rms deviation of the profiles), CPU seconds, weights, steps.
 """
@@ -117,7 +117,8 @@ def advection(case: str, options: argparse.Namespace) -> dict[str, Any]:
     """A sine that is carried many times around the line."""
     _, speed, how = case.split("_", 2)
     beta, length = float(speed), 2 * math.pi
-    newton = how not in ("plain", "r3")
+    adam, soap = how in ("plain", "r3"), how.endswith("soap")
+    newton = not adam and not soap
     dtype = DOUBLE if newton else torch.float32
     grid = CartesianGrid(256, extent=length)
     box = UniformPoints(grid, dtype=dtype)
@@ -136,8 +137,8 @@ def advection(case: str, options: argparse.Namespace) -> dict[str, Any]:
         t = torch.linspace(0, 1, 100, dtype=dtype)
         known.append(Matched(torch.stack((torch.zeros_like(t), t), 1), torch.stack((torch.full_like(t, length), t), 1), weight=100.0))
     net = CoordinateNet(inner, law.fields, **box_of_net).to(dtype)
-    phases = (Descent("levenberg_marquardt" if newton else "adam", options.steps),)
-    rule = "r3" if how.startswith("r3") else "fixed" if how.startswith("plain") else "even"
+    phases = (Descent("levenberg_marquardt" if newton else "soap" if soap else "adam", options.steps),)
+    rule = "r3" if how.startswith("r3") else "causal_r3" if how.startswith("causal") else "fixed" if how.startswith("plain") else "even"
     training = PINNTraining(phases, Resampling(1000, rule), seed=options.seed, look=options.steps)
     trained = fit_pinn(Collocated(net, law, known), box, training=training, progress=False)
     times = torch.linspace(0, 1, 101, dtype=DOUBLE)
