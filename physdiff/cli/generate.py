@@ -11,6 +11,7 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.cli.options import check_at_least, checked_file
+from physdiff.cli.processes import joined_processes
 from physdiff.cli.threads import threads_for
 from physdiff.data.generate import MarchOptions, generate as generate_data
 from physdiff.grids.cartesian import CartesianGrid
@@ -147,14 +148,15 @@ def generate(
             strehmel_weiner; by the law and the grid if not given.
         seed: Seed of the initial states.
     """
-    target = checked_file(out)
+    target = checked_file(out, store=True)
     check_at_least(samples, 1, "samples")
     stepper = stepper_for(pde, grid_for(pde, grid), solver)
     times = [k * frames.dt for k in range(frames.count)]
     state = state_for(stepper, initial)
-    with threads_for(math.prod(grid.shape)):
+    with joined_processes() as first, threads_for(math.prod(grid.shape)):
         generate_data(stepper, state, times, samples=samples, rng=Rng(seed), out=target, **march_options(frames, stepper))
-    print(f"wrote {samples} trajectories of {frames.count} frames to {target}")
+    if first:
+        print(f"wrote {samples} trajectories of {frames.count} frames to {target}")
 
 
 def march_options(frames: Frames, stepper: Stepper) -> MarchOptions:

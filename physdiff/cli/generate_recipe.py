@@ -6,6 +6,7 @@ import math
 
 from physdiff.base.rng import Rng
 from physdiff.cli.options import check_at_least, checked_file
+from physdiff.cli.processes import joined_processes
 from physdiff.cli.threads import threads_for
 from physdiff.data.recipes.table import recipe as find_recipe
 
@@ -34,9 +35,10 @@ def generate_recipe(
         seed: Seed of everything random.
     """
     made = find_recipe(recipe, **(change or {}))
-    target = checked_file(out)
+    target = checked_file(out, store=True)
     check_at_least(samples, 1, "samples")
     check_at_least(batch_size, 1, "batch_size")
-    with threads_for(math.prod(made.grid.shape)):
+    with joined_processes() as first, threads_for(math.prod(made.grid.shape)):
         made.generate(samples, Rng(seed), target, batch_size=batch_size)
-    print(f"wrote {samples} samples of {made.times.numel()} frames to {target}")
+    if first:
+        print(f"wrote {samples} samples of {made.times.numel()} frames to {target}")

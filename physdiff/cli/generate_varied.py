@@ -7,6 +7,7 @@ import math
 from physdiff.base.rng import Rng
 from physdiff.cli.generate import Frames, grid_for, march_options, state_for
 from physdiff.cli.options import check_at_least, checked_file
+from physdiff.cli.processes import joined_processes
 from physdiff.cli.threads import threads_for
 from physdiff.data.generate import generate as generate_data
 from physdiff.data.varied_law import VariedLaw
@@ -45,7 +46,7 @@ def generate_varied(
         initial: Departures from the law's usual state, see ``physdiff generate --help``.
         seed: Seed of the initial states and of the parameters.
     """
-    target = checked_file(out)
+    target = checked_file(out, store=True)
     check_at_least(samples, 1, "samples")
     where = grid_for(pde, grid)
 
@@ -56,6 +57,7 @@ def generate_varied(
     state = state_for(law.stepper_of({}), initial)
     times = [k * frames.dt for k in range(frames.count)]
     options = march_options(frames, law.stepper_of({}))
-    with threads_for(math.prod(grid.shape)):
+    with joined_processes() as first, threads_for(math.prod(grid.shape)):
         generate_data(law, state, times, samples=samples, rng=Rng(seed), out=target, **options)
-    print(f"wrote {samples} trajectories of {frames.count} frames, each with its own {' and '.join(vary)}, to {target}")
+    if first:
+        print(f"wrote {samples} trajectories of {frames.count} frames, each with its own {' and '.join(vary)}, to {target}")

@@ -13,6 +13,7 @@ import xarray as xr
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import DataError, InputError
 from physdiff.cli.splits import as_list, ranges_of
+from physdiff.data.join import is_zarr
 from physdiff.data.masking import masked
 from physdiff.data.names import unknown_variable
 from physdiff.data.open import open_dataset
@@ -196,14 +197,19 @@ def check_at_least(value: int | None, least: int, what: str) -> None:
         raise InputError(f"{what}: expected a whole number, at least {least}, got {value}")
 
 
-def checked_file(path: str) -> Path:
+def checked_file(path: str, *, store: bool = False) -> Path:
     """The path of a file to be written, before any work is done: no folder stands in its place and one that may be written to holds it.
+
+    Args:
+        path: As it was given.
+        store: Whether a Zarr store may stand there, for a run that looks whether it is its own.
 
     Raises:
         DataError: If it could not be written.
     """
     target = Path(path)
-    if not path or target.is_dir() or path.endswith(os.sep):
+    folder = target.is_dir() and not (store and is_zarr(path))
+    if not path or folder or path.endswith(os.sep):
         raise DataError(f"out: expected the name of a file to write, got {f'the folder {path}' if path else 'none'}; add a file name")
     _check_writable(target.absolute().parent, target)
     return target

@@ -97,13 +97,11 @@ def _declare(part: netCDF4.Dataset, whole: netCDF4.Dataset, total: int, attrs: M
 def _to_zarr(parts: Sequence[Path], target: Path, attrs: Mapping[str, str]) -> None:
     for k, path in enumerate(parts):
         with xr.open_dataset(path, engine="netcdf4", decode_times=False) as part:
-            ready = part.load().drop_encoding()
+            ready = in_order(part.load().drop_encoding().assign_attrs(attrs))  # whatever is appended brings the attributes anew
             if k:
                 fixed = [n for n, v in ready.variables.items() if "sample" not in v.dims]
                 ready.drop_vars(fixed).to_zarr(target, append_dim="sample", consolidated=False)
                 continue
-            ready.attrs.update(attrs)
-            ready = in_order(ready)
             chunks = {str(n): part[n].encoding["chunksizes"] for n in part.data_vars if part[n].encoding.get("chunksizes")}
             ready.to_zarr(target, mode="w", encoding=zarr_encoding(ready, chunks), consolidated=False)
 

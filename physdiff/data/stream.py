@@ -3,7 +3,8 @@
 A run is cut into batches of samples that do not know of one another. With a file to write, each finished batch becomes a netCDF file of its
 own in the folder ``<out>.parts``; when all are there they are joined, batch by batch, under a temporary name, and the whole appears under
 its own name at once. A process that is killed leaves whole batches behind, never half a file: the same call goes on with the first batch
-that is missing, and since a batch is computed from its indices alone, the result is the same to the last bit. What decides the values is
+that is missing, and since a batch is computed from its indices alone, the result is the same to the last bit. So it is on several processes
+(`torch.distributed`, a folder that all see), each of which takes its turn of the batches; the first one joins them. What decides the values is
 written beside the parts and into the file, so that a call with other arguments is told what differs.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
@@ -76,10 +78,24 @@ def make(run: Run, samples: int, batch_size: int, *, out: Path | None = None) ->
     if not _finished(out, settings):
         _check(folder, out, settings)
         _fill(run, samples, starts, folder=folder, out=out, settings=settings)
-        parts = [_part(folder, start) for start in starts]
-        join_parts(parts, out, attrs={_KEY: json.dumps(settings)})
-    shutil.rmtree(folder, ignore_errors=True)
+        _meet()  # all batches are there
+        if _place()[0] == 0:
+            join_parts([_part(folder, start) for start in starts], out, attrs={_KEY: json.dumps(settings)})
+    _meet()  # the file is there
+    if _place()[0] == 0:
+        shutil.rmtree(folder, ignore_errors=True)
     return open_dataset(out, dtype=str(run.dtype).removeprefix("torch."))
+
+
+def _place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    together = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+
+
+def _meet() -> None:
+    if _place()[1] > 1:
+        dist.barrier()
 
 
 def _in_memory(run: Run, samples: int, starts: range) -> xr.Dataset:
@@ -95,10 +111,13 @@ def _in_memory(run: Run, samples: int, starts: range) -> xr.Dataset:
 
 
 def _fill(run: Run, samples: int, starts: range, *, folder: Path, out: Path, settings: Mapping[str, str]) -> None:
-    """Solve the batches that are missing, each to a file of its own."""
-    missing = [start for start in starts if not _part(folder, start).exists()]
+    """Solve this process's share of the batches that are missing, each to a file of its own."""
+    _meet()  # nobody has made a batch yet, so that all see the same ones missing
+    rank, processes = _place()
+    missing = [start for start in starts if not _part(folder, start).exists()][rank::processes]
+    _meet()
     left = sum(min(starts.step, samples - start) for start in missing)
-    with _bar(run, samples, done=samples - left) as bar:
+    with _bar(run, left if processes > 1 else samples, done=0 if processes > 1 else samples - left) as bar:
         for start in missing:
             count = min(starts.step, samples - start)
             try:

@@ -13,6 +13,7 @@ import xarray as xr
 from physdiff.base.errors import InputError
 from physdiff.cli.infer import Against, Asked
 from physdiff.cli.processes import joined_processes, processes
+from physdiff.data.open import open_dataset
 from tests.cli.command import works
 
 SMOOTH = "--initial RandomField --initial.length 0.2"
@@ -47,3 +48,20 @@ def test_two_processes_write_what_one_does(tmp_path, monkeypatch) -> None:
     one, two = (xr.open_dataset(tmp_path / name).load() for name in ("one.nc", "two.nc"))
     np.testing.assert_allclose(one["u"].values, two["u"].values, rtol=0, atol=1e-4)
     assert one.attrs["mean_log_evidence"] == pytest.approx(two.attrs["mean_log_evidence"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_two_processes_generate_what_one_does(tmp_path, suffix) -> None:
+    """Bit for bit, said once; a process that finds the file finished leaves it alone."""
+    asked = "generate --pde Burgers --pde.viscosity 0.05 --grid.shape 32 --frames.count 3 --frames.dt 0.1 --samples 70 --out".split()
+    works(*asked, tmp_path / f"one{suffix}")
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "physdiff", *asked]
+    more = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
+    for _ in range(2):
+        shared = {"env": {**os.environ, **more}, "capture_output": True, "text": True, "timeout": 300}
+        done = subprocess.run([*run, str(tmp_path / f"two{suffix}")], **shared)
+        assert done.returncode == 0 and done.stdout.count("wrote 70 trajectories") == 1, done.stderr[-3000:]
+    one, two = (open_dataset(tmp_path / f"{name}{suffix}").load() for name in ("one", "two"))
+    assert np.array_equal(one["u"].values, two["u"].values) and one["u"].shape == (70, 3, 32)
+    assert not list(tmp_path.glob("*.parts"))

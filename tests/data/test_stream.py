@@ -54,11 +54,12 @@ def test_h5_is_hdf5(tmp_path):
     assert (tmp_path / "a.h5").read_bytes()[:4] == b"\x89HDF"
 
 
-def test_what_is_finished_is_opened_and_not_computed_again(tmp_path):
-    made(tmp_path / "a.nc")
-    before = (tmp_path / "a.nc").stat().st_mtime_ns
-    np.testing.assert_array_equal(made(tmp_path / "a.nc").u, made().u)
-    assert (tmp_path / "a.nc").stat().st_mtime_ns == before
+@pytest.mark.parametrize("name", ["a.nc", pytest.param("a.zarr", marks=needs_zarr)])
+def test_what_is_finished_is_opened_and_not_computed_again(tmp_path, name):
+    made(tmp_path / name)
+    before = (tmp_path / name).stat().st_mtime_ns
+    np.testing.assert_array_equal(made(tmp_path / name).u, made().u)
+    assert (tmp_path / name).stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("moment", ["while writing", "before the name"])
