@@ -196,7 +196,7 @@ def _banded(block: Tensor, x: Tensor, windows: int) -> Tensor:
 def _haar(axis_map: AxisMap, x: Tensor) -> Tensor:
     b, n, r = x.shape
     whole = n // 2
-    out, pairs = x.new_empty(b, 2, axis_map.halves, r), x[:, : 2 * whole].unflatten(1, (whole, 2))
+    out, pairs = x.new_empty(b, 2, axis_map.halves, r), x[:, : 2 * whole].unflatten(1, (whole, 2))  # type: ignore[no-untyped-call]
     torch.add(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 0, :whole])
     torch.sub(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 1, :whole])
     if n % 2:  # the last point meets the one that is repeated after it, or nothing
@@ -211,7 +211,7 @@ def _haar_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
     b, _, r = c.shape
     n, whole = axis_map.length, axis_map.length // 2
     out, halved = c.new_empty(b, n, r), c.view(b, 2, axis_map.halves, r)
-    pairs = out[:, : 2 * whole].unflatten(1, (whole, 2))
+    pairs = out[:, : 2 * whole].unflatten(1, (whole, 2))  # type: ignore[no-untyped-call]
     torch.add(halved[:, 0, :whole], halved[:, 1, :whole], out=pairs[:, :, 0])
     torch.sub(halved[:, 0, :whole], halved[:, 1, :whole], out=pairs[:, :, 1])
     if n % 2:
