@@ -35,7 +35,7 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset, to_tensor
 from physdiff.data.recipes.mirror import doubled_grid, first_half, mirrored
 from physdiff.data.recipes.wdno_burgers import WDNOBurgers
-from physdiff.data.tasks import Task, TaskWindows, coarsened, refined, task_condition
+from physdiff.data.tasks import Task, TaskWindows, coarsened, reconstructed, refined, task_condition
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.centred import CentredDenoiser, around_mean, residual_noise
 from physdiff.diffusion.clamped import clamped
@@ -213,11 +213,11 @@ def simulated(case: str, prior: WindowPrior, test: xr.Dataset, members: int) -> 
 
 
 def cascade(case: str, prior: DiffusionPrior, test: xr.Dataset, members: int) -> dict[str, dict[str, float]]:
-    """64 -> 128 -> 256 from the true trajectory on 64 points, beside repeated and cubic values: at 256 the model goes on from its own 128."""
+    """64 -> 128 -> 256 from the true trajectory on 64 points, beside repeated values, lines and cubics: at 256 the model goes on from its own 128."""
     names = [c for c, name in enumerate(prior.spec.names) if name != "force"]
     levels = {n: to_tensor(averaged(test, n), spec_of(averaged(test, n), frames=FRAMES, periodic=(False,))) for n in (BASE, 128, FINE)}
     result: dict[str, dict[str, float]] = {}
-    drawn, cubic = [levels[BASE]] * members, levels[BASE]
+    drawn, cubic, lines = [levels[BASE]] * members, levels[BASE], levels[BASE]
     for n in (128, FINE):
         truth = levels[n]
         known = torch.full_like(truth, torch.nan)
@@ -226,10 +226,11 @@ def cascade(case: str, prior: DiffusionPrior, test: xr.Dataset, members: int) ->
             part = slice(None) if frames == "all" else [int(t) for t in frames]
             known[:, c, part] = truth[:, c, part]
         drawn = [upscale(prior, x, known, rng=Rng(2).child(n, m)) for m, x in enumerate(drawn)]
+        lines = reconstructed(lines, 2, (False,))
         cubic = interpolate(cubic, size=(FRAMES, n), mode="bicubic", align_corners=False)
         scale, channel = truth[:, names].transpose(0, 1).flatten(1).std(1), names.index(prior.spec.channel(FRONT[case]))
         nearest = refined(levels[BASE], n // BASE)
-        for what, found in (("model", torch.stack(drawn)), ("cubic", cubic[None]), ("repeated", nearest[None])):
+        for what, found in (("model", torch.stack(drawn)), ("cubic", cubic[None]), ("lines", lines[None]), ("repeated", nearest[None])):
             result[f"{what}_{n}"] = scores(found[:, :, names], truth[:, names], channel, scale)
     return result
 
@@ -332,7 +333,7 @@ def main() -> None:
                 row |= cascade(args.case, prior, test_fine, args.members)
             else:
                 row |= simulated(args.case, prior, test, 1 if isinstance(prior, Forecaster) else args.members)
-            if isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser):
+            if model != "up" and isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser):
                 row["mean_alone"] = simulated(args.case, mean_of(prior), test, 1)
             if model == "fno":
                 assert isinstance(prior, Forecaster)

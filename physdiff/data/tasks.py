@@ -2,8 +2,8 @@ r"""Windows of whole trajectories of which some fields are known at some frames:
 
 A task says which frames of which fields are known, as in ``{"u": (0,), "force": "all"}`` (simulation: what does the state do under this force?) or
 ``{"u": (0, -1)}`` (control: which state and force lead from here to there?). A model that sees several tasks in training answers all of them. With a
-`coarse` factor the condition also holds the block means of every field over so many cells along each axis in space, repeated on the fine
-grid: what a model that adds resolution is given.
+`coarse` factor the condition also holds the block means of every field over so many cells along each axis in space, as straight lines in each
+block that keep its mean (`reconstructed`): what a model that adds resolution is given.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.data.windows import TrajectoryWindows, condition, condition_spec
 from physdiff.grids.field_spec import FieldSpec
 
-__all__ = ["Task", "TaskWindows", "coarsened", "refined", "task_condition", "task_spec"]
+__all__ = ["Task", "TaskWindows", "coarsened", "reconstructed", "refined", "task_condition", "task_spec"]
 
 Task = Mapping[str, tuple[int, ...] | str]
 
@@ -41,6 +41,32 @@ def refined(x: Tensor, factor: int) -> Tensor:
     """Every cell of (B, C, T, *S) repeated `factor` times along each axis in space."""
     for axis in range(3, x.ndim):
         x = x.repeat_interleave(factor, axis)
+    return x
+
+
+def reconstructed(x: Tensor, factor: int, periodic: tuple[bool, ...]) -> Tensor:
+    r"""Cells of (B, C, T, *S) divided by `factor` along each axis in space, on the line through a cell's mean with the slope of its neighbours.
+
+    $u_{i, j} = u_i + \xi_j (u_{i+1} - u_{i-1}) / 2$, $\xi_j = (j + 1/2)/f - 1/2$ along each axis in turn, so that means over blocks are kept; at an
+    end the slope is that of the two cells there (van Leer, 1977, without limiter).
+
+    Args:
+        x: Means over cells.
+        factor: New cells in each.
+        periodic: Whether each axis in space is a circle.
+    """
+    offsets = (torch.arange(factor, dtype=x.dtype, device=x.device) + 0.5) / factor - 0.5
+    for axis, closed in zip(range(3, x.ndim), periodic, strict=True):
+        n = x.shape[axis]
+        if n == 1:
+            x = x.repeat_interleave(factor, axis)
+            continue
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
+        before = last if closed else 2 * first - x.narrow(axis, 1, 1)
+        after = first if closed else 2 * last - x.narrow(axis, n - 2, 1)
+        wide = torch.cat([before, x, after], axis)
+        slope = 0.5 * (wide.narrow(axis, 2, n) - wide.narrow(axis, 0, n))
+        x = (x.unsqueeze(axis + 1) + slope.unsqueeze(axis + 1) * offsets.reshape(-1, *[1] * (x.ndim - axis - 1))).flatten(axis, axis + 1)
     return x
 
 
@@ -77,7 +103,7 @@ def task_condition(spec: FieldSpec, known: Tensor, coarse: Tensor | None = None)
     if coarse is None:
         return torch.cat([cond, _places(known[:, :1])], 1)
     factor = known.shape[-1] // max(1, coarse.shape[-1])
-    up = refined(coarse, factor)
+    up = reconstructed(coarse, factor, spec.grid.periodic)
     if up.shape != known.shape:
         raise ShapeError(f"coarse: expected a window that a whole factor in space takes to {tuple(known.shape)}, got {tuple(coarse.shape)}")
     return torch.cat([cond, up.to(cond)], 1)

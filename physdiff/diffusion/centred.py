@@ -97,6 +97,7 @@ def around_mean(
     *,
     network: Callable[..., nn.Module] = UNet,
     spectral: bool = False,
+    anywhere: bool = False,
     steps: int = 24,
     seed: int = 0,
 ) -> DiffusionPrior:
@@ -107,6 +108,7 @@ def around_mean(
         windows: Windows as it was trained on, but which it has not seen where it could have learnt them by heart: they tell the size of its errors.
         network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``.
         spectral: Take residuals for homogeneous along the axes in space, with the variance of every wavenumber, instead of independent.
+        anywhere: One variance for all coefficients and no Gaussian under the network, so that the prior serves finer grids too.
         steps: Steps of the sampler.
         seed: Seed of the weights.
 
@@ -115,7 +117,7 @@ def around_mean(
     """
     if len(windows) < 2:  # type: ignore[arg-type]
         raise InputError(f"around_mean: expected two windows or more to tell the size of errors, got {len(windows)}")  # type: ignore[arg-type]
-    return around_residuals(mean, _residuals(mean, windows), network=network, spectral=spectral, steps=steps, seed=seed)
+    return around_residuals(mean, _residuals(mean, windows), network=network, spectral=spectral, anywhere=anywhere, steps=steps, seed=seed)
 
 
 def around_residuals(
@@ -124,6 +126,7 @@ def around_residuals(
     *,
     network: Callable[..., nn.Module] = UNet,
     spectral: bool = False,
+    anywhere: bool = False,
     steps: int = 24,
     seed: int = 0,
 ) -> DiffusionPrior:
@@ -134,12 +137,15 @@ def around_residuals(
         residuals: Coefficients of truth less forecast, (N, C', T', *S') with N >= 2.
         network: See `around_mean`.
         spectral: See `around_mean`.
+        anywhere: See `around_mean`.
         steps: Steps of the sampler.
         seed: Seed of the weights.
 
     Raises:
-        InputError: If there are fewer than two windows, or the forecast has no error on them.
+        InputError: If there are fewer than two windows, the forecast has no error on them, or both kinds of spread are asked for.
     """
+    if spectral and anywhere:
+        raise InputError("around_mean: expected one of spectral and anywhere, got both; a spectrum belongs to its grid")
     if len(residuals) < 2:
         raise InputError(f"around_residuals: expected the errors on two windows or more to tell their size, got {len(residuals)}")
     covariance, scale = _size_of(residuals, spectral=spectral)
@@ -151,8 +157,8 @@ def around_residuals(
         torch.manual_seed(seed)
         net = network(2 * channels + inputs, channels, ndim=len(periodic), periodic=periodic)
     schedule = EDMSchedule(0.02 * scale, (400.0 if spectral else 80.0) * scale)  # smooth fields have much of their variance in few modes
-    base = GaussianDenoiser(schedule, torch.zeros(mean.latent_shape), covariance)
-    denoiser = CentredDenoiser(mean.map, PreconditionedDenoiser(net, schedule, base=base))
+    base = None if anywhere else GaussianDenoiser(schedule, torch.zeros(mean.latent_shape), covariance)
+    denoiser = CentredDenoiser(mean.map, PreconditionedDenoiser(net, schedule, scale, base=base))
     parts = {"cond_transform": mean.cond_transform, "cond_spec": mean.cond_spec, "sampler": ExponentialMultistep(2, noise=1.0), "steps": steps}
     return DiffusionPrior(denoiser, mean.transform, mean.spec, **parts)  # type: ignore[arg-type]
 
@@ -164,9 +170,10 @@ def residual_noise(prior: DiffusionPrior) -> LogNormalNoise:
         InputError: If the prior is another.
     """
     denoiser = prior.denoiser
-    if not isinstance(denoiser, CentredDenoiser) or not isinstance(denoiser.inner, PreconditionedDenoiser) or denoiser.inner.base is None:
+    if not isinstance(denoiser, CentredDenoiser) or not isinstance(denoiser.inner, PreconditionedDenoiser):
         raise InputError(f"residual_noise: expected a prior made by around_mean, got one with {type(denoiser).__name__}")
-    variance = float(denoiser.inner.base.covariance.mean_function(lambda c: c))
+    base = denoiser.inner.base
+    variance = denoiser.inner.sigma_data**2 if base is None else float(base.covariance.mean_function(lambda c: c))
     return LogNormalNoise(-0.5 + 0.5 * math.log(variance))
 
 

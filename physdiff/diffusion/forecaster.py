@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved
@@ -21,7 +22,25 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.transform import Transform
 
-__all__ = ["Forecaster", "NetworkMap"]
+__all__ = ["ConditionPart", "Forecaster", "NetworkMap"]
+
+
+class ConditionPart(Saved, nn.Module):
+    """A map without weights whose answer stands in the condition: its last channels, over a scale.
+
+    Args:
+        channels: Number of channels.
+        scale: What the coefficients were divided by and the condition was not.
+        ndim: Axes after the channels.
+    """
+
+    def __init__(self, channels: int, scale: float = 1.0, *, ndim: int) -> None:
+        super().__init__()
+        self.channels, self.scale, self.ndim = channels, check_positive(scale, "ConditionPart.scale"), ndim
+
+    def forward(self, cond: Tensor) -> Tensor:
+        """(B, C'', *axes) -> (B, channels, *axes)."""
+        return cond[:, -self.channels :] / self.scale
 
 
 class NetworkMap(Saved, nn.Module):

@@ -4,8 +4,9 @@ All frames of a trajectory are drawn at once, so that errors do not grow from st
 along time AND space, one scale for all bands (the error of a coefficient counts as that of the points it is made of); what is known of each field
 (first frame, force, final state) goes in as channels, with coordinates and lines between known frames. Where a condition leaves little open, train
 the mean first (`around_mean`).
-``wavelet="pixels"`` gives the same channels without a wavelet, ``coarse=2`` a model that adds resolution to a coarse trajectory (`upscale`). A
-trained `Autoencoder` or `MeshAutoencoder` in the wavelet's place gives diffusion of whole trajectories in its latents, on points too.
+``wavelet="pixels"`` gives the same channels without a wavelet. ``coarse=2`` gives a model that adds resolution to a coarse trajectory (`upscale`):
+diffusion of what straight lines in the coarse cells leave, trained with ``noise=residual_noise(prior)``. A trained `Autoencoder` or
+`MeshAutoencoder` in the wavelet's place gives diffusion of whole trajectories in its latents, on points too.
 
 References: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833); Zhou et al., Text2PDE, ICLR 2025 (arXiv 2410.01153).
 """
@@ -23,8 +24,11 @@ from physdiff.data.convert import spec_of
 from physdiff.data.statistics import stream
 from physdiff.data.tasks import Task, TaskWindows
 from physdiff.data.windows import TrajectoryWindows
+from physdiff.diffusion.centred import around_mean
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.forecaster import ConditionPart, Forecaster
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
+from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
 from physdiff.training.build import build_prior
 from physdiff.transforms.compose import Compose
@@ -82,6 +86,9 @@ def prepare_trajectories(
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
         return network(i, o, ndim=ndim, periodic=periodic)
 
+    if coarse > 1:
+        straight = _straight(chain, spec, windows.cond_spec, condition)
+        return around_mean(straight, windows, network=network, anywhere=True, steps=steps, seed=seed), windows
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = build_prior(
@@ -94,6 +101,15 @@ def prepare_trajectories(
             steps=steps,
         )
     return prior, windows
+
+
+def _straight(chain: Compose, spec: FieldSpec, cond_spec: FieldSpec, condition: ConditionTransform) -> Forecaster:
+    """The coefficients of a coarse window as the condition tells it, whose last normaliser it has not been through."""
+    channels, _, *space = chain.out_shape(spec.shape)
+    last = list(chain)[-1]
+    scale = float(last.std) if isinstance(last, Normalizer) and not last.per and last.std is not None else 1.0
+    part = ConditionPart(channels, scale, ndim=1 + len(space))
+    return Forecaster(part, chain, spec, cond_transform=condition, cond_spec=cond_spec)
 
 
 def _folded(wavelet: str | FrameCoder, levels: int, coarse: int, *, dims: tuple[str, ...]) -> list[Transform]:

@@ -40,7 +40,8 @@ def test_a_finer_grid_shares_weights_and_answers_the_same_inside() -> None:
     torch.testing.assert_close(fine.encode(x)[..., :8], prior.encode(x[..., :16]), rtol=0, atol=1e-5)
     cond = task_condition(fine.spec, x, coarsened(x, 2))
     small = task_condition(prior.spec, x[..., :16], coarsened(x[..., :16], 2))
-    torch.testing.assert_close(fine.encode_cond(cond)[..., :8], prior.encode_cond(small), rtol=0, atol=1e-5)
+    # but for the last cell, whose line sees the end
+    torch.testing.assert_close(fine.encode_cond(cond)[..., :7], prior.encode_cond(small)[..., :7], rtol=0, atol=1e-5)
 
 
 def test_upscale_keeps_what_is_known() -> None:

@@ -12,7 +12,10 @@ import xarray as xr
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
+from physdiff.data.tasks import coarsened, reconstructed, task_condition
+from physdiff.diffusion.centred import CentredDenoiser, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.forecast.cascade import on_finer_grid
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.points import PointGrid
@@ -51,6 +54,30 @@ def test_what_is_known_is_kept(wavelet: str, levels: int, shape: tuple[int, ...]
     again = DiffusionPrior.load(prior.save(tmp_path / "prior.pt"))
     cond = windows[0]["cond"][None]
     assert torch.equal(again.sample(1, cond=cond, rng=Rng(1)), prior.sample(1, cond=cond, rng=Rng(1)))
+
+
+@pytest.mark.parametrize(("wavelet", "levels"), [("haar", 1), ("db2", 2), ("pixels", 1), ("haar", 0)])
+def test_what_adds_resolution_starts_from_lines_in_coarse_cells(wavelet: str, levels: int, tmp_path) -> None:  # noqa: ANN001
+    net = partial(UNet, width=8, attention=False)
+    train = driven(6, 16)
+    train = train + 0.3 * xr.apply_ufunc(np.sin, 9 * train["x"])  # straight lines leave something
+    prior, windows = prepare_trajectories(train, [{"u": (0,)}], wavelet=wavelet, levels=levels, coarse=2, steps=2, network=net)
+    x = torch.randn(3, 2, 4, 32)
+    fine = on_finer_grid(prior, 2)
+    for one, points in ((prior, 16), (fine, 32)):
+        coarse = coarsened(x[..., :points], 2)
+        cond = one.encode_cond(task_condition(one.spec, torch.full_like(x[..., :points], torch.nan), coarse))
+        assert cond is not None
+        assert isinstance(one.denoiser, CentredDenoiser)
+        mean = one.decode(one.denoiser.mean(cond, torch.zeros(()), cond))
+        torch.testing.assert_close(mean, reconstructed(coarse, 2, (False,)), rtol=0, atol=1e-5)
+    # the noise that it is trained with is of the size of what is left
+    left = torch.stack([windows[i]["x"] for i in range(6)])
+    left = prior.encode(left) - prior.encode(reconstructed(coarsened(left, 2), 2, (False,)))
+    assert float(residual_noise(prior).mean) == pytest.approx(-0.5 + 0.5 * float(left.square().mean().log()), abs=1e-4)
+    again = DiffusionPrior.load(prior.save(tmp_path / "prior.pt"))
+    one = windows[0]["cond"][None]
+    assert torch.equal(again.sample(1, cond=one, rng=Rng(1)), prior.sample(1, cond=one, rng=Rng(1)))
 
 
 def test_levels_below_zero_are_refused() -> None:
