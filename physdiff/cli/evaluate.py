@@ -18,7 +18,7 @@ from physdiff.cli.options import Select, check_at_least, checked_folder, cut_to,
 from physdiff.cli.parse import command_line
 from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, standard_scores
 from physdiff.cli.splits import as_list, events_of, regions_of
-from physdiff.data.convert import grid_of
+from physdiff.data.convert import grid_of, spec_of
 from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.timeline import is_calendar
 from physdiff.data.write import write_dataset
@@ -264,11 +264,30 @@ def _physics(files: str | list[str], folder: Path) -> None:
 def baseline_forecasts(
     ds: xr.Dataset, fc: xr.Dataset, *, train: xr.Dataset | None, members: int, rng: Rng
 ) -> dict[str, xr.Dataset]:
-    """Persistence, and, given training data, damped and dressed persistence, climatology and linear models, from the forecast's own starts."""
-    lead, starts = fc.sizes["lead_time"], fc["init_time"].values
-    found = {"persistence": persistence(ds, starts, lead)}
-    if train is None:
+    """Persistence, and, given training data, damped and dressed persistence, climatology and linear models, at the forecast's starts and leads."""
+    calendar = is_calendar(ds["time"].values)
+    step = spec_of(ds[[n for n in fc.data_vars if n in ds]], gaps=True, mask=True).dt
+    leads = fc["lead_time"].values / np.timedelta64(1, "s") if calendar else fc["lead_time"].values
+    lead = max(1, round(float(leads.max() / step)))
+    found = {"persistence": persistence(ds, fc["init_time"].values, lead)}
+    if train is not None:
+        found |= _trained_baselines(train, ds, fc, lead=lead, members=members, rng=rng)
+    if len(leads) == lead and np.allclose(leads, step * np.arange(1, lead + 1)):
         return found
+    places = np.where(np.isclose(leads / step, np.round(leads / step)), np.round(leads / step).astype(int), 0)  # a baseline knows whole steps
+    log.info("baselines are scored at %d of the %d lead times, those at whole steps of the truth", (places > 0).sum(), len(places))
+    return {name: _at_leads(made, places, fc["lead_time"]) for name, made in found.items()}
+
+
+def _at_leads(made: xr.Dataset, places: np.ndarray, leads: xr.DataArray) -> xr.Dataset:
+    """A forecast of steps 1, 2, ... at the steps `places`, nothing at places that it has not (step 0: there is nothing to forecast)."""
+    chosen = made.isel(lead_time=np.maximum(places - 1, 0)).assign_coords(lead_time=leads)
+    there = xr.DataArray(places > 0, dims="lead_time", coords={"lead_time": leads})
+    return chosen.map(lambda v: v.where(there) if "lead_time" in v.dims else v, keep_attrs=True)
+
+
+def _trained_baselines(train: xr.Dataset, ds: xr.Dataset, fc: xr.Dataset, *, lead: int, members: int, rng: Rng) -> dict[str, xr.Dataset]:
+    starts, found = fc["init_time"].values, {}
     found["damped persistence"] = damped_persistence(train, ds, starts, lead=lead)
     found["dressed persistence"] = dressed_persistence(train, ds, starts, lead=lead, members=members, rng=rng.child("dressed"))
     found["climatology"] = climatology(train, ds, starts, lead=lead)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from physdiff.cli.fit import card_of, named, said_once, train
 from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.diffusion.centred import CentredDenoiser, residual_noise
+from physdiff.forecast.cascade import on_finer_grid
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
+from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import check_trainer_options
 from physdiff.training.ranks import is_first_process
 from physdiff.training.trajectories import prepare_trajectories
 
-__all__ = ["fit_trajectories"]
+__all__ = ["fit_trajectories", "fitted_trajectories"]
 
 
 def fit_trajectories(
@@ -41,18 +45,31 @@ def fit_trajectories(
         training: How long and how (50 epochs if nothing is said).
         select: Which fields and times; leave test data out here.
     """
+    check_at_least(levels, 0, "levels")
+    chain = {"wavelet": wavelet, "levels": levels, "network": network}
+    fitted_trajectories(data, out, tasks, training=training, select=select, chain=chain)
+
+
+def fitted_trajectories(
+    data: str | list[str], out: str, tasks: list[dict[str, list[int] | str]], *, training: Training, select: Select, chain: Mapping[str, Any]
+) -> None:
+    """Prepare with `chain` as arguments of `prepare_trajectories`, train, and write the prior."""
     start = time.monotonic()
     target, folder = checked_file(out), checked_folder(f"{out}.fit")
-    check_at_least(levels, 0, "levels")
     check_trainer_options(training.trainer or {})
     given = [{name: frames if isinstance(frames, str) else tuple(frames) for name, frames in task.items()} for task in tasks]
     with said_once():
         ds = opened(data, select)
-        prior, windows = prepare_trajectories(ds, given, wavelet=wavelet, levels=levels, network=network, seed=training.seed)
-        module = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
+        prior, windows = prepare_trajectories(ds, given, seed=training.seed, **chain)
+        if "coarse" in chain:
+            on_finer_grid(prior)  # refuses now what could not be used later
+        loader = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
         known = [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]
-        source = {**named(data, select, ds), "tasks": known}
-        train(prior, module, training, max_epochs=None, folder=folder, source=source)
+        source = {**named(data, select, ds), "tasks": known, **({"coarse": chain["coarse"]} if "coarse" in chain else {})}
+        noise = residual_noise(prior) if isinstance(prior.denoiser, CentredDenoiser) else None
+        options = {"noise": noise, "input_noise": training.input_noise, "seed": training.seed}
+        module = DiffusionModule(prior, training.lr, training.ema, **options) if noise is not None else None  # type: ignore[arg-type]
+        train(prior, loader, training, max_epochs=None, folder=folder, source=source, module=module)
         if is_first_process():
             path = prior.eval().save(target, card=card_of(source, training.seed))
             print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")

@@ -32,11 +32,12 @@ class ConditionPart(Saved, nn.Module):
         channels: Number of channels.
         scale: What the coefficients were divided by and the condition was not.
         ndim: Axes after the channels.
+        factor: How many cells of the grid one of the coarse window was, to be told later.
     """
 
-    def __init__(self, channels: int, scale: float = 1.0, *, ndim: int) -> None:
+    def __init__(self, channels: int, scale: float = 1.0, *, ndim: int, factor: int = 1) -> None:
         super().__init__()
-        self.channels, self.scale, self.ndim = channels, check_positive(scale, "ConditionPart.scale"), ndim
+        self.channels, self.scale, self.ndim, self.factor = channels, check_positive(scale, "ConditionPart.scale"), ndim, factor
 
     def forward(self, cond: Tensor) -> Tensor:
         """(B, C'', *axes) -> (B, channels, *axes)."""

@@ -27,8 +27,13 @@ from physdiff.transforms.wavelet import WaveletTransform
 __all__ = ["on_finer_grid", "upscale"]
 
 
-def on_finer_grid(prior: DiffusionPrior, factor: int = 2) -> DiffusionPrior:
+def on_finer_grid(prior: DiffusionPrior, factor: int = 2, *, origin: tuple[float, ...] | None = None) -> DiffusionPrior:
     """The same prior, weights shared, on a grid with `factor` times as many cells along each axis in space.
+
+    Args:
+        prior: The prior.
+        factor: New cells in each.
+        origin: Where the grid begins (see `CartesianGrid`); None: over the same ground, each circle's first point in the middle of its cell.
 
     Raises:
         InputError: If the grid is not uniform, or the prior has statistics or parts that belong to places.
@@ -37,7 +42,8 @@ def on_finer_grid(prior: DiffusionPrior, factor: int = 2) -> DiffusionPrior:
     if not isinstance(grid, CartesianGrid) or not grid.uniform or spec.mask is not None or factor < 1:
         raise InputError(f"on_finer_grid: expected a uniform box without mask and factor >= 1, got {type(grid).__name__} and {factor}")
     shape = tuple(n * factor for n in grid.shape)
-    fine = replace(spec, grid=CartesianGrid(shape, grid.extent, grid.origin, periodic=grid.periodic, length_unit=grid.length_unit))
+    origin = origin or tuple(o - closed * (1 - 1 / factor) * h / 2 for o, h, closed in zip(grid.origin, grid.spacing, grid.periodic, strict=True))
+    fine = replace(spec, grid=CartesianGrid(shape, grid.extent, origin, periodic=grid.periodic, length_unit=grid.length_unit))
 
     def moved(part: Transform) -> Transform:
         return part.fitted_to(fine.shape[1:], grid.dims, grid.periodic) if isinstance(part, WaveletTransform) else part

@@ -94,7 +94,9 @@ def history_of(prior: WindowPrior) -> int:
     """
     found = known_frames(prior)
     if found < 1:
-        raise InputError("forecast: expected a prior given known frames, got one without; train it on windows with history >= 1")
+        whole = prior.cond_spec is not None and f"known_{prior.spec.names[0]}" in prior.cond_spec.names
+        todo = "draw whole trajectories with forecast --known (draw_trajectories)" if whole else "train it on windows with history >= 1"
+        raise InputError(f"forecast: expected a prior given known frames, got one without; {todo}")
     return found
 
 

@@ -87,7 +87,7 @@ def prepare_trajectories(
         return network(i, o, ndim=ndim, periodic=periodic)
 
     if coarse > 1:
-        straight = _straight(chain, spec, windows.cond_spec, condition)
+        straight = _straight(chain, spec, windows.cond_spec, condition=condition, factor=coarse)
         return around_mean(straight, windows, network=network, anywhere=True, steps=steps, seed=seed), windows
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,12 +103,12 @@ def prepare_trajectories(
     return prior, windows
 
 
-def _straight(chain: Compose, spec: FieldSpec, cond_spec: FieldSpec, condition: ConditionTransform) -> Forecaster:
+def _straight(chain: Compose, spec: FieldSpec, cond_spec: FieldSpec, *, condition: ConditionTransform, factor: int) -> Forecaster:
     """The coefficients of a coarse window as the condition tells it, whose last normaliser it has not been through."""
     channels, _, *space = chain.out_shape(spec.shape)
     last = list(chain)[-1]
     scale = float(last.std) if isinstance(last, Normalizer) and not last.per and last.std is not None else 1.0
-    part = ConditionPart(channels, scale, ndim=1 + len(space))
+    part = ConditionPart(channels, scale, ndim=1 + len(space), factor=factor)
     return Forecaster(part, chain, spec, cond_transform=condition, cond_spec=cond_spec)
 
 

@@ -1,0 +1,67 @@
+"""``physdiff forecast --known``."""
+
+from __future__ import annotations
+
+import time
+
+from physdiff.base.errors import InputError
+from physdiff.base.rng import Rng
+from physdiff.base.saved import read
+from physdiff.cli.device import best_device
+from physdiff.cli.options import Select, Times, check_at_least, checked_file, cut_to, opened
+from physdiff.cli.parse import command_line
+from physdiff.data.field_statistics import check_like
+from physdiff.data.write import write_dataset
+from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.forecast.trajectories import draw_trajectories
+
+__all__ = ["forecast_trajectories"]
+
+
+def forecast_trajectories(
+    prior: str,
+    out: str,
+    known: dict[str, list[int] | str],
+    *,
+    initial: str | list[str] | None = None,
+    coarse: str | list[str] | None = None,
+    members: int = 20,
+    seed: int = 0,
+    select: Times = Times(),  # noqa: B008 - a frozen value
+) -> None:
+    """Draw whole trajectories from what is known of them: simulation, control, resolution; not gone on with after an interruption.
+
+    Args:
+        prior: File of a prior trained with ``--tasks`` or ``--coarse``.
+        out: netCDF file to write, dims (sample, init_time, member, lead_time, space), the first frame at lead time 0.
+        known: Frames that the data know of each field, as in ``{u: [0], force: all}`` (simulation), ``{u: [0, -1]}`` (which force leads there?) or
+            ``{}`` (nothing).
+        initial: Data that hold what is known, from the first frame on.
+        coarse: Coarse trajectories, for a prior trained with ``--coarse``.
+        members: Number of members.
+        seed: Seed of the draws.
+        select: Which times and region of the data are looked at.
+    """
+    begin = time.monotonic()
+    target = checked_file(out)
+    for what, value, least in (("members", members, 1), ("seed", seed, 0)):
+        check_at_least(value, least, what)
+    if known and initial is None:
+        raise InputError(f"initial: expected data that hold {', '.join(known)}, got none; give --initial FILE, or --known '{{}}'")
+    model = WindowPrior.load(prior).to(best_device())
+    for name in known:
+        model.spec.channel(name)
+    statistics = read(prior)[1].get("statistics", {})
+    data = low = None
+    if initial is not None and known:
+        data = opened(initial, Select(list(known), select.start, select.stop, select.region))
+        data = data if coarse is not None else cut_to(data, model.spec.grid)
+        check_like(data, statistics, "initial")
+    if coarse is not None:
+        low = opened(coarse, Select(list(model.spec.names), select.start, select.stop, select.region))
+        check_like(low, statistics, "coarse")
+    given = {name: frames if isinstance(frames, str) else tuple(frames) for name, frames in known.items()}
+    result = draw_trajectories(model, given, data, coarse=low, members=members, rng=Rng(seed))
+    write_dataset(result, target, command=command_line())
+    count, frames = result.sizes.get("sample", 1), result.sizes["lead_time"]
+    print(f"wrote {count} trajectories of {frames} frames with {members} members to {target} in {time.monotonic() - begin:.0f} s")
