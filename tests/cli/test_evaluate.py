@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from physdiff.cli.evaluate import Baselines, _warn_of_leaks, show_table
+from physdiff.base.rng import Rng
+from physdiff.cli.evaluate import Baselines, _warn_of_leaks, baseline_forecasts, show_table
 from physdiff.cli.main import main
 from physdiff.cli.scoring import Job
+from physdiff.data.open import open_dataset, open_forecast
 from physdiff.data.write import write_dataset
 from tests.cli.command import physdiff, refuses, untouched, works
 from tests.cli.conftest import weather
@@ -198,3 +200,15 @@ def test_events_and_return_levels_have_their_monte_carlo_error(tmp_path, era, er
         assert bool(((events["lower"] <= events["probability"]) & (events["probability"] <= events["upper"])).all())
         assert returns["return_level"].dims == ("latitude", "longitude") and bool((returns["lower"] <= returns["upper"]).all())
     assert "Return levels of t2m" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_baselines_stand_at_the_leads_of_the_forecast(burgers, burgers_forecast):
+    truth, whole = open_dataset(burgers), open_forecast(burgers_forecast)
+    every = baseline_forecasts(truth, whole, train=truth, members=3, rng=Rng(0))
+    some = baseline_forecasts(truth, whole.isel(lead_time=[1, 2]), train=truth, members=3, rng=Rng(0))
+    first = whole.assign_coords(lead_time=whole["lead_time"] - whole["lead_time"].values[0])  # steps 0, 1, 2
+    begun = baseline_forecasts(truth, first, train=truth, members=3, rng=Rng(0))
+    for name in ("persistence", "climatology"):
+        np.testing.assert_array_equal(some[name]["u"].values, every[name]["u"].isel(lead_time=[1, 2]).values)
+        np.testing.assert_array_equal(begun[name]["u"].isel(lead_time=[1, 2]).values, every[name]["u"].isel(lead_time=[0, 1]).values)
+        assert bool(begun[name]["u"].isel(lead_time=0).isnull().all())
