@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=300.0, help="CPU seconds of training of the turbulence prior")
     options = parser.parse_args()
-    for folder in (args.work, args.out, *([args.pictures] if args.pictures else [])):
+    for folder in (options.work, options.out, *([options.pictures] if options.pictures else [])):
         Path(folder).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     work, pictures = Path(options.work), None if options.pictures is None else Path(options.pictures)
