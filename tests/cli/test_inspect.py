@@ -76,7 +76,7 @@ def test_what_is_no_data_ends_with_2(tmp_path):
         assert "found nothing there; check the path" in refuses("inspect", tmp_path / "none.nc")
         assert "expected files that match the pattern, found none" in refuses("inspect", tmp_path / "x*.nc")
         assert "expected a folder with files (netCDF, Zarr" in refuses("inspect", tmp_path / "folder")
-        assert "expected the address of a Zarr store, got that of a file" in refuses("inspect", "https://example.org/a.nc")
+        assert "check the address and the network" in refuses("inspect", "http://127.0.0.1:9/a.nc")  # nothing listens there
 
 
 def test_a_gap_in_time_is_told_and_accepted(tmp_path):
