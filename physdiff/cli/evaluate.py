@@ -265,9 +265,8 @@ def baseline_forecasts(
     ds: xr.Dataset, fc: xr.Dataset, *, train: xr.Dataset | None, members: int, rng: Rng
 ) -> dict[str, xr.Dataset]:
     """Persistence, and, given training data, damped and dressed persistence, climatology and linear models, at the forecast's starts and leads."""
-    calendar = is_calendar(ds["time"].values)
-    step = spec_of(ds[[n for n in fc.data_vars if n in ds]], gaps=True, mask=True).dt
-    leads = fc["lead_time"].values / np.timedelta64(1, "s") if calendar else fc["lead_time"].values
+    step, leads = spec_of(ds[[n for n in fc.data_vars if n in ds]], gaps=True, mask=True).dt, fc["lead_time"].values
+    leads = leads / np.timedelta64(1, "s") if leads.dtype.kind == "m" else leads
     lead = max(1, round(float(leads.max() / step)))
     found = {"persistence": persistence(ds, fc["init_time"].values, lead)}
     if train is not None:

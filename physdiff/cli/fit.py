@@ -31,6 +31,7 @@ from physdiff.data.field_statistics import data_card
 from physdiff.data.fingerprint import fingerprint
 from physdiff.data.first_guess import GuessedWindows
 from physdiff.data.windows import TrajectoryWindows, WindowRange
+from physdiff.diffusion.centred import CentredDenoiser, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
@@ -223,7 +224,9 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
     views = Views(None if training.crop is None else tuple(training.crop), tuple(training.coarser or (1,)))
     if not isinstance(prior, Forecaster | Refiner):
-        made = DiffusionModule(prior, training.lr, training.ema, input_noise=training.input_noise, roll=roll, seed=training.seed)
+        centred = isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser)
+        noise = residual_noise(prior) if centred else None  # type: ignore[arg-type]
+        made = DiffusionModule(prior, training.lr, training.ema, noise=noise, input_noise=training.input_noise, roll=roll, seed=training.seed)
         return made.with_term(term).with_views(views)
     if term.due(0):
         raise InputError("training: expected no fokker_planck and symmetry for a deterministic forecast, got one; it has no denoiser")

@@ -8,12 +8,10 @@ from typing import Any
 
 from physdiff.cli.fit import card_of, named, said_once, train
 from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
-from physdiff.diffusion.centred import CentredDenoiser, residual_noise
 from physdiff.forecast.cascade import on_finer_grid
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
-from physdiff.training.diffusion_module import DiffusionModule
 from physdiff.training.fit import check_trainer_options
 from physdiff.training.ranks import is_first_process
 from physdiff.training.trajectories import prepare_trajectories
@@ -66,10 +64,7 @@ def fitted_trajectories(
         loader = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
         known = [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]
         source = {**named(data, select, ds), "tasks": known, **({"coarse": chain["coarse"]} if "coarse" in chain else {})}
-        noise = residual_noise(prior) if isinstance(prior.denoiser, CentredDenoiser) else None
-        options = {"noise": noise, "input_noise": training.input_noise, "seed": training.seed}
-        module = DiffusionModule(prior, training.lr, training.ema, **options) if noise is not None else None  # type: ignore[arg-type]
-        train(prior, loader, training, max_epochs=None, folder=folder, source=source, module=module)
+        train(prior, loader, training, max_epochs=None, folder=folder, source=source)
         if is_first_process():
             path = prior.eval().save(target, card=card_of(source, training.seed))
             print(f"wrote the prior to {path} after {time.monotonic() - start:.0f} s; loss in {folder / 'log' / 'metrics.csv'}")

@@ -22,6 +22,9 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_tensor
 from physdiff.data.leads import forecast_dataset
 from physdiff.data.tasks import Task, task_condition, task_spec
+from physdiff.diffusion.centred import CentredDenoiser
+from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.forecaster import ConditionPart
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.cascade import on_finer_grid
 from physdiff.forecast.keyed_rows import KeyedRows
@@ -73,13 +76,15 @@ def draw_trajectories(
     rows = [(s, m) for s in range(count) for m in range(members)]
     training = prior.training
     prior.eval()
-    for start in tqdm(range(0, len(rows), max_batch), desc="trajectories", unit="batch", disable=None):
-        part = rows[start : start + max_batch]
-        samples = [s for s, _ in part]
-        cond = task_condition(prior.spec, window[samples], None if low is None else low[samples])
-        keyed = KeyedRows.of(rng.child("sample", s).child("member", m) for s, m in part)
-        drawn.append(prior.sample(len(part), cond=cond, rng=keyed, max_batch=max_batch).cpu())
-    prior.train(training)
+    try:
+        for start in tqdm(range(0, len(rows), max_batch), desc="trajectories", unit="batch", disable=None):
+            part = rows[start : start + max_batch]
+            samples = [s for s, _ in part]
+            cond = task_condition(prior.spec, window[samples], None if low is None else low[samples])
+            keyed = KeyedRows.of(rng.child("sample", s).child("member", m) for s, m in part)
+            drawn.append(prior.sample(len(part), cond=cond, rng=keyed, max_batch=max_batch).cpu())
+    finally:
+        prior.train(training)
     return _laid_out(torch.cat(drawn), prior.spec, coarse if ds is None else ds, count=count)
 
 
@@ -98,9 +103,12 @@ def _check(prior: WindowPrior, coarse: xr.Dataset | None, ds: xr.Dataset | None,
 
 def _finer(prior: WindowPrior, coarse: xr.Dataset) -> tuple[WindowPrior, Tensor]:
     """The prior on the grid that the coarse trajectories lead to, and these."""
-    own = on_finer_grid(prior, 1).spec.grid  # type: ignore[arg-type]  # refuses what is no uniform box
+    mean = prior.denoiser.mean.network if isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser) else None
+    if not isinstance(prior, DiffusionPrior) or not isinstance(mean, ConditionPart):
+        raise InputError("coarse: expected a prior made by prepare_trajectories(..., coarse=2), got one that does not say its factor; train it anew")
+    own, factor = on_finer_grid(prior, 1).spec.grid, mean.factor  # which refuses what is no uniform box
     assert isinstance(own, CartesianGrid)
-    sizes, factor = tuple(int(coarse.sizes.get(d, 0)) for d in own.dims), _factor(prior)
+    sizes = tuple(int(coarse.sizes.get(d, 0)) for d in own.dims)
     shape = tuple(n * factor for n in sizes)
     times = shape[-1] // own.shape[-1]
     if times < 1 or shape != tuple(n * times for n in own.shape):
@@ -112,21 +120,13 @@ def _finer(prior: WindowPrior, coarse: xr.Dataset) -> tuple[WindowPrior, Tensor]
         float(coarse[d].values[0]) - (factor - 1) / 2 * h if closed else start
         for d, start, closed, h in zip(own.dims, own.origin, own.periodic, cells, strict=True)
     )
-    fine = on_finer_grid(prior, times, origin=begin)  # type: ignore[arg-type]
+    fine = on_finer_grid(prior, times, origin=begin)
     starts = tuple(o + closed * (factor - 1) / 2 * h for o, closed, h in zip(begin, own.periodic, cells, strict=True))
     under = CartesianGrid(sizes, own.extent, starts, periodic=own.periodic, length_unit=own.length_unit)
     x = _frames(coarse, FieldSpec(fine.spec.names, fine.spec.units, under, fine.spec.dt, frames=fine.spec.frames))
     if x.shape[2] < fine.spec.frames:
         raise DataError(f"coarse: expected {fine.spec.frames} frames, got {x.shape[2]}; the prior knows trajectories of that length")
     return fine, x[:, :, : fine.spec.frames]
-
-
-def _factor(prior: WindowPrior) -> int:
-    """The factor between the cells of a coarse trajectory and the grid that a prior was trained with."""
-    factor = getattr(getattr(getattr(getattr(prior, "denoiser", None), "mean", None), "network", None), "factor", None)
-    if not isinstance(factor, int):
-        raise InputError("coarse: expected a prior made by prepare_trajectories(..., coarse=2), got one that does not say its factor; train it anew")
-    return factor
 
 
 def _known(spec: FieldSpec, known: Task, ds: xr.Dataset | None, *, count: int) -> Tensor:

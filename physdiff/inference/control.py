@@ -134,7 +134,7 @@ def control(
         n: Number of draws.
         cond: Condition window, batch 1 or n (what is known: the first state).
         strength: Weight lambda of the objective against the prior: a draw with a cost higher by 1 / lambda is e times rarer.
-        spread: "moments": the denoiser's own covariance, some ten times the cost of a plain draw; "unit": see the module.
+        spread: "moments": the denoiser's own covariance, some six times the cost of a plain draw; "unit": see the module.
         rng: Randomness.
         max_batch: Windows drawn at once.
 

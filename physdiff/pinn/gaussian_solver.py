@@ -24,7 +24,7 @@ from physdiff.base.checks import check_positive
 from physdiff.base.errors import Diverged, InputError, ShapeError
 from physdiff.pinn.mixture_kernel import KernelOperators, MixtureKernel
 
-__all__ = ["GaussianSolution", "kernel_solve"]
+__all__ = ["GaussianSolution", "checked_known", "kernel_solve"]
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +77,10 @@ def kernel_solve(
         InputError: If nothing is known, the grid has more than 3000 points, or a number is not positive.
         Diverged: If the evidence is not finite.
     """
-    check_positive(law_std, "kernel_solve law_std")
-    check_positive(known_std, "kernel_solve known_std")
-    shape = tuple(len(a) for a in reversed(axes))
-    if tuple(known.shape) != shape:
-        raise ShapeError(f"kernel_solve: expected known values {shape}, got {tuple(known.shape)}; NaN where nothing is known")
+    for value, name in ((law_std, "law_std"), (known_std, "known_std")):
+        check_positive(value, f"kernel_solve {name}")
+    shape = checked_known(known, axes, "kernel_solve")
     where = known.isfinite()
-    if not bool(where.any()):
-        raise InputError("kernel_solve: expected known values, as at the boundary, got none")
     if known.numel() > _MOST:
         raise InputError(f"kernel_solve: expected at most {_MOST} points, got {known.numel()}; take a coarser grid")
     target = known[where].double()
@@ -109,6 +105,21 @@ def kernel_solve(
         losses.append(float(loss.detach()))
         u = D.coloured(z.detach().reshape(shape)).detach()
     return _solution(deviations, equation, KernelOperators(axes, kernels), u, losses)
+
+
+def checked_known(known: Tensor, axes: Sequence[Tensor], what: str) -> tuple[int, ...]:
+    """The shape of the grid, if `known` has it and anything is known; `what` asks.
+
+    Raises:
+        ShapeError: If it has another.
+        InputError: If nothing is known.
+    """
+    shape = tuple(len(a) for a in reversed(axes))
+    if tuple(known.shape) != shape:
+        raise ShapeError(f"{what}: expected known values {shape}, got {tuple(known.shape)}; NaN where nothing is known")
+    if not bool(known.isfinite().any()):
+        raise InputError(f"{what}: expected known values, as at the boundary, got none")
+    return shape
 
 
 def _solution(

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from physdiff.base.checks import check_positive
-from physdiff.base.errors import Diverged, InputError, ShapeError
+from physdiff.base.errors import Diverged, ShapeError
 from physdiff.base.rng import Rng
-from physdiff.pinn.gaussian_solver import Equation, GaussianSolution, kernel_solve
+from physdiff.pinn.gaussian_solver import Equation, GaussianSolution, checked_known, kernel_solve
 from physdiff.pinn.mixture_kernel import KernelOperators, MixtureKernel
 
 __all__ = ["kronecker_solve"]
@@ -72,11 +72,7 @@ def kronecker_solve(
     """
     for value, name in ((law_std, "law_std"), (known_std, "known_std"), (rank, "rank")):
         check_positive(value, f"kronecker_solve {name}")
-    shape = tuple(len(a) for a in reversed(axes))
-    if tuple(known.shape) != shape:
-        raise ShapeError(f"kronecker_solve: expected known values {shape}, got {tuple(known.shape)}; NaN where nothing is known")
-    if not bool(known.isfinite().any()):
-        raise InputError("kronecker_solve: expected known values, as at the boundary, got none")
+    checked_known(known, axes, "kronecker_solve")
     losses: tuple[float, ...] = ()
     if steps:
         few, some = _coarse(axes, known)

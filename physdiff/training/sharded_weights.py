@@ -45,7 +45,6 @@ class ShardedWeights(ModelParallelStrategy):
         module.configure_model = _nothing  # type: ignore[method-assign]  # which Lightning wants overridden: it is done
         super().setup(trainer)
 
-
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """As Lightning does, which takes the weights out of what callbacks see."""
         found = super().load_checkpoint(checkpoint_path, weights_only)
@@ -98,5 +97,3 @@ def put_whole(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, own in module.state_dict().items():
         given = state[name].to(own.device)
         own.copy_(distribute_tensor(given, own.device_mesh, own.placements, src_data_rank=None) if isinstance(own, DTensor) else given)
-
-

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import xarray as xr
 
+from physdiff.cli.fit import module_of
+from physdiff.cli.options import Training
 from physdiff.data.open import open_dataset
+from physdiff.diffusion.centred import residual_noise
+from physdiff.networks.unet import UNet
+from physdiff.training.trajectories import prepare_trajectories
 from tests.cli.command import refuses, untouched, works
 
 SMALL = "--network UNet --network.width 8 --network.attention false --network.multipliers [1,1] --training.max_steps 2"
@@ -31,3 +38,11 @@ def test_what_cannot_be_trained_is_refused(tmp_path, era):
     with untouched(tmp_path):
         assert "expected two windows or more" in refuses("fit", "--coarse 2", SMALL, "--data", era, "--out", tmp_path / "a.prior")
         assert "coarse: expected a whole number, at least 2" in refuses("fit", "--coarse 1", SMALL, "--data", era, "--out", tmp_path / "a.prior")
+
+
+def test_training_options_hold_for_what_adds_resolution(burgers):
+    ds = open_dataset(burgers)
+    prior, _ = prepare_trajectories(ds, [{}], coarse=2, network=partial(UNet, width=8, attention=False))
+    module = module_of(prior, Training(roll="x", input_noise=0.1))
+    assert module.roll == ("x",) and module.input_noise == 0.1
+    assert module.noise.mean == residual_noise(prior).mean < -1  # what lines leave is small

@@ -31,20 +31,26 @@ def curve(folder: Path, rank: int = 0) -> dict:
     return json.loads((folder / f"rank{rank}.json").read_text())
 
 
+def by_one(folder: Path, *words: object) -> Path:
+    """One process with the batch of both."""
+    assert main(str(folder), "1", *map(str, words)) == 0
+    return folder
+
+
+def by_two(folder: Path, *words: object) -> Path:
+    done = started(folder, *words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    """One process with the batch of both."""
-    folder = tmp_path_factory.mktemp("alone")
-    assert main(str(folder), "1", str(STEPS), "64") == 0
-    return folder
+    return by_one(tmp_path_factory.mktemp("alone"), STEPS, "64")
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("both")
-    done = started(folder, STEPS, "64")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return by_two(tmp_path_factory.mktemp("both"), STEPS, "64")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from physdiff.training.recipe import Recipe, prepare
 from physdiff.training.sharded_weights import ShardedWeights, own_part, put_whole, sharded_mesh, unsharded_copy, whole
 from tests.training.ddp_run import main
 from tests.training.problems import calendar, tiny
-from tests.training.test_ddp import ROOT, curve, started
+from tests.training.test_ddp import ROOT, by_one, by_two, curve, started
 from tests.training.test_resume import same
 
 STEPS = 30
@@ -29,17 +29,12 @@ STEPS = 30
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("alone")
-    assert main(str(folder), "1", str(STEPS), "32") == 0
-    return folder
+    return by_one(tmp_path_factory.mktemp("alone"), STEPS, "32")
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("both")
-    done = started(folder, STEPS, "32", 0, "fsdp")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return by_two(tmp_path_factory.mktemp("both"), STEPS, "32", 0, "fsdp")
 
 
 def close(one: dict, other: dict) -> None:
