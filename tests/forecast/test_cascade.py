@@ -44,6 +44,14 @@ def test_a_finer_grid_shares_weights_and_answers_the_same_inside() -> None:
     torch.testing.assert_close(fine.encode_cond(cond)[..., :7], prior.encode_cond(small)[..., :7], rtol=0, atol=1e-5)
 
 
+def test_finer_cells_share_the_ground_of_the_cells_they_divide() -> None:
+    spec = FieldSpec(("u",), ("1",), CartesianGrid((6, 8), (3.0, 2.0), (0.5, -1.0), periodic=(False, True)), 1.0, frames=4)
+    ds = to_dataset(torch.randn(3, 1, 4, 6, 8, generator=torch.Generator().manual_seed(0)), spec, np.arange(4.0), batch="sample")
+    prior = prepare_trajectories(ds, [{}], coarse=2, steps=2, network=partial(UNet, width=4, multipliers=(1,), attention=False))[0]
+    for own, axis in zip(spec.grid.axes(), on_finer_grid(prior, 3).spec.grid.axes(), strict=True):
+        torch.testing.assert_close(axis.reshape(-1, 3).mean(1), own, rtol=0, atol=1e-12)
+
+
 def test_upscale_keeps_what_is_known() -> None:
     prior = made()
     known = torch.full((2, 1, 4, 64), torch.nan)
