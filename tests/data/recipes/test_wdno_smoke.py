@@ -8,6 +8,7 @@ import torch
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
+from physdiff.data.recipes import wdno_smoke
 from physdiff.data.recipes.wdno_smoke import WDNOSmoke, _carried, _Course, _mouth, _tank
 
 
@@ -67,3 +68,46 @@ def test_a_control_of_ones_own_drives_the_flow_that_was_recorded_with_it():
     assert all(torch.equal(a, b) for a, b in zip(made.driven(smoke, inside).values(), found.values(), strict=True))
     with pytest.raises(ShapeError, match="driven: expected"):
         made.driven(smoke, control[:, :, :2])
+
+
+def test_a_coarse_tank_is_the_same_tank():
+    fine, coarse = _tank().pressure_solver.solid, _tank(2).pressure_solver.solid
+    # every wall of the fine tank lies in a wall of the coarse one, and the openings are where they were
+    blocks = torch.nn.functional.max_pool2d(torch.nn.functional.pad(fine.float(), (0, 1, 0, 1))[None], 2)[0] > 0
+    assert torch.equal(blocks, coarse)
+    assert int(_mouth(None, 2).sum()) == 3 * 8 * 10 + 4 * 10 * 8
+    made, rough = (WDNOSmoke(intervals=3, every=16, noise=0.0, coarse=c).generate(2, Rng(0), batch_size=2) for c in (1, 2))
+    assert made.sizes == rough.sizes
+    for name in ("velocity_x", "velocity_y"):
+        assert float(((made[name] - rough[name]) ** 2).mean() / (made[name] ** 2).mean()) ** 0.5 < 0.2, name
+    for line in ("x", "y"):  # where the smoke is, which has gone ten cells or so
+        at = [float(abs((f.smoke[:, 3] * f[line]).sum() / f.smoke[:, 3].sum())) for f in (made, rough)]
+        assert abs(at[0] - at[1]) < 1.0, (line, at)
+    assert float(rough.smoke[:, -1].sum()) == pytest.approx(float(rough.smoke[:, 0].sum()), rel=1e-5)
+    assert float(rough.smoke[:, 0].sum()) == pytest.approx(2 * 121 / 4)
+    with pytest.raises(InputError, match="WDNOSmoke coarse"):
+        WDNOSmoke(coarse=4)
+
+
+def test_batches_and_compiled_transport_are_single_runs(monkeypatch):
+    made = WDNOSmoke(intervals=2, every=2, coarse=2)
+    single = made.generate(3, Rng(0), batch_size=1)
+    both = made.generate(3, Rng(0), batch_size=3)
+    for name in made.names:
+        np.testing.assert_allclose(both[name], single[name], atol=1e-5)
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda step, **_: lambda *args: calls.append(1) or step(*args))
+    wdno_smoke._compiled.cache_clear()
+    compiled = WDNOSmoke(intervals=2, every=2, coarse=2, compiled=True).generate(3, Rng(0), batch_size=3)
+    wdno_smoke._compiled.cache_clear()
+    assert calls
+    for name in made.names:
+        np.testing.assert_array_equal(compiled[name], both[name])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, on its way through the compiler
+def test_the_compiler_keeps_the_numbers():
+    plain, compiled = (WDNOSmoke(intervals=1, every=2, coarse=2, compiled=c).generate(2, Rng(0), batch_size=2) for c in (False, True))
+    for name in plain.data_vars:
+        np.testing.assert_allclose(compiled[name], plain[name], atol=1e-6)
