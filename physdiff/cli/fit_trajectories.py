@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from physdiff.cli.fit import card_of, named, said_once, train
-from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened
+from physdiff.cli.options import Select, Training, check_at_least, checked_file, checked_folder, opened, tasks_of
 from physdiff.forecast.cascade import on_finer_grid
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.unet import UNet
@@ -52,10 +52,9 @@ def fitted_trajectories(
     data: str | list[str], out: str, tasks: list[dict[str, list[int] | str]], *, training: Training, select: Select, chain: Mapping[str, Any]
 ) -> None:
     """Prepare with `chain` as arguments of `prepare_trajectories`, train, and write the prior."""
-    start = time.monotonic()
+    start, given = time.monotonic(), tasks_of(tasks, "tasks")
     target, folder = checked_file(out), checked_folder(f"{out}.fit")
     check_trainer_options(training.trainer or {})
-    given = [{name: frames if isinstance(frames, str) else tuple(frames) for name, frames in task.items()} for task in tasks]
     with said_once():
         ds = opened(data, select)
         prior, windows = prepare_trajectories(ds, given, seed=training.seed, **chain)

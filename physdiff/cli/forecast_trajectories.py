@@ -8,12 +8,12 @@ from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, Times, check_at_least, checked_file, cut_to, opened
-from physdiff.cli.parse import command_line
+from physdiff.cli.options import Select, Times, check_at_least, checked_file, cut_to, opened, tasks_of
+from physdiff.cli.processes import joined_processes, processes
 from physdiff.data.field_statistics import check_like
-from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.trajectories import draw_trajectories
+from physdiff.inference.sharding import Sharded
 
 __all__ = ["forecast_trajectories"]
 
@@ -29,7 +29,9 @@ def forecast_trajectories(
     seed: int = 0,
     select: Times = Times(),  # noqa: B008 - a frozen value
 ) -> None:
-    """Draw whole trajectories from what is known of them: simulation, control, resolution; not gone on with after an interruption.
+    """Draw whole trajectories from what is known of them: simulation, control, resolution; run again to go on after an interruption.
+
+    On several processes (``torchrun --nproc-per-node 4 -m physdiff forecast ...``) each takes its batches.
 
     Args:
         prior: File of a prior trained with ``--tasks`` or ``--coarse``.
@@ -46,6 +48,7 @@ def forecast_trajectories(
     target = checked_file(out)
     for what, value, least in (("members", members, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
+    given = tasks_of([known], "known")[0]
     if known and initial is None:
         raise InputError(f"initial: expected data that hold {', '.join(known)}, got none; give --initial FILE, or --known '{{}}'")
     model = WindowPrior.load(prior).to(best_device())
@@ -60,8 +63,9 @@ def forecast_trajectories(
     if coarse is not None:
         low = opened(coarse, Select(list(model.spec.names), select.start, select.stop, select.region))
         check_like(low, statistics, "coarse")
-    given = {name: frames if isinstance(frames, str) else tuple(frames) for name, frames in known.items()}
-    result = draw_trajectories(model, given, data, coarse=low, members=members, rng=Rng(seed))
-    write_dataset(result, target, command=command_line())
-    count, frames = result.sizes.get("sample", 1), result.sizes["lead_time"]
-    print(f"wrote {count} trajectories of {frames} frames with {members} members to {target} in {time.monotonic() - begin:.0f} s")
+    with joined_processes() as writes:
+        size = members if processes() == 1 else Sharded(members)
+        result = draw_trajectories(model, given, data, coarse=low, members=size, rng=Rng(seed), out=target)
+        if writes:
+            count, frames = result.sizes.get("sample", 1), result.sizes["lead_time"]
+            print(f"wrote {count} trajectories of {frames} frames with {members} members to {target} in {time.monotonic() - begin:.0f} s")

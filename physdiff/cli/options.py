@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,13 @@ from physdiff.data.masking import masked
 from physdiff.data.names import unknown_variable
 from physdiff.data.open import open_dataset
 from physdiff.data.regrid import subset
+from physdiff.data.tasks import Task
 from physdiff.data.timeline import as_times, is_calendar, show_time, time_axis
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.rollout import static_names
 from physdiff.grids.grid import Grid
 
-__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "cut_to", "opened", "opened_for"]
+__all__ = ["Select", "Times", "Training", "check_at_least", "checked_file", "checked_folder", "cut_to", "opened", "opened_for", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,20 @@ def check_at_least(value: int | None, least: int, what: str) -> None:
     """Raise InputError if a whole number is too small; None is not given and passes."""
     if value is not None and value < least:
         raise InputError(f"{what}: expected a whole number, at least {least}, got {value}")
+
+
+def tasks_of(given: Sequence[Mapping[str, list[int] | str]], what: str) -> list[Task]:
+    """Tasks as they were typed: frames of each field, or all of them.
+
+    Raises:
+        InputError: If a field has neither a list of frames nor ``all``.
+    """
+    for task in given:
+        for name, frames in task.items():
+            if frames != "all" and not isinstance(frames, list | tuple):
+                form = '{"u": [0], "force": "all"}'
+                raise InputError(f"{what}: expected 'all' or frames in a list for {name}, as in {form}, got {frames}; a single frame is a list, too")
+    return [{name: frames if isinstance(frames, str) else tuple(frames) for name, frames in task.items()} for task in given]
 
 
 def checked_file(path: str, *, store: bool = False) -> Path:

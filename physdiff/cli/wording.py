@@ -115,7 +115,15 @@ def _type(message: str, name: str, function: Callable[..., Any], options: Sequen
 
 def _plain(text: str) -> str:
     """A type in words."""
-    words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "NoneType": "", "Tensor": ""}
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "str": "a text",
+        "bool": "true or false",
+        "dict": "names with values as '{a: 1}'",
+        "NoneType": "",
+        "Tensor": "",
+    }
     match = _TYPE.fullmatch(text.strip())
     inner = match.group(1) if match else text.strip()
     return words.get(inner, "a list as '[a, b]'" if re.match(r"(list|tuple)\b", inner) else inner)

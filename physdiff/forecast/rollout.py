@@ -9,8 +9,6 @@ With a file to write, every finished start is kept, and an interrupted run goes 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -28,13 +26,13 @@ from tqdm import tqdm
 
 from physdiff.base.errors import DataError, Diverged, InputError
 from physdiff.base.rng import Rng
-from physdiff.base.saved import describe
 from physdiff.data.leads import KnownFrames, check_lead, forecast_dataset
 from physdiff.data.timeline import FORCINGS, show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.crew import Crew
+from physdiff.forecast.drawn_parts import prior_digest
 from physdiff.forecast.keyed_rows import KeyedRows
 from physdiff.forecast.restless import Watch
 from physdiff.inference.sharding import Sharded
@@ -292,12 +290,8 @@ class _Parts:
         self.folder = out.with_name(out.name + ".parts")
         if out.is_dir():
             raise DataError(f"{out}: expected the name of a file to write, got a folder; add a file name")
-        tensors: dict[str, Tensor] = {}
         settings = [run.lead, run.count, run.rng.seed, run.rng.path, run.max_batch, len(known)]
-        text = json.dumps([describe(run.prior, tensors), *settings], sort_keys=True)
-        self._made_by = hashlib.sha256(text.encode())
-        for name, tensor in sorted([*tensors.items(), *run.prior.state_dict().items()]):
-            self._made_by.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        self._made_by = prior_digest(run.prior, settings)
 
     def _path(self, case: tuple[int, int]) -> Path:
         return self.folder / f"start_{case[0]:04d}_{case[1]:06d}.nc"

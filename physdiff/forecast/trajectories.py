@@ -8,7 +8,9 @@ Reference: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 241
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,12 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import ConditionPart
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.cascade import on_finer_grid
+from physdiff.forecast.crew import Crew
+from physdiff.forecast.drawn_parts import DrawnParts, prior_digest
 from physdiff.forecast.keyed_rows import KeyedRows
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.inference.sharding import Sharded
 
 __all__ = ["draw_trajectories"]
 
@@ -40,9 +45,10 @@ def draw_trajectories(
     ds: xr.Dataset | None = None,
     *,
     coarse: xr.Dataset | None = None,
-    members: int = 1,
+    members: int | Sharded = 1,
     rng: Rng,
     max_batch: int = 64,
+    out: str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """An ensemble of whole trajectories.
 
@@ -53,39 +59,68 @@ def draw_trajectories(
             names has to be there.
         coarse: All fields of all frames on a coarser grid, for a prior that adds resolution; its result is on cells as much finer than these as in
             training, whatever the prior's own grid.
-        members: Draws of each trajectory.
+        members: Draws of each trajectory; ``Sharded(20)``: so many, on several processes, each of which calls this and gets the whole.
         rng: Randomness; a draw depends on the numbers of its trajectory and its member alone.
         max_batch: Trajectories drawn at once.
+        out: netCDF file to write. Batches that are done are kept in the folder ``<out>.parts`` until the file is complete; the same call after an
+            interruption goes on from there.
 
     Returns:
         (sample?, init_time, member, lead_time, *space) float32, all frames: init_time is that of the first, which has lead time 0.
 
     Raises:
         InputError: If the prior is none of whole trajectories, a field or frame is not there, or a number makes no sense.
-        DataError: If the data lack what is known of them.
+        DataError: If the data lack what is known of them, or `out` is a folder.
         GridMismatch: If the data are on another grid or have another time step.
     """
     _check(prior, coarse, ds, known)
-    if members < 1 or max_batch < 1:
-        raise InputError(f"draw_trajectories: expected members and max_batch >= 1, got {members} and {max_batch}")
+    crew = Crew(members)
+    if crew.count < 1 or max_batch < 1:
+        raise InputError(f"draw_trajectories: expected members and max_batch >= 1, got {crew.count} and {max_batch}")
     prior, low = (prior, None) if coarse is None else _finer(prior, coarse)
     window = _known(prior.spec, known, ds, count=1 if low is None else len(low))
     if low is not None and len(low) != len(window):
         raise DataError(f"coarse: expected as many trajectories as the data have, {len(window)}, got {len(low)}; select the same samples")
-    count, drawn = len(window), []
-    rows = [(s, m) for s in range(count) for m in range(members)]
+    count = len(window)
+    settings = [crew.count, rng.seed, rng.path, max_batch, count]
+    parts = None if out is None or crew.rank else DrawnParts(Path(out), prior_digest(prior, settings))
+    drawn = _drawn(prior, window, low, members=members, rng=rng, max_batch=max_batch, parts=parts)
+    result = _laid_out(drawn, prior.spec, coarse if ds is None else ds, count=count)
+    if parts is not None:
+        parts.finish(result)
+    return result
+
+
+def _drawn(
+    prior: WindowPrior, window: Tensor, low: Tensor | None, *, members: int | Sharded, rng: Rng, max_batch: int, parts: DrawnParts | None
+) -> Tensor:
+    """Members of every trajectory, batch by batch, every process its own batches (trajectories times members, C, T, *S)."""
+    crew = Crew(members)
+    rows = [(s, m) for s in range(len(window)) for m in range(crew.count)]
+    batches = {start: rows[start : start + max_batch] for start in range(0, len(rows), max_batch)}
+
+    def given(start: int) -> list[Tensor]:
+        samples = [s for s, _ in batches[start]]
+        return [x[samples] for x in (window, low) if x is not None]
+
+    def work(start: int) -> Tensor:
+        keyed = KeyedRows.of(rng.child("sample", s).child("member", m) for s, m in batches[start])
+        return prior.sample(len(batches[start]), cond=task_condition(prior.spec, *given(start)), rng=keyed, max_batch=max_batch).cpu()
+
+    done: dict[int, Tensor | None] = crew.told({k: None if parts is None else parts.take(k, given(k)) for k in batches})
+    left = [start for start, found in done.items() if found is None]
     training = prior.training
     prior.eval()
     try:
-        for start in tqdm(range(0, len(rows), max_batch), desc="trajectories", unit="batch", disable=None):
-            part = rows[start : start + max_batch]
-            samples = [s for s, _ in part]
-            cond = task_condition(prior.spec, window[samples], None if low is None else low[samples])
-            keyed = KeyedRows.of(rng.child("sample", s).child("member", m) for s, m in part)
-            drawn.append(prior.sample(len(part), cond=cond, rng=keyed, max_batch=max_batch).cpu())
+        with tqdm(total=len(batches), initial=len(batches) - len(left), desc="trajectories", unit="batch", disable=None) as bar:
+            for start, found in crew.done(left, work):
+                done[start] = found
+                if parts is not None:
+                    parts.keep(start, given(start), found)
+                bar.update(1)
     finally:
         prior.train(training)
-    return _laid_out(torch.cat(drawn), prior.spec, coarse if ds is None else ds, count=count)
+    return torch.cat([x for x in done.values() if x is not None])
 
 
 def _check(prior: WindowPrior, coarse: xr.Dataset | None, ds: xr.Dataset | None, known: Task) -> None:

@@ -39,6 +39,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, burgers, simulator, burgers_p
     with untouched(tmp_path):
         rest = ("--initial", burgers, "--out", tmp_path / "b.nc")
         assert "expected one of the fields u" in refuses("forecast", "--known", '{"rain":[0]}', "--prior", simulator, *rest)
+        assert 'as in {"u": [0], "force": "all"}, got ' in refuses("forecast", "--known", '{"u":0}', "--prior", simulator, *rest)
         assert "expected a prior of whole trajectories" in refuses("forecast", "--known", '{"u":[0]}', "--prior", burgers_prior, *rest)
         assert "forecast --known" in refuses("forecast", "--lead 2 --prior", simulator, *rest)
         said = refuses("forecast", "--known", '{"u":[0]}', "--prior", simulator, "--out", tmp_path / "b.nc")

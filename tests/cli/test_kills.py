@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of `physdiff fit` and `physdiff generate`: each run goes on, and the end is that of a run that was left alone.
+"""SIGKILL at random moments of `physdiff fit`, `generate` and `forecast --known`: each run goes on, and the end is that of one left alone.
 
 Moments are drawn over the whole run: reading, preparing, training, checkpoints, the last write. Every third kill waits for a file that is being
 written. After each kill every file under its final name is read whole.
@@ -160,4 +160,30 @@ def test_generate(zygote, tmp_path, capsys) -> None:
     counts = until_killed_often(zygote, words, root=tmp_path, whole=read_data, same=same, seed=5)
     with capsys.disabled():
         print(f"generate: {counts}")
+    assert counts["while writing"] >= 2
+
+
+@pytest.mark.slow
+def test_whole_trajectories(zygote, tmp_path, capsys) -> None:
+    data, prior, root = tmp_path / "data.nc", tmp_path / "a.prior", tmp_path / "runs"
+    root.mkdir()
+    works("generate --pde Burgers --pde.viscosity 0.02 --grid.shape 32 --samples 32 --frames.count 12 --out", data)
+    works("fit --network UNet --network.width 8 --training.max_steps 2 --tasks", '[{"u":[0]}]', "--data", data, "--out", prior)
+
+    def words(folder: Path) -> list[object]:
+        return ["forecast --known", '{"u":[0]}', "--members 20 --prior", prior, "--initial", data, "--out", folder / "a.nc"]
+
+    def whole(folder: Path) -> None:
+        for path in [p for p in folder.rglob("*.nc") if not p.name.startswith(".")]:
+            with xr.open_dataset(path, engine="netcdf4", decode_times=False) as ds:
+                assert all(bool(np.isfinite(v.values).all()) for v in ds.data_vars.values())
+
+    def same(folder: Path) -> None:
+        with xr.open_dataset(root / "left_alone" / "a.nc") as one, xr.open_dataset(folder / "a.nc") as other:
+            xr.testing.assert_equal(one, other)
+        assert [p.name for p in folder.iterdir()] == ["a.nc"]
+
+    counts = until_killed_often(zygote, words, root=root, whole=whole, same=same, seed=6)
+    with capsys.disabled():
+        print(f"forecast --known: {counts}")
     assert counts["while writing"] >= 2

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from physdiff.base.errors import DataError, InputError
-from physdiff.cli.options import Select, Times, Training, check_at_least, checked_file, checked_folder, cut_to, opened, opened_for
+from physdiff.cli.options import Select, Times, Training, check_at_least, checked_file, checked_folder, cut_to, opened, opened_for, tasks_of
 from physdiff.cli.splits import as_list
 from physdiff.data.convert import grid_of
 from physdiff.data.open import open_dataset
@@ -175,3 +175,10 @@ def test_infer_takes_static_fields_of_a_prior_without_a_past(told, era, sensors,
     with xr.open_dataset(tmp_path / "a.nc") as found:
         assert found["t2m"].shape == (3, 2, 6, 8) and bool(found["t2m"].notnull().all())
     assert "expected data with height, which this prior is told (initial), got None" in refuses("infer", *words, "--out", tmp_path / "b.nc")
+
+
+def test_tasks_are_lists_of_frames_or_all():
+    assert tasks_of([{"u": [0, -1], "force": "all"}, {}], "tasks") == [{"u": (0, -1), "force": "all"}, {}]
+    for wrong in (0, "first"):
+        with pytest.raises(InputError, match=f"tasks: expected 'all' or frames in a list for u, .*got {wrong}"):
+            tasks_of([{"u": wrong}], "tasks")

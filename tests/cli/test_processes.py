@@ -65,3 +65,19 @@ def test_two_processes_generate_what_one_does(tmp_path, suffix) -> None:
     one, two = (open_dataset(tmp_path / f"{name}{suffix}").load() for name in ("one", "two"))
     assert np.array_equal(one["u"].values, two["u"].values) and one["u"].shape == (70, 3, 32)
     assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_trajectories_that_one_does(tmp_path) -> None:
+    data, prior = tmp_path / "train.nc", tmp_path / "a.prior"
+    works("generate --pde Burgers --pde.viscosity 0.05 --grid.shape 16 --frames.count 4 --frames.dt 0.1 --samples 12 --out", data)
+    works("fit --network UNet --network.width 8 --training.max_steps 2 --tasks", '[{"u":[0]}]', "--data", data, "--out", prior)
+    asked = ["forecast", "--known", '{"u":[0]}', *f"--members 16 --prior {prior} --initial {data} --out".split()]
+    works(*asked, tmp_path / "one.nc")
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "physdiff", *asked]
+    more = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*run, str(tmp_path / "two.nc")], env={**os.environ, **more}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.count("wrote 12 trajectories") == 1, done.stderr[-3000:]
+    with xr.open_dataset(tmp_path / "one.nc") as one, xr.open_dataset(tmp_path / "two.nc") as two:
+        xr.testing.assert_equal(one, two)
+    assert not list(tmp_path.glob("*.parts"))

@@ -32,6 +32,7 @@ CASES = [
     ("generate", f"{BURGERS} --initial RandomField --initial.length -1", "RandomField length: expected a positive finite number, got -1.0"),
     ("generate", f"{BURGERS} --frames.dt soon", "--frames.dt: expected a number, got 'soon'"),
     ("fit", "--data a.nc", "expected --out, got none; --help tells all options"),
+    ("forecast", "--known 3 --prior a --out OUT", "--known: expected names with values as '{a: 1}', got '3'"),
     ("fit", f"{FIT} --network UNett", "got 'UNett'; did you mean UNet?"),
     ("fit", f"{FIT} --network.width wide", "--network.width: expected a whole number, got 'wide'"),
     ("fit", f"{FIT} --network UNet --network.widht 8", "expected options that there are, got --network.widht; did you mean --network.width?"),

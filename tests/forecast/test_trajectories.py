@@ -57,6 +57,32 @@ def test_only_what_is_named_has_to_be_there() -> None:
     np.testing.assert_array_equal(found["u"].values[0, 0, 0], first["u"].values[0])
 
 
+def test_an_interrupted_run_goes_on_with_the_first_batch_that_is_missing(tmp_path, monkeypatch) -> None:
+    prior, ds, calls = made(), trajectories(), []
+
+    def run(out: str) -> xr.Dataset:
+        return draw_trajectories(prior, KNOWN, ds, members=3, rng=Rng(1), max_batch=2, out=tmp_path / out)
+
+    whole, sample = run("whole.nc"), prior.sample
+
+    def stopping(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(prior, "sample", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run("a.nc")
+    assert len(list((tmp_path / "a.nc.parts").iterdir())) == 3 and not (tmp_path / "a.nc").exists()
+    found = run("a.nc")
+    assert len(calls) == 6  # five batches, one of them begun twice
+    xr.testing.assert_equal(found, whole)
+    with xr.open_dataset(tmp_path / "a.nc", decode_timedelta=False) as kept:
+        np.testing.assert_array_equal(kept["u"].values, whole["u"].values)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nc", "whole.nc"]
+
+
 @pytest.mark.parametrize("periodic", [False, True])
 def test_an_untrained_prior_of_resolution_scatters_about_lines_in_the_coarse_cells(periodic: bool) -> None:
     prior = made(2, periodic=periodic)
