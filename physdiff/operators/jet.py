@@ -366,7 +366,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "clamp": _clamp,
     "sum": _sum,
     "unbind": _unbind,
-    **{kind: _function(kind) for kind in ("tanh", "sin", "cos", "exp", "log", "sigmoid")},
+    **{kind: _function(kind) for kind in ("tanh", "sin", "cos", "exp", "log", "atan", "sigmoid")},
 }
 for _name, _rule in _METHODS.items():
     _RULES[getattr(torch, _name)] = _RULES[getattr(Tensor, _name)] = _rule

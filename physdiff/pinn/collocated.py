@@ -152,12 +152,13 @@ class Collocated(nn.Module):
         """
         columns = points.unbind(-1)
         D = Taylor(tuple(columns[:-1]), columns[-1], orders=self.orders)
-        found = self.current_law().residual(self.net.fields(D.points()), D, D.time)
+        fields = self.net.fields(D.points())
+        found = self.current_law().residual(fields, D, D.time)
         left = {name: D.value(r) for name, r in found.items()}
         for name, r in left.items():
             if not bool(r.isfinite().all()):
-                place = points[int((~r.isfinite()).nonzero()[0])].tolist()
-                raise Diverged(f"residual of {name} at {place}", float(place[-1]), "lower the learning rate, or look at the law at this point")
+                row = int((~r.isfinite()).nonzero()[0])
+                raise _diverged(name, points[row], {field: float(D.value(u)[row].detach()) for field, u in fields.items()})
         return left
 
     def law_terms(self, points: Tensor) -> dict[str, Tensor]:
@@ -200,6 +201,18 @@ class Collocated(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """The loss at the points."""
         return torch.stack([r.square().sum() for r in self.residuals(points)]).sum()
+
+
+def _diverged(equation: str, point: Tensor, values: Mapping[str, float]) -> Diverged:
+    """The error of a residual that is not finite: which equation, where, and what the network has there."""
+    *place, time = point.tolist()
+    there = ", ".join(f"{axis} = {v:g}" for axis, v in zip("xyz", place, strict=False))
+    has = ", ".join(f"{name} = {v:g}" for name, v in values.items())
+    if all(math.isfinite(v) for v in values.values()):
+        remedy = f"the network has {has} there; look at what the law makes of these values"
+    else:
+        remedy = f"the network itself has {has} there; lower the learning rate, or begin again from other weights"
+    return Diverged(f"residual of {equation}", time, remedy, event=f"is not finite at {there}")
 
 
 def _check_inside(known: Sequence[Known], net: CoordinateNet) -> None:

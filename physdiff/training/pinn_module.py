@@ -128,6 +128,28 @@ class PINNModule(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """One step of the optimiser whose turn it is."""
         step = int(self.global_step)
+        try:
+            return self._step(step)
+        except Diverged as error:
+            error.args = (f"{error}{self._owner(error)} (step {step + 1} of the training)",)
+            raise
+
+    def _owner(self, error: Diverged) -> str:
+        """Which equation and point, or which known values, an entry of the residuals belongs to."""
+        if error.entry is None or self._points is None:
+            return ""
+        entry = error.entry
+        with torch.no_grad():
+            law, known = self.problem.law_terms(self._points), self.problem.known_terms()
+        ends = torch.tensor([len(r) for r in (*law.values(), *known.values())]).cumsum(0)
+        which = int(torch.searchsorted(ends, entry, right=True))
+        name, entry = [*law, *known][which], entry - int(ends[which - 1] if which else 0)
+        if which >= len(law):
+            return f"; it is of {name}, point {entry}"
+        at = ", ".join(f"{axis} = {v:g}" for axis, v in zip((*"xyz"[: self.problem.ndim], "t"), self._points[entry].tolist(), strict=True))
+        return f"; it is of the equation of {name} at {at}"
+
+    def _step(self, step: int) -> Tensor:
         index, within = self._phase(step)
         phase = self.training_plan.phases[index]
         found = self.optimizers()
