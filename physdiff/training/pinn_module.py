@@ -111,7 +111,7 @@ class PINNModule(pl.LightningModule):
     def _optimiser(self, phase: Descent) -> torch.optim.Optimizer:
         parameters = [p for p in self.problem.parameters() if p.requires_grad]
         if phase.kind == "adam":
-            return torch.optim.Adam(parameters, lr=phase.peak)
+            return torch.optim.Adam(parameters, lr=phase.peak, fused=True)
         if phase.kind == "soap":
             return SOAP(parameters, lr=phase.peak)
         if phase.kind == "broyden":
@@ -197,7 +197,7 @@ class PINNModule(pl.LightningModule):
         """Measure loss and rms residual at points of their own, the error against the reference, the coefficients."""
         self._seconds += time.perf_counter() - self._since
         law = torch.stack([r.square().sum() for r in self.problem.law_terms(self._looked.to(self.device)).values()]).sum()
-        loss = law + sum(r.square().sum() for r in self.problem.known_terms().values())
+        loss = law + sum(r.square().sum() for r in self.problem.known_terms(joined=True).values())
         found = {"residual": float((law / self.problem.weight).sqrt()), "loss": float(loss)}
         if self.reference is not None:
             found["error"] = self.reference.error(self.problem.net)
@@ -278,7 +278,7 @@ class PINNModule(pl.LightningModule):
     def _weighted(self, *, freeze: bool = False) -> dict[str, Tensor]:
         """The terms of the loss with all their weights; frozen weights of points stay the same within a step."""
         assert self._points is not None
-        law, known = self.problem.law_terms(self._points), self.problem.known_terms()
+        law, known = self.problem.law_terms(self._points), self.problem.known_terms(joined=not freeze)
         self._left = torch.stack([r.detach() for r in law.values()], dim=-1)
         omega = self._omega if freeze and self._omega is not None else self._point_weights(self._points, self._left)
         self._omega = omega
