@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["product"]
+__all__ = ["affine", "product"]
 
 _LEAST = 8
 """With a shorter side than this the call costs more than it saves."""
@@ -21,10 +21,20 @@ _LEAST = 8
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """A b of (m, k) and (k, n), outside of autograd: for forward and backward passes that are written out."""
-    onednn = _onednn()
-    if onednn is None or a.dtype != torch.float32 or a.device.type != "cpu" or min(*a.shape, b.shape[1]) < _LEAST:
-        return torch.mm(a, b)
-    return onednn(a, b.mT, None, "none", [], "")
+    onednn = _for(a, b.mT)
+    return torch.mm(a, b) if onednn is None else onednn(a, b.mT, None, "none", [], "")
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """X w^T + b of (n, k), (m, k) and (m,), outside of autograd."""
+    onednn = _for(x, weight)
+    return torch.addmm(bias, x, weight.mT) if onednn is None else onednn(x, weight, bias, "none", [], "")
+
+
+def _for(x: Tensor, weight: Tensor) -> Callable[..., Tensor] | None:
+    """OneDNN's product if it is there and worth it."""
+    quick = x.dtype == torch.float32 and x.device.type == "cpu" and min(*x.shape, len(weight)) >= _LEAST
+    return _onednn() if quick else None
 
 
 @functools.cache

@@ -42,12 +42,12 @@ class SpectralConv(nn.Module):
     def forward(self, v: Tensor, basis: FourierBasis, onto: Tensor | None = None) -> Tensor:
         """Return K v, plus `onto` if given, in float32 at least."""
         with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
-            z = basis.analyse(v.to(basis.double.dtype))
+            z = basis.analyse(v.to(basis.double.dtype), lean=self.training)
             z = _mixed(z, _kept(self.weight, basis.kept))
             if self.bias is not None:  # the mean of a field is one coefficient: one cell in place of all
                 at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
                 z[at] += self.bias
-            return basis.synthesise(z, None if onto is None else onto.to(z.dtype))
+            return basis.synthesise(z, None if onto is None else onto.to(z.dtype), lean=self.training)
 
 
 class AxisConv(nn.Module):
