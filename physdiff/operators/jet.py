@@ -54,7 +54,7 @@ class Jet(Rows):
         rows, orders, factors = lowered(self.orders, i)
         if not orders:
             raise MissingOrders(taken)
-        return Jet.later(lambda k: _scaled(self.row(rows[k]), factors[k]), self.shape, orders, taken)
+        return Jet.later(lambda k: _scaled(self.row(rows[k]), factors[k]), self.shape, orders, taken=taken)
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, D105
@@ -193,7 +193,7 @@ def _common(a: Jet, b: Jet) -> tuple[Jet, Jet]:
 
 def _cut(a: Jet, keep: tuple[Order, ...]) -> Jet:
     rows = [a.orders.index(order) for order in keep]
-    return Jet.later(lambda k: a.row(rows[k]), a.shape, keep, a.taken)
+    return Jet.later(lambda k: a.row(rows[k]), a.shape, keep, taken=a.taken)
 
 
 def _scaled(row: Tensor, factor: Any) -> Tensor:  # noqa: ANN401 - a number or a tensor
@@ -224,11 +224,11 @@ def _add(a: Any, b: Any, *, alpha: float = 1.0) -> Jet:  # noqa: ANN401 - jets, 
         x, y = _common(a, b)
         if x.whole and y.whole:
             return Jet(_aligned(x, y).data + _aligned(y, x).data, x.orders, x.taken | y.taken)
-        return Jet.later(lambda i: x.row(i) + y.row(i), _shape(x, y), x.orders, x.taken | y.taken)
+        return Jet.later(lambda i: x.row(i) + y.row(i), _shape(x, y), x.orders, taken=x.taken | y.taken)
     if a.slopes is not None and _of_features(a, b):
         return Jet.line(a.value + b, a.slopes, a.orders)
     shape = _shape(a, b)
-    return Jet.later(lambda i: a.row(i).expand(shape) if i else a.row(0) + b, shape, a.orders, a.taken)
+    return Jet.later(lambda i: a.row(i).expand(shape) if i else a.row(0) + b, shape, a.orders, taken=a.taken)
 
 
 def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
@@ -238,7 +238,7 @@ def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
     if not isinstance(b, Jet):
         if a.slopes is not None and _of_features(a, b):
             return Jet.line(a.value * b, a.slopes * b, a.orders)
-        return a.like(a.data * b) if a.whole else Jet.later(lambda i: a.row(i) * b, _shape(a, b), a.orders, a.taken)
+        return a.like(a.data * b) if a.whole else Jet.later(lambda i: a.row(i) * b, _shape(a, b), a.orders, taken=a.taken)
     x, y = _common(a, b)
     pairs = products(x.orders)
 
@@ -252,7 +252,7 @@ def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
         out = _correlated(x, x, twice)
         return torch.add(square[0], out, alpha=2) if square else 2 * out
 
-    return Jet.later(row, _shape(x, y), x.orders, x.taken | y.taken)
+    return Jet.later(row, _shape(x, y), x.orders, taken=x.taken | y.taken)
 
 
 def _correlated(x: Jet, y: Jet, pairs: Sequence[tuple[int, int]]) -> Tensor:

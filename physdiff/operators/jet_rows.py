@@ -37,7 +37,7 @@ class Rows:
         """Of points: rows that do not depend on the point (orders, features); that of the value is zero."""
 
     @classmethod
-    def later(cls, make: Callable[[int], Tensor], shape: torch.Size, orders: tuple[Order, ...], taken: frozenset[Order]) -> Self:
+    def later(cls, make: Callable[[int], Tensor], shape: torch.Size, orders: tuple[Order, ...], *, taken: frozenset[Order]) -> Self:
         """Rows by a function of their place, called once for each that is asked for."""
         made = cls(None, orders, taken)
         made._make, made._shape = make, shape
@@ -46,7 +46,7 @@ class Rows:
     @classmethod
     def line(cls, value: Tensor, slopes: Tensor, orders: tuple[Order, ...]) -> Self:
         """Points `value` (..., features) with rows (orders, features) that are the same at all of them."""
-        made = cls.later(lambda i: slopes[i].expand_as(value) if i else value, value.shape, orders, frozenset({(0,) * len(orders[0])}))
+        made = cls.later(lambda i: slopes[i].expand_as(value) if i else value, value.shape, orders, taken=frozenset({(0,) * len(orders[0])}))
         made.slopes = slopes
         return made
 

@@ -15,7 +15,7 @@ def test_rows_are_made_once_and_only_when_asked_for():
         calls.append(i)
         return torch.full((3,), float(i))
 
-    jet = Jet.later(make, torch.Size([3]), ORDERS, frozenset({(0, 0)}))
+    jet = Jet.later(make, torch.Size([3]), ORDERS, taken=frozenset({(0, 0)}))
     assert jet.shape == (3,) and calls == []
     assert jet.row(2).tolist() == [2.0] * 3 and jet.row(2) is jet.row(2) and calls == [2]
     assert jet.data.tolist() == [[float(i)] * 3 for i in range(4)] and sorted(calls) == [0, 1, 2, 3]
@@ -29,7 +29,7 @@ def test_a_law_makes_the_row_it_reads_and_no_other():
         seen.append(i)
         return data[i]
 
-    u = Jet.later(make, torch.Size([5]), ORDERS, frozenset({(0, 0)}))
+    u = Jet.later(make, torch.Size([5]), ORDERS, taken=frozenset({(0, 0)}))
     advected = (u * u.partial(0)).value
     assert sorted(seen) == [0, ORDERS.index((1, 0))]
     torch.testing.assert_close(advected, data[0] * data[ORDERS.index((1, 0))])
