@@ -2,8 +2,8 @@
 
     python benchmarks/products.py --turns 7
 
-Shapes are those of a coordinate network's pass (20 units, jets of 3333 points) and of a Fourier operator's (32 channels, 4096 points, and a transform of
-64 points). Seconds of processor time of one thread, least of the turns.
+Shapes are those of a coordinate network's pass (20 units, jets of 3333 points) and of a Fourier operator's (32 channels, 4096 points, and a
+transform of 64 points). Seconds of processor time of one thread, least of the turns.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ from torch.nn import functional
 from physdiff.base.products import product
 from physdiff.operators.jet_orders import Order, products
 
-__all__ = ["BLOCK", "tanh_chain"]
+__all__ = ["BYTES", "tanh_chain"]
 
-BLOCK = 4096
-"""Points in a block at most: four rows of twenty features of them take 1.3 MB in float32."""
+BYTES = 7 * 2**19
+"""Of a layer's rows in a block of points: smaller blocks wait for the interpreter, larger ones for memory."""
 
 
 def tanh_chain(data: Tensor, orders: tuple[Order, ...], layers: Sequence[Any], *, slopes: Tensor | None = None) -> Tensor | None:
@@ -59,7 +59,8 @@ class _Chain(torch.autograd.Function):
     def forward(ctx: Any, data: Tensor, slopes: Tensor | None, orders: tuple[Order, ...], *weights: Tensor) -> Tensor:  # noqa: ANN401, D102
         second, half, rows = _second(orders), data.new_tensor(0.5), len(orders)
         done, kept = [], []
-        for part in _blocks(data, slopes):
+        ctx.blocks = _blocks(data.shape[int(slopes is None)], rows * max(map(len, weights)) * data.element_size())
+        for part in data.tensor_split(ctx.blocks, dim=int(slopes is None)):
             first = part.mT if slopes is not None else part.permute(2, 0, 1).reshape(part.shape[-1], -1)
             hidden = [first]  # (features, rows x points): long products are the fast ones
             for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
@@ -84,7 +85,7 @@ class _Chain(torch.autograd.Function):
             return _again(ctx, g, data, slopes, weights)
         second, one, rows = _second(ctx.orders), data.new_ones(()), len(ctx.orders)
         found, inner = [torch.zeros_like(w) for w in weights], []
-        for part, hidden in reversed(list(zip(_blocks(g, None), ctx.kept, strict=True))):  # what was made last is nearest
+        for part, hidden in reversed(list(zip(g.tensor_split(ctx.blocks, dim=1), ctx.kept, strict=True))):  # what was made last is nearest
             gz = part.permute(2, 0, 1).reshape(part.shape[-1], -1)
             for k in range(len(weights) - 2, -1, -2):
                 a, apart = hidden[k // 2], rows if k or slopes is None else 1
@@ -103,10 +104,9 @@ class _Chain(torch.autograd.Function):
         return (back[0] if back is not None and slopes is not None else back, None, None, *found)
 
 
-def _blocks(data: Tensor, slopes: Tensor | None) -> tuple[Tensor, ...]:
-    """Blocks of points, of equal length as near as may be."""
-    axis = int(slopes is None)
-    return data.tensor_split(-(-data.shape[axis] // BLOCK) or 1, dim=axis)
+def _blocks(points: int, size: int) -> int:
+    """Number of blocks of equal length, given the bytes of a point."""
+    return -(-points * size // BYTES) or 1
 
 
 def _spread(z: Tensor, slopes: Tensor, bias: Tensor, second: list[tuple[int, list[tuple[int, int]]]], half: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ def slow(x, parts):
 
 @pytest.mark.parametrize("orders", [((1, 0), (0, 1)), ((2, 0), (0, 1)), ((2, 0), (1, 1), (0, 2)), ((2, 2),)])
 def test_values_and_gradients_are_those_of_the_layers(orders, monkeypatch):
-    monkeypatch.setattr(jet_chain, "BLOCK", 4)  # two blocks and a half
     every, parts = closed(orders), layers()
+    monkeypatch.setattr(jet_chain, "BYTES", 4 * len(every) * 5 * 8)  # four points or less in a block
     data = torch.randn(len(every), 10, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(len(every), 10, 3, dtype=torch.float64)
     wanted = [data, *(p for part in parts for p in part.parameters())]
@@ -39,8 +39,8 @@ def test_values_and_gradients_are_those_of_the_layers(orders, monkeypatch):
 
 @pytest.mark.parametrize("orders", [((1, 0), (0, 1)), ((2, 0), (0, 1)), ((2, 0), (1, 1), (0, 2))])
 def test_points_with_the_same_rows_everywhere_are_as_written_out(orders, monkeypatch):
-    monkeypatch.setattr(jet_chain, "BLOCK", 4)
     every, parts = closed(orders), layers()
+    monkeypatch.setattr(jet_chain, "BYTES", 4 * len(every) * 5 * 8)
     x = torch.randn(10, 2, dtype=torch.float64, requires_grad=True)
     slopes = torch.stack([torch.randn(2, dtype=torch.float64) if sum(order) == 1 else torch.zeros(2, dtype=torch.float64) for order in every])
     weight = torch.randn(len(every), 10, 3, dtype=torch.float64)
