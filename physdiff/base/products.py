@@ -33,8 +33,14 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _for(x: Tensor, weight: Tensor) -> Callable[..., Tensor] | None:
     """OneDNN's product if it is there and worth it."""
-    quick = x.dtype == torch.float32 and x.device.type == "cpu" and min(*x.shape, len(weight)) >= _LEAST
-    return _onednn() if quick else None
+    if x.dtype != torch.float32 or x.device.type != "cpu" or min(*x.shape, len(weight)) < _LEAST or not (_dense(x) and _dense(weight)):
+        return None
+    return _onednn()
+
+
+def _dense(a: Tensor) -> bool:
+    """Whether the entries lie side by side: for part of a larger matrix oneDNN has slow code alone, some hundred times so."""
+    return a.is_contiguous() or a.mT.is_contiguous()
 
 
 @functools.cache
