@@ -232,7 +232,7 @@ def _haar_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
 
 
 def _as_complex(x: Tensor, length: int) -> bool:
-    """Whether neighbours lie side by side in memory, so that pairs can be read as complex numbers: every second number is slow to reach one by one."""
+    """Whether pairs lie side by side in memory, to be read as complex numbers: every second number is slow to reach by itself."""
     return x.shape[-1] == 1 and length % 2 == 0 and x.dtype in (torch.float32, torch.float64)
 
 
