@@ -33,8 +33,9 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_dataset, to_tensor
 from physdiff.data.open import open_dataset
 from physdiff.data.recipes.wdno_smoke import WDNOSmoke
-from physdiff.data.tasks import Task, coarsened, task_condition
+from physdiff.data.tasks import Task, task_condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.grids.blocks import coarsened
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.control import control

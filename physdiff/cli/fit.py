@@ -63,6 +63,7 @@ from physdiff.training.recipe import Recipe, prepare
 from physdiff.training.recompute import recomputed
 from physdiff.training.views import Views
 from physdiff.transforms.autoencoder import Autoencoder
+from physdiff.transforms.coarse_residual import CoarseResidual
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior"]
@@ -224,7 +225,8 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
     views = Views(None if training.crop is None else tuple(training.crop), tuple(training.coarser or (1,)))
     if not isinstance(prior, Forecaster | Refiner):
-        centred = isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser)
+        adds = any(isinstance(part, CoarseResidual) for part in prior.transform.modules())
+        centred = isinstance(prior, DiffusionPrior) and (adds or isinstance(prior.denoiser, CentredDenoiser))
         noise = residual_noise(prior) if centred else None  # type: ignore[arg-type]
         made = DiffusionModule(prior, training.lr, training.ema, noise=noise, input_noise=training.input_noise, roll=roll, seed=training.seed)
         return made.with_term(term).with_views(views)

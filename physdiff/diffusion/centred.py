@@ -34,6 +34,7 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.schedule import EDMSchedule, per_sample
 from physdiff.networks.unet import UNet
+from physdiff.transforms.coarse_residual import CoarseResidual
 
 __all__ = ["CentredDenoiser", "around_mean", "around_residuals", "residual_noise"]
 
@@ -97,7 +98,6 @@ def around_mean(
     *,
     network: Callable[..., nn.Module] = UNet,
     spectral: bool = False,
-    anywhere: bool = False,
     steps: int = 24,
     seed: int = 0,
 ) -> DiffusionPrior:
@@ -108,7 +108,6 @@ def around_mean(
         windows: Windows as it was trained on, but which it has not seen where it could have learnt them by heart: they tell the size of its errors.
         network: Class or factory called as ``network(in_channels, out_channels, ndim=..., periodic=...)``.
         spectral: Take residuals for homogeneous along the axes in space, with the variance of every wavenumber, instead of independent.
-        anywhere: One variance for all coefficients and no Gaussian under the network, so that the prior serves finer grids too.
         steps: Steps of the sampler.
         seed: Seed of the weights.
 
@@ -117,7 +116,7 @@ def around_mean(
     """
     if len(windows) < 2:  # type: ignore[arg-type]
         raise InputError(f"around_mean: expected two windows or more to tell the size of errors, got {len(windows)}")  # type: ignore[arg-type]
-    return around_residuals(mean, _residuals(mean, windows), network=network, spectral=spectral, anywhere=anywhere, steps=steps, seed=seed)
+    return around_residuals(mean, _residuals(mean, windows), network=network, spectral=spectral, steps=steps, seed=seed)
 
 
 def around_residuals(
@@ -126,7 +125,6 @@ def around_residuals(
     *,
     network: Callable[..., nn.Module] = UNet,
     spectral: bool = False,
-    anywhere: bool = False,
     steps: int = 24,
     seed: int = 0,
 ) -> DiffusionPrior:
@@ -137,15 +135,12 @@ def around_residuals(
         residuals: Coefficients of truth less forecast, (N, C', T', *S') with N >= 2.
         network: See `around_mean`.
         spectral: See `around_mean`.
-        anywhere: See `around_mean`.
         steps: Steps of the sampler.
         seed: Seed of the weights.
 
     Raises:
-        InputError: If there are fewer than two windows, the forecast has no error on them, or both kinds of spread are asked for.
+        InputError: If there are fewer than two windows, or the forecast has no error on them.
     """
-    if spectral and anywhere:
-        raise InputError("around_mean: expected one of spectral and anywhere, got both; a spectrum belongs to its grid")
     if len(residuals) < 2:
         raise InputError(f"around_residuals: expected the errors on two windows or more to tell their size, got {len(residuals)}")
     covariance, scale = _size_of(residuals, spectral=spectral)
@@ -157,21 +152,25 @@ def around_residuals(
         torch.manual_seed(seed)
         net = network(2 * channels + inputs, channels, ndim=len(periodic), periodic=periodic)
     schedule = EDMSchedule(0.02 * scale, (400.0 if spectral else 80.0) * scale)  # smooth fields have much of their variance in few modes
-    base = None if anywhere else GaussianDenoiser(schedule, torch.zeros(mean.latent_shape), covariance)
+    base = GaussianDenoiser(schedule, torch.zeros(mean.latent_shape), covariance)
     denoiser = CentredDenoiser(mean.map, PreconditionedDenoiser(net, schedule, scale, base=base))
     parts = {"cond_transform": mean.cond_transform, "cond_spec": mean.cond_spec, "sampler": ExponentialMultistep(2, noise=1.0), "steps": steps}
     return DiffusionPrior(denoiser, mean.transform, mean.spec, **parts)  # type: ignore[arg-type]
 
 
 def residual_noise(prior: DiffusionPrior) -> LogNormalNoise:
-    """The usual law of training noise, around the size of the residuals of a prior made by `around_mean`.
+    """The law of training noise for a prior made by `around_mean`: the usual one around the size of its residuals.
+
+    For one that adds resolution it has more of the noise that hides all but what the coarse window tells, which leaves little open.
 
     Raises:
         InputError: If the prior is another.
     """
     denoiser = prior.denoiser
+    if any(isinstance(part, CoarseResidual) for part in prior.transform.modules()):
+        return LogNormalNoise(0.7, 1.4)
     if not isinstance(denoiser, CentredDenoiser) or not isinstance(denoiser.inner, PreconditionedDenoiser):
-        raise InputError(f"residual_noise: expected a prior made by around_mean, got one with {type(denoiser).__name__}")
+        raise InputError(f"residual_noise: expected a prior made by around_mean, or one that adds resolution, got one with {type(denoiser).__name__}")
     base = denoiser.inner.base
     variance = denoiser.inner.sigma_data**2 if base is None else float(base.covariance.mean_function(lambda c: c))
     return LogNormalNoise(-0.5 + 0.5 * math.log(variance))

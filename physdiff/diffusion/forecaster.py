@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import Saved
@@ -22,26 +21,7 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.transform import Transform
 
-__all__ = ["ConditionPart", "Forecaster", "NetworkMap"]
-
-
-class ConditionPart(Saved, nn.Module):
-    """A map without weights whose answer stands in the condition: its last channels, over a scale.
-
-    Args:
-        channels: Number of channels.
-        scale: What the coefficients were divided by and the condition was not.
-        ndim: Axes after the channels.
-        factor: How many cells of the grid one of the coarse window was, to be told later.
-    """
-
-    def __init__(self, channels: int, scale: float = 1.0, *, ndim: int, factor: int = 1) -> None:
-        super().__init__()
-        self.channels, self.scale, self.ndim, self.factor = channels, check_positive(scale, "ConditionPart.scale"), ndim, factor
-
-    def forward(self, cond: Tensor) -> Tensor:
-        """(B, C'', *axes) -> (B, channels, *axes)."""
-        return cond[:, -self.channels :] / self.scale
+__all__ = ["Forecaster", "NetworkMap"]
 
 
 class NetworkMap(Saved, nn.Module):

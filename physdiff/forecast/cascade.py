@@ -1,8 +1,9 @@
 r"""Zero-shot resolution: a prior that adds a factor of two, used on grids finer than any it was trained on.
 
 A model of the fine trajectory given its block means (`prepare_trajectories(..., coarse=2)`) is trained at the resolution of the data. Its network is
-a convolution, its statistics are per band, so that the same weights serve the next finer grid, where cells have half the size, and the one after
-that. This relies on a likeness from scale to scale that data have only roughly; compare with interpolation.
+a convolution that sees how the coarse field bends and what is missing in units of the local second difference (`CoarseResidual`), so that the same
+weights serve the next finer grid, where cells have half the size, and the one after that. This relies on shapes that are seen on one grid being met
+on the next, which data have only roughly; compare with interpolation (`reconstructed`).
 
 Reference: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025.
 """
@@ -20,7 +21,6 @@ from physdiff.data.tasks import task_condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.transforms.compose import Compose
-from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.transform import Transform
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -56,9 +56,7 @@ def on_finer_grid(prior: DiffusionPrior, factor: int = 2, *, origin: tuple[float
         if not isinstance(condition.wavelet, WaveletTransform | NoneType) or condition.anomaly is not None or condition.guess is not None:
             raise InputError("on_finer_grid: expected a condition without autoencoder, anomaly and guess, got another; they belong to their grid")
         wavelet = next((p for p in transform.modules() if isinstance(p, WaveletTransform)), None)
-        condition = ConditionTransform(
-            condition.fields, None, wavelet, history=condition.history, mean=condition.mean, std=condition.std, each=condition.each
-        )
+        condition = condition.with_wavelet(wavelet)
     cond_spec = None if prior.cond_spec is None else replace(prior.cond_spec, grid=fine.grid)
     made = DiffusionPrior(
         prior.denoiser, transform, fine, sampler=prior.sampler, steps=prior.steps, cond_transform=condition, cond_spec=cond_spec

@@ -24,9 +24,7 @@ from physdiff.base.rng import Rng
 from physdiff.data.convert import spec_of, to_tensor
 from physdiff.data.leads import forecast_dataset
 from physdiff.data.tasks import Task, task_condition, task_spec
-from physdiff.diffusion.centred import CentredDenoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.diffusion.forecaster import ConditionPart
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.forecast.cascade import on_finer_grid
 from physdiff.forecast.crew import Crew
@@ -35,6 +33,7 @@ from physdiff.forecast.keyed_rows import KeyedRows
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.sharding import Sharded
+from physdiff.transforms.coarse_residual import CoarseResidual
 
 __all__ = ["draw_trajectories"]
 
@@ -138,10 +137,10 @@ def _check(prior: WindowPrior, coarse: xr.Dataset | None, ds: xr.Dataset | None,
 
 def _finer(prior: WindowPrior, coarse: xr.Dataset) -> tuple[WindowPrior, Tensor]:
     """The prior on the grid that the coarse trajectories lead to, and these."""
-    mean = prior.denoiser.mean.network if isinstance(prior, DiffusionPrior) and isinstance(prior.denoiser, CentredDenoiser) else None
-    if not isinstance(prior, DiffusionPrior) or not isinstance(mean, ConditionPart):
+    part = next((p for p in prior.transform.modules() if isinstance(p, CoarseResidual)), None)
+    if not isinstance(prior, DiffusionPrior) or part is None:
         raise InputError("coarse: expected a prior made by prepare_trajectories(..., coarse=2), got one that does not say its factor; train it anew")
-    own, factor = on_finer_grid(prior, 1).spec.grid, mean.factor  # which refuses what is no uniform box
+    own, factor = on_finer_grid(prior, 1).spec.grid, part.factor  # which refuses what is no uniform box
     assert isinstance(own, CartesianGrid)
     sizes = tuple(int(coarse.sizes.get(d, 0)) for d in own.dims)
     shape = tuple(n * factor for n in sizes)

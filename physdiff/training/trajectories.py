@@ -5,7 +5,8 @@ along time AND space, one scale for all bands (the error of a coefficient counts
 (first frame, force, final state) goes in as channels, with coordinates and lines between known frames. Where a condition leaves little open, train
 the mean first (`around_mean`).
 ``wavelet="pixels"`` gives the same channels without a wavelet. ``coarse=2`` gives a model that adds resolution to a coarse trajectory (`upscale`):
-diffusion of what straight lines in the coarse cells leave, trained with ``noise=residual_noise(prior)``. A trained `Autoencoder` or
+diffusion of what straight lines in the coarse cells leave, in units of the local second difference
+(`CoarseResidual`), trained with ``noise=residual_noise(prior)``. A trained `Autoencoder` or
 `MeshAutoencoder` in the wavelet's place gives diffusion of whole trajectories in its latents, on points too.
 
 References: P. Hu et al., Wavelet diffusion neural operator, ICLR 2025 (arXiv 2412.04833); Zhou et al., Text2PDE, ICLR 2025 (arXiv 2410.01153).
@@ -24,13 +25,11 @@ from physdiff.data.convert import spec_of
 from physdiff.data.statistics import stream
 from physdiff.data.tasks import Task, TaskWindows
 from physdiff.data.windows import TrajectoryWindows
-from physdiff.diffusion.centred import around_mean
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
-from physdiff.diffusion.forecaster import ConditionPart, Forecaster
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
-from physdiff.grids.field_spec import FieldSpec
 from physdiff.networks.unet import UNet
 from physdiff.training.build import build_prior
+from physdiff.transforms.coarse_residual import CoarseCondition, CoarseResidual
 from physdiff.transforms.compose import Compose
 from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.frame_coder import FrameCoder
@@ -79,37 +78,24 @@ def prepare_trajectories(
         return stream(windows, most=1024)
 
     folded = _folded(wavelet, levels, coarse, dims=("time", *spec.grid.dims))
-    chain = Compose((Normalizer(("channel",)), *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
-    copies, places = (2, 0) if coarse > 1 else (1, 1 + spec.grid.ndim)
-    condition = _condition(chain, len(spec.names), copies=copies, places=places)
+    first = CoarseResidual(coarse, spec.grid.periodic) if coarse > 1 else Normalizer(("channel",))
+    chain = Compose((first, *folded)).fitted_from(batches, spec, windows.cond_spec)  # type: ignore[arg-type]
 
     def sized(i: int, o: int, *, ndim: int, periodic: tuple[bool, ...], width: int) -> nn.Module:
         return network(i, o, ndim=ndim, periodic=periodic)
 
-    if coarse > 1:
-        straight = _straight(chain, spec, windows.cond_spec, condition=condition, factor=coarse)
-        return around_mean(straight, windows, network=network, anywhere=True, steps=steps, seed=seed), windows
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = build_prior(
             spec,
             chain,
             cond_spec=windows.cond_spec,
-            cond_transform=condition,
+            cond_transform=_condition(chain, len(spec.names), places=1 + spec.grid.ndim),
             network=sized,
             sampler=ExponentialMultistep(2, noise=1.0),
             steps=steps,
         )
     return prior, windows
-
-
-def _straight(chain: Compose, spec: FieldSpec, cond_spec: FieldSpec, *, condition: ConditionTransform, factor: int) -> Forecaster:
-    """The coefficients of a coarse window as the condition tells it, whose last normaliser it has not been through."""
-    channels, _, *space = chain.out_shape(spec.shape)
-    last = list(chain)[-1]
-    scale = float(last.std) if isinstance(last, Normalizer) and not last.per and last.std is not None else 1.0
-    part = ConditionPart(channels, scale, ndim=1 + len(space), factor=factor)
-    return Forecaster(part, chain, spec, cond_transform=condition, cond_spec=cond_spec)
 
 
 def _folded(wavelet: str | FrameCoder, levels: int, coarse: int, *, dims: tuple[str, ...]) -> list[Transform]:
@@ -119,20 +105,22 @@ def _folded(wavelet: str | FrameCoder, levels: int, coarse: int, *, dims: tuple[
             raise InputError("prepare_trajectories: expected a trained coder and coarse 1, got others; train it with fit_autoencoder")
         return [wavelet, Normalizer(("channel",))]
     if not levels:
-        return []
+        return [Normalizer((), centre=False)] if coarse > 1 else []
     # one scale for all bands: details at unit variance would have three quarters of the loss and little of the energy
     return [WaveletTransform(wavelet, levels, dims), Normalizer((), centre=False)]
 
 
-def _condition(chain: Compose, fields: int, *, copies: int, places: int) -> ConditionTransform:
-    """Masks of each field, and the statistics of the chain's first normaliser, for a coarse window too; coordinates as they are."""
+def _condition(chain: Compose, fields: int, *, places: int) -> ConditionTransform:
+    """Masks of each field, in the units of the chain's first part; coordinates as they are."""
     parts = list(chain)
-    first = parts[0]
+    first, last = parts[0], parts[-1]
+    packed = next((p for p in parts if isinstance(p, WaveletTransform | FrameCoder)), None)
+    if isinstance(first, CoarseResidual):
+        assert isinstance(last, Normalizer) and last.std is not None and not isinstance(packed, FrameCoder)
+        return CoarseCondition(fields, packed, first, scale=float(last.std))
     assert isinstance(first, Normalizer)
     assert first.mean is not None
     assert first.std is not None
-    mean, std = (torch.cat([v.float()] * copies) for v in (first.mean, first.std))
-    if places:
-        mean, std = torch.cat([mean, mean.new_zeros(places, *mean.shape[1:])]), torch.cat([std, std.new_ones(places, *std.shape[1:])])
-    packed = next((p for p in parts if isinstance(p, WaveletTransform | FrameCoder)), None)
+    mean, std = first.mean.float(), first.std.float()
+    mean, std = torch.cat([mean, mean.new_zeros(places, *mean.shape[1:])]), torch.cat([std, std.new_ones(places, *std.shape[1:])])
     return ConditionTransform(fields, None, packed, mean=mean, std=std, each=True)

@@ -153,6 +153,10 @@ class ConditionTransform(Saved, nn.Module):
             start += (bands - 1) * bands**depth
         return torch.cat(kept, dim=1)
 
+    def with_wavelet(self, wavelet: WaveletTransform | None) -> ConditionTransform:
+        """The same on the grid of another wavelet transform, for priors without anomaly and guess."""
+        return ConditionTransform(self.fields, None, wavelet, history=self.history, mean=self.mean, std=self.std, each=self.each)
+
     def out_shape(self, shape: Shape) -> Shape:
         """(C', T, *S) of the window before completion -> (C'', T', *S')."""
         probe = torch.zeros(1, *shape)

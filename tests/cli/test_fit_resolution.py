@@ -36,7 +36,7 @@ def test_it_trains_and_adds_resolution_to_its_own_and_to_finer_grids(tmp_path, b
 
 def test_what_cannot_be_trained_is_refused(tmp_path, era):
     with untouched(tmp_path):
-        assert "expected two windows or more" in refuses("fit", "--coarse 2", SMALL, "--data", era, "--out", tmp_path / "a.prior")
+        assert "expected a uniform box" in refuses("fit", "--coarse 2", SMALL, "--data", era, "--out", tmp_path / "a.prior")
         assert "coarse: expected a whole number, at least 2" in refuses("fit", "--coarse 1", SMALL, "--data", era, "--out", tmp_path / "a.prior")
 
 
@@ -45,4 +45,4 @@ def test_training_options_hold_for_what_adds_resolution(burgers):
     prior, _ = prepare_trajectories(ds, [{}], coarse=2, network=partial(UNet, width=8, attention=False))
     module = module_of(prior, Training(roll="x", input_noise=0.1))
     assert module.roll == ("x",) and module.input_noise == 0.1
-    assert module.noise.mean == residual_noise(prior).mean < -1  # what lines leave is small
+    assert (module.noise.mean, module.noise.std) == (residual_noise(prior).mean, residual_noise(prior).std) == (0.7, 1.4)

@@ -9,8 +9,9 @@ import xarray as xr
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.data.convert import to_dataset
-from physdiff.data.tasks import TaskWindows, coarsened, reconstructed, refined, task_condition, task_spec
+from physdiff.data.tasks import TaskWindows, task_condition, task_spec
 from physdiff.data.windows import TrajectoryWindows
+from physdiff.grids.blocks import coarsened, refined
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 
@@ -62,21 +63,6 @@ def test_coarse_windows_are_block_means() -> None:
     assert item["cond"].shape == (6, 4, 8)
     torch.testing.assert_close(coarsened(item["cond"][None, 4:], 2), coarsened(item["x"][None], 2))
     assert task_spec(SPEC, coarse=True).names[-2:] == ("coarse_u", "coarse_force")
-
-
-@pytest.mark.parametrize("closed", [True, False])
-def test_lines_in_coarse_cells_keep_their_means_and_have_their_order(closed: bool) -> None:
-    x = torch.randn(2, 1, 3, 6, 4, dtype=torch.float64)
-    torch.testing.assert_close(coarsened(reconstructed(x, 3, (closed, not closed)), 3), x, rtol=0, atol=1e-14)
-    thin = reconstructed(x[..., :1], 2, (closed, closed))  # one cell has no neighbour
-    assert torch.equal(thin, reconstructed(x[..., 0], 2, (closed,))[..., None].expand(-1, -1, -1, -1, 2))
-    errors = []
-    for n in (32, 64):
-        fine = torch.arange(2 * n + 1, dtype=torch.float64) / (2 * n) * 2 * torch.pi
-        means = (torch.cos(fine[:-1]) - torch.cos(fine[1:]))[None, None, None] * n / torch.pi  # of sin over the fine cells
-        errors.append(float((reconstructed(coarsened(means, 2), 2, (closed,)) - means).abs().max()))
-    # u_{i+1} - u_{i-1} is the difference of the halves of a cell to third order on a circle; at an end to second order
-    assert errors[0] / errors[1] > (7.5 if closed else 3.8)
 
 
 def test_errors_say_what_to_do() -> None:

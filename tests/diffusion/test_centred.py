@@ -100,8 +100,6 @@ def test_errors_say_what_to_do() -> None:
     prior, windows, mean = made()
     with pytest.raises(InputError, match="two windows"):
         around_mean(mean, torch.utils.data.Subset(windows, [0]))
-    with pytest.raises(InputError, match="one of spectral and anywhere"):
-        around_mean(mean, windows, spectral=True, anywhere=True)
     with pytest.raises(InputError, match="cond="):
         prior.denoiser(torch.zeros(1, *prior.latent_shape), torch.tensor(0.5))
     plain = prepare_trajectories(few(), [{"u": (0,)}], network=partial(UNet, width=4))[0]

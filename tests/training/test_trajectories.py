@@ -12,10 +12,10 @@ import xarray as xr
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.data.convert import to_dataset
-from physdiff.data.tasks import coarsened, reconstructed, task_condition
-from physdiff.diffusion.centred import CentredDenoiser, residual_noise
+from physdiff.data.tasks import task_condition
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.forecast.cascade import on_finer_grid
+from physdiff.grids.blocks import coarsened, reconstructed
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.points import PointGrid
@@ -66,15 +66,15 @@ def test_what_adds_resolution_starts_from_lines_in_coarse_cells(wavelet: str, le
     fine = on_finer_grid(prior, 2)
     for one, points in ((prior, 16), (fine, 32)):
         coarse = coarsened(x[..., :points], 2)
-        cond = one.encode_cond(task_condition(one.spec, torch.full_like(x[..., :points], torch.nan), coarse))
-        assert cond is not None
-        assert isinstance(one.denoiser, CentredDenoiser)
-        mean = one.decode(one.denoiser.mean(cond, torch.zeros(()), cond))
-        torch.testing.assert_close(mean, reconstructed(coarse, 2, (False,)), rtol=0, atol=1e-5)
-    # the noise that it is trained with is of the size of what is left
-    left = torch.stack([windows[i]["x"] for i in range(6)])
-    left = prior.encode(left) - prior.encode(reconstructed(coarsened(left, 2), 2, (False,)))
-    assert float(residual_noise(prior).mean) == pytest.approx(-0.5 + 0.5 * float(left.square().mean().log()), abs=1e-4)
+        cond = task_condition(one.spec, torch.full_like(x[..., :points], torch.nan), coarse)
+        lines = reconstructed(coarse, 2, (False,))
+        torch.testing.assert_close(one.centre(cond, like=x), lines, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.encode(lines, cond), torch.zeros(3, *one.latent_shape), rtol=0, atol=1e-4)
+        torch.testing.assert_close(one.decode(one.encode(x[..., :points], cond), cond), x[..., :points], rtol=0, atol=1e-5)
+        draws = one.sample(3, cond=cond, rng=Rng(2))
+        torch.testing.assert_close(coarsened(draws, 2), coarse, rtol=0, atol=1e-5)
+    batch = [torch.stack([windows[i][name] for i in range(6)]) for name in ("x", "cond")]
+    assert float(prior.encode(*batch).square().mean()) == pytest.approx(1, abs=1e-4)
     again = DiffusionPrior.load(prior.save(tmp_path / "prior.pt"))
     one = windows[0]["cond"][None]
     assert torch.equal(again.sample(1, cond=one, rng=Rng(1)), prior.sample(1, cond=one, rng=Rng(1)))
