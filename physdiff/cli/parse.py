@@ -27,7 +27,7 @@ _LEADING = {"compare": "runs"}
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
     "fit": {"--coarse": "fit_resolution", "--tasks": "fit_trajectories", "--plan": "fit_plan", "--folds": "fit_folds"},
-    "forecast": {"--known": "forecast_trajectories", "--watch": "forecast_watched"},
+    "forecast": {"--known": "forecast_trajectories", "--watch": "forecast_watched", "--keep": "forecast_kept"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
 }

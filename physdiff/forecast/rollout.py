@@ -125,6 +125,8 @@ class Rollout:
         rng: Randomness.
         max_batch: Largest number of windows that go through the network at once.
         watch: Notes how restless members are while they are drawn.
+        keep: Fields whose mean over the grid the law keeps: each frame is shifted, the same everywhere, to the mean of the last known one (the
+            nearest field that has it), and the next block begins from there.
     """
 
     prior: WindowPrior
@@ -133,9 +135,12 @@ class Rollout:
     rng: Rng
     max_batch: int = 64
     watch: Watch | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_lead(self.lead)
+        for name in self.keep:
+            self.prior.spec.channel(name)
         if not isinstance(self.rng, Rng):
             raise InputError(f"rollout rng: expected a source of randomness, as in rng=Rng(0), got {self.rng!r}")
         for what, value in (("members", self.count), ("max_batch", self.max_batch)):
@@ -258,7 +263,8 @@ class Rollout:
             prior = self.prior.onward if block else self.prior
             cond = self._condition(known, cases, rows, known_frames=frames, block=block)
             keyed = KeyedRows.of(r.child("block", block) for r in streams)
-            drawn.append(prior.sample(len(rows), cond=cond, rng=keyed, max_batch=len(rows), numbers=numbers).cpu()[:, :, self.history :])
+            new = prior.sample(len(rows), cond=cond, rng=keyed, max_batch=len(rows), numbers=numbers).cpu()[:, :, self.history :]
+            drawn.append(self._kept(new, frames))
             if self.watch is not None:
                 self.watch.note([(*cases[row // self.count], row % self.count) for row in rows])
             self._check_finite(drawn[-1], known, cases, rows, block=block)
@@ -266,6 +272,16 @@ class Rollout:
             bar.update(1)
         values: np.ndarray = torch.cat(drawn, dim=2)[:, :, : self.lead].numpy()
         return values
+
+    def _kept(self, new: Tensor, known: Tensor) -> Tensor:
+        """New frames (rows, C, T, *S) with the means of the last known frame, of the fields to keep."""
+        for name in self.keep:
+            c, spec = self.prior.spec.channel(name), self.prior.spec
+            share = spec.grid.weights().to(new) * (1 if spec.mask is None else spec.mask)
+            axes = tuple(range(2, 2 + spec.grid.ndim))
+            means = [(torch.nan_to_num(x[:, c]) * share).sum(axes, keepdim=True) / share.sum() for x in (new, known[:, :, -1:])]
+            new[:, c] += means[1] - means[0]
+        return new
 
     def _check_finite(self, new: Tensor, known: KnownFrames, cases: list[tuple[int, int]], rows: range, *, block: int) -> None:
         spec = self.prior.spec
@@ -290,7 +306,7 @@ class _Parts:
         self.folder = out.with_name(out.name + ".parts")
         if out.is_dir():
             raise DataError(f"{out}: expected the name of a file to write, got a folder; add a file name")
-        settings = [run.lead, run.count, run.rng.seed, run.rng.path, run.max_batch, len(known)]
+        settings = [run.lead, run.count, run.rng.seed, run.rng.path, run.max_batch, len(known), *run.keep]
         self._made_by = prior_digest(run.prior, settings)
 
     def _path(self, case: tuple[int, int]) -> Path:

@@ -295,3 +295,18 @@ def test_known_frames_come_from_the_condition_where_the_chain_keeps_them():
     kept = DiffusionPrior(prior.denoiser, chain, prior.spec, sampler=Heun(), cond_transform=prior.cond_transform, cond_spec=whole)
     assert known_frames(kept) == 2
     assert known_frames(DiffusionPrior(prior.denoiser, chain, prior.spec, sampler=Heun())) == 0
+
+
+def test_means_that_the_law_keeps_are_kept_through_all_blocks(tmp_path) -> None:
+    ds, prior = data(), ar1_prior()
+    free = Rollout(prior, 7, 2, rng=Rng(0)).run(ds)
+    kept = Rollout(prior, 7, 2, rng=Rng(0), keep=("c",)).run(ds, out=tmp_path / "a.nc")
+    start = ds["c"].sel(time=kept["init_time"].values).mean(["y", "x"]).values[:, None, None]
+    means = kept["c"].mean(["y", "x"]).values
+    np.testing.assert_allclose(means, np.broadcast_to(start, means.shape), rtol=0, atol=1e-5)
+    assert float(abs(free["c"].mean(["y", "x"]).values - start).max()) > 0.3
+    # in the first block it is the nearest field with that mean: a shift of each frame
+    off = (kept["c"] - free["c"]).isel(lead_time=slice(0, HORIZON))
+    np.testing.assert_allclose(off.std(["y", "x"]).values, 0, rtol=0, atol=1e-5)
+    with pytest.raises(InputError, match="expected one of the fields c"):
+        Rollout(prior, 2, 2, rng=Rng(0), keep=("rain",))
