@@ -436,6 +436,7 @@ from physdiff.training.fit_autoencoder import AutoencoderTraining as Autoencoder
 from physdiff.training.fit_pinn import fit_pinn as fit_pinn
 from physdiff.training.network_share import network_share as network_share, with_share as with_share
 from physdiff.training.operator_module import OperatorModule as OperatorModule
+from physdiff.training.pattern_prior import in_patterns as in_patterns, pattern_noise as pattern_noise
 from physdiff.training.pinn_conditions import Conditions as Conditions, box_and_known as box_and_known
 from physdiff.training.pinn_module import EndlessSteps as EndlessSteps, PINNModule as PINNModule
 from physdiff.training.pinn_reference import trained_dataset as trained_dataset
@@ -459,6 +460,7 @@ from physdiff.transforms.linear_forecast import LinearForecast as LinearForecast
 from physdiff.transforms.mesh_autoencoder import MeshAutoencoder as MeshAutoencoder
 from physdiff.transforms.normalizer import Normalizer as Normalizer
 from physdiff.transforms.parameters import ParameterChannels as ParameterChannels
+from physdiff.transforms.patterns import PatternCondition as PatternCondition, Patterns as Patterns
 from physdiff.transforms.transform import Transform as Transform
 from physdiff.transforms.wavelet import WaveletTransform as WaveletTransform
 from physdiff.transforms.zonal_forecast import ZonalForecast as ZonalForecast

@@ -87,12 +87,14 @@ class Diverged(PhysdiffError, ArithmeticError):
     Attributes:
         last_good: The fields (B, *S) at the last time at which all were finite; None where there are none.
         last_time: That time.
+        entry: Which entry of a vector of residuals it was seen in; None where there is no such vector.
     """
 
     def __init__(self, field: str, time: float, remedy: str, *, event: str = "is not finite") -> None:
         self.field, self.time = field, time
         self.last_good: Mapping[str, Any] | None = None
         self.last_time: float | None = None
+        self.entry: int | None = None
         super().__init__(f"field `{field}` {event} at time {time:g}: {remedy}")
 
     def keep(self, fields: Mapping[str, Any], time: float) -> Diverged:

@@ -30,7 +30,7 @@ from physdiff.base.errors import InputError, ShapeError
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
 from physdiff.networks.padding import pad_end
-from physdiff.networks.point_chain import Acts, PointMLP
+from physdiff.networks.point_chain import Acts, PointMLP, point_linear
 from physdiff.networks.spectral_conv import AxisConv, SpectralConv
 
 __all__ = ["FFNO", "FNO", "GridOperator", "lengths_of", "modes_at"]
@@ -173,7 +173,7 @@ class _Layer(nn.Module):
         self.last = last
 
     def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
-        h = self.conv(v, basis, onto=functional.linear(v, self.skip))
+        h = self.conv(v, basis, onto=point_linear(v, self.skip, lean=self.training))
         mixed: Tensor = self.mlp(h, self.gate, v, acts=Acts(not self.last, not self.last))
         return mixed
 

@@ -17,11 +17,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import Function
+
+from physdiff.base.products import product
+from physdiff.networks.point_chain import lean_here
 
 __all__ = ["FourierBasis", "fourier_basis"]
+
+_WIDE = 256
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,16 @@ class FourierBasis:
         """Number of wavenumbers kept along each axis."""
         return tuple(m.shape[1] for m in self.matrices)
 
-    def analyse(self, v: Tensor) -> Tensor:
-        """Coefficients (B, 2, *K, C) of a field (B, *axes, C), channels last."""
+    def analyse(self, v: Tensor, *, lean: bool = False) -> Tensor:
+        """Coefficients (B, 2, *K, C) of a field (B, *axes, C), channels last; `lean`: reverse derivatives only."""
         batch, channels = v.shape[0], v.shape[-1]
         for axis in reversed(range(len(self.shape))):
             matrix, n = self.matrices[axis].flatten(0, 1).flatten(1), self.shape[axis]
             rows = batch * math.prod(self.shape[:axis])
-            v = torch.matmul(matrix / n, v.reshape(rows, matrix.shape[1], -1))
+            v = _times(matrix / n, v.reshape(rows, matrix.shape[1], -1), lean=lean)
         return v.reshape(batch, 2, *self.modes, channels)
 
-    def synthesise(self, z: Tensor, onto: Tensor | None = None) -> Tensor:
+    def synthesise(self, z: Tensor, onto: Tensor | None = None, *, lean: bool = False) -> Tensor:
         """The field (B, *axes, C) of coefficients (B, 2, *K, C), added to the field `onto` if there is one."""
         batch, channels, last = z.shape[0], z.shape[-1], len(self.shape) - 1
         z = z * self.double
@@ -65,10 +72,32 @@ class FourierBasis:
             rows = batch * math.prod(self.shape[:axis])
             z = z.reshape(rows, matrix.shape[0], -1)
             if onto is None or axis < last:
-                z = torch.matmul(matrix.T, z)
+                z = _times(matrix.T, z, lean=lean)
             else:  # one pass; a sum in place on a view would copy the field twice on the way back
                 z = torch.baddbmm(onto.reshape(rows, -1, channels), matrix.T.expand(rows, -1, -1), z)
         return z.reshape(batch, *self.shape, channels)
+
+
+def _times(matrix: Tensor, x: Tensor, *, lean: bool) -> Tensor:
+    """M x of (B, k, n), sample by sample where one is wide enough for the quicker product."""
+    if not lean or x.shape[-1] < _WIDE or not lean_here(x):
+        return torch.matmul(matrix, x)
+    out: Tensor = _Times.apply(matrix, x)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Times(Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, x: Tensor) -> Tensor:  # noqa: ANN401, D102
+        ctx.matrix = matrix
+        return torch.stack([product(matrix, part) for part in x])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401, D102
+        turned = ctx.matrix.mT
+        if torch.is_grad_enabled():  # a derivative of this derivative is wanted
+            return None, torch.matmul(turned, grad)
+        return None, torch.stack([product(turned, part) for part in grad])
 
 
 def fourier_basis(shape: tuple[int, ...], modes: tuple[int, ...], *, like: Tensor) -> FourierBasis:

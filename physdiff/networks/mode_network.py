@@ -26,7 +26,7 @@ __all__ = ["ModeNetwork"]
 
 
 class ModeNetwork(Saved, nn.Module):
-    """Network (B, C, *axes) and a noise level -> (B, C, *axes) that works between modes; zero before training.
+    """Network (B, C + C'', *axes) and a noise level -> (B, C, *axes) that works between modes; zero before training.
 
     Args:
         patterns: Orthonormal rows (r, d), each a sample flattened over (C, *axes); those of the base of the denoiser it is put in.
@@ -35,6 +35,7 @@ class ModeNetwork(Saved, nn.Module):
         ndim: Number of axes.
         width: Length of the hidden layers.
         depth: Number of residual layers.
+        given: Entries of the condition, which follow those of the sample.
 
     Raises:
         InputError: If a number makes no sense.
@@ -44,7 +45,9 @@ class ModeNetwork(Saved, nn.Module):
     patterns: Tensor
     variances: Tensor
 
-    def __init__(self, patterns: Tensor, variances: Tensor, rest: float = 0.0, *, ndim: int = 1, width: int = 256, depth: int = 4) -> None:
+    def __init__(
+        self, patterns: Tensor, variances: Tensor, rest: float = 0.0, *, ndim: int = 1, width: int = 256, depth: int = 4, given: int = 0
+    ) -> None:
         super().__init__()
         if patterns.ndim != 2 or variances.shape != patterns.shape[:1]:
             shapes = f"{tuple(patterns.shape)} and {tuple(variances.shape)}"
@@ -54,11 +57,12 @@ class ModeNetwork(Saved, nn.Module):
         for value, name in ((ndim, "ndim"), (width, "width"), (depth, "depth")):
             check_positive(value, f"ModeNetwork {name}")
         self.ndim, self.rest = ndim, check_positive(rest, "ModeNetwork rest", zero=True)
+        self.given = int(check_positive(given, "ModeNetwork given", zero=True))
         self.register_buffer("patterns", patterns, persistent=False)
         self.register_buffer("variances", variances, persistent=False)
         modes = patterns.shape[0]
         self.embedding = NoiseEmbedding(width)
-        self.stem = nn.Linear(modes, width)
+        self.stem = nn.Linear(modes + self.given, width)
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.told = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
@@ -73,15 +77,16 @@ class ModeNetwork(Saved, nn.Module):
             ShapeError: If a sample has another number of entries than the patterns.
         """
         rank, size = self.patterns.shape
-        if x.ndim != self.ndim + 2 or x[0].numel() != size:
-            raise ShapeError(f"ModeNetwork: expected samples of {size} entries on {self.ndim} axes, got {tuple(x.shape)}")
+        if x.ndim != self.ndim + 2 or x[0].numel() != size + self.given:
+            raise ShapeError(f"ModeNetwork: expected samples of {size + self.given} entries on {self.ndim} axes, got {tuple(x.shape)}")
+        flat, axes = x.flatten(1), x.shape[2:]
         level, values = torch.exp(8 * noise.double()).reshape(-1, 1), self.variances.double()
         total = (values.sum() + self.rest * (size - rank)) / size + level
         left = ((values * level / (values + level)).sum(1, keepdim=True) + (size - rank) * self.rest * level / (self.rest + level)) / size
         inward, outward = (total / (values + level)).sqrt(), (values * level / ((values + level) * left)).sqrt()
         told = self.embedding(noise, x.shape[0])
-        hidden = self.stem(x.flatten(1) @ self.patterns.T * inward.to(x.dtype))
+        hidden = self.stem(torch.cat([flat[:, :size] @ self.patterns.T * inward.to(x.dtype), flat[:, size:]], 1))
         for layer, tell, norm in zip(self.layers, self.told, self.norms, strict=True):
             hidden = hidden + layer(functional.silu(norm(hidden) + tell(told)))
         modes: Tensor = self.head(functional.silu(hidden)) * outward.to(x.dtype)
-        return (modes @ self.patterns).reshape(x.shape)
+        return (modes @ self.patterns).reshape(len(x), -1, *axes)

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional
 
-__all__ = ["Acts", "PointMLP", "point_chain"]
+from physdiff.base.products import affine, product
+
+__all__ = ["Acts", "PointMLP", "lean_here", "point_chain", "point_linear"]
 
 _ROWS = 4096
 
@@ -68,11 +70,16 @@ def point_chain(h: Tensor, weights: tuple[Tensor, ...], gated: tuple[Tensor | No
     Returns:
         (..., out).
     """
-    if not lean or torch.compiler.is_compiling() or not torch.is_grad_enabled() or torch.is_autocast_enabled(h.device.type):
+    if not lean or not lean_here(h):
         return _plain(acts, h, *weights, *gated)
     gate, v = gated
     out: Tensor = _Chain.apply(acts, h.flatten(0, -2), *weights, gate, None if v is None else v.flatten(0, -2))  # type: ignore[no-untyped-call]
     return out.view(*h.shape[:-1], -1)
+
+
+def lean_here(h: Tensor) -> bool:
+    """Whether passes may be written out by hand: reverse derivatives alone are wanted, in one precision, and no compiler looks on."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and not torch.is_autocast_enabled(h.device.type)
 
 
 def _plain(acts: Acts, h: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Tensor, *gated: Tensor | None) -> Tensor:
@@ -82,6 +89,34 @@ def _plain(acts: Acts, h: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Te
     if gate is not None and v is not None:
         out = torch.addcmul(out, gate, v)
     return functional.gelu(out) if acts.last else out
+
+
+def point_linear(h: Tensor, weight: Tensor, *, lean: bool) -> Tensor:
+    """H W^T at every point, (..., C) -> (..., out).
+
+    Args:
+        h: (..., C).
+        weight: W (out, C).
+        lean: Reverse derivatives only.
+    """
+    if not lean or not lean_here(h):
+        return functional.linear(h, weight)
+    out: Tensor = _Linear.apply(h.flatten(0, -2), weight)  # type: ignore[no-untyped-call]
+    return out.view(*h.shape[:-1], -1)
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(h, weight)
+        return product(h, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor]:  # noqa: ANN401
+        h, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return grad @ weight if ctx.needs_input_grad[0] else None, grad.mT @ h
+        return product(grad, weight) if ctx.needs_input_grad[0] else None, torch.mm(grad.mT, h)
 
 
 class _Chain(Function):
@@ -94,12 +129,11 @@ class _Chain(Function):
         whole = h.new_empty(len(h), len(w_2))
         for start in range(0, len(h), _ROWS):
             rows, out = h[start : start + _ROWS], whole[start : start + _ROWS]
-            inner = torch.addmm(b_1, functional.gelu(rows) if acts.first else rows, w_1.T)
-            torch.addmm(b_2, functional.gelu(inner), w_2.T, out=out)
+            inner = affine(functional.gelu(rows) if acts.first else rows, w_1, b_1)
+            made = affine(functional.gelu(inner), w_2, b_2)
             if gate is not None and v is not None:
-                out.addcmul_(gate, v[start : start + len(out)])
-            if acts.last:
-                torch.ops.aten.gelu.out(out, out=out)
+                made.addcmul_(gate, v[start : start + len(out)])
+            torch.ops.aten.gelu.out(made, out=out) if acts.last else out.copy_(made)
         return whole
 
     @staticmethod
@@ -127,10 +161,10 @@ def _block(acts: Acts, h: Tensor, grad: Tensor, weights: tuple[Tensor, ...], *, 
     """Add a block's part to the sums over rows, write that of v, and return the gradient with respect to the inner rows."""
     w_1, b_1, w_2, b_2 = weights
     start = functional.gelu(h) if acts.first else h
-    inner = torch.addmm(b_1, start, w_1.T)
+    inner = affine(start, w_1, b_1)
     active = functional.gelu(inner)
     if acts.last:
-        out = torch.addmm(b_2, active, w_2.T)
+        out = affine(active, w_2, b_2)
         if beside is not None:
             out.addcmul_(beside[0], beside[1])
         grad = torch.ops.aten.gelu_backward(grad, out)
@@ -140,13 +174,12 @@ def _block(acts: Acts, h: Tensor, grad: Tensor, weights: tuple[Tensor, ...], *, 
         torch.mul(grad, gate, out=to_v)
     sums[2].addmm_(grad.T, active)
     sums[3].add_(grad.sum(0))
-    back: Tensor = torch.ops.aten.gelu_backward(grad @ w_2, inner)
-    sums[0].addmm_(back.T, start)
+    back: Tensor = torch.ops.aten.gelu_backward(product(grad, w_2), inner)
+    sums[0].add_(torch.mm(start.T, back).T)  # in this order it is quick for a few inputs, too
     sums[1].add_(back.sum(0))
     return back
 
 
 def _to_h(acts: Acts, h: Tensor, back: Tensor, w_1: Tensor, *, out: Tensor) -> None:
-    torch.mm(back, w_1, out=out)
-    if acts.first:
-        torch.ops.aten.gelu_backward.grad_input(out, h, grad_input=out)
+    made = product(back, w_1)
+    torch.ops.aten.gelu_backward.grad_input(made, h, grad_input=out) if acts.first else out.copy_(made)

@@ -10,12 +10,15 @@ References: Li et al. (2020), arXiv 2010.08895; Tran et al. (2023), arXiv 2111.1
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import Function
 
 from physdiff.base.checks import check_positive
 from physdiff.networks.fourier_basis import FourierBasis
+from physdiff.networks.point_chain import lean_here
 
 __all__ = ["AxisConv", "SpectralConv"]
 
@@ -42,12 +45,12 @@ class SpectralConv(nn.Module):
     def forward(self, v: Tensor, basis: FourierBasis, onto: Tensor | None = None) -> Tensor:
         """Return K v, plus `onto` if given, in float32 at least."""
         with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
-            z = basis.analyse(v.to(basis.double.dtype))
-            z = _mixed(z, _kept(self.weight, basis.kept))
+            z = basis.analyse(v.to(basis.double.dtype), lean=self.training)
+            z = _mixed(z, _kept(self.weight, basis.kept), lean=self.training)
             if self.bias is not None:  # the mean of a field is one coefficient: one cell in place of all
                 at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
                 z[at] += self.bias
-            return basis.synthesise(z, None if onto is None else onto.to(z.dtype))
+            return basis.synthesise(z, None if onto is None else onto.to(z.dtype), lean=self.training)
 
 
 class AxisConv(nn.Module):
@@ -74,7 +77,7 @@ class AxisConv(nn.Module):
             z = z.reshape(*z.shape[:-1], -1, v.shape[-1])
             rows, _, kept, rest, channels = z.shape
             z = z.permute(0, 3, 1, 2, 4).reshape(rows * rest, 2, kept, channels)
-            z = _mixed(z, _kept(self.weight, basis.kept))
+            z = _mixed(z, _kept(self.weight, basis.kept), lean=self.training)
             z = z.reshape(rows, rest, 2, kept, -1).permute(0, 2, 3, 1, 4).flatten(-2)
             out = basis.synthesise(z)
             return out.reshape(*before, basis.shape[0], *after, -1)
@@ -86,13 +89,30 @@ def _kept(weight: Tensor, kept: tuple[slice, ...]) -> Tensor:
     return weight if whole else weight[kept]
 
 
-def _mixed(z: Tensor, weight: Tensor) -> Tensor:
+def _mixed(z: Tensor, weight: Tensor, *, lean: bool) -> Tensor:
     """R_k z_k: (B, 2, *K, C), (*K, C, 2, out) -> (B, 2, *K, out)."""
     batch, channels, ndim = z.shape[0], z.shape[-1], z.ndim - 3
     modes, out = z.shape[2:-1], weight.shape[-1]
     rows = z.movedim((0, 1), (ndim + 1, ndim)).reshape(-1, 2 * batch, channels)
-    product = torch.bmm(rows, weight.reshape(-1, channels, 2 * out)).reshape(-1, 2, batch, 2, out)
-    real = product[:, 0, :, 0] - product[:, 1, :, 1]
-    imaginary = product[:, 0, :, 1] + product[:, 1, :, 0]
-    mixed = torch.stack([real, imaginary], 1).reshape(*modes, 2, batch, out)
+    products = torch.bmm(rows, weight.reshape(-1, channels, 2 * out)).reshape(-1, 2, batch, 2, out)
+    mixed = (_Complex.apply(products) if lean and lean_here(products) else _complex(products)).reshape(*modes, 2, batch, out)  # type: ignore[no-untyped-call]
     return mixed.movedim((ndim + 1, ndim), (0, 1))
+
+
+def _complex(products: Tensor) -> Tensor:
+    """(a + i b)(c + i d) of the products (M, a or b, B, c or d, out), (M, 2, B, out)."""
+    real = products[:, 0, :, 0] - products[:, 1, :, 1]
+    return torch.stack([real, products[:, 0, :, 1] + products[:, 1, :, 0]], 1)
+
+
+class _Complex(Function):
+    """The same; the gradient of its four slices is written once, not added up from four arrays of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, products: Tensor) -> Tensor:  # noqa: ANN401, D102
+        return _complex(products)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401, D102
+        real, imaginary = grad.unbind(1)
+        return torch.stack([torch.stack([real, imaginary], 2), torch.stack([imaginary, -real], 2)], 1)

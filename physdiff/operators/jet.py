@@ -24,6 +24,7 @@ from torch.nn import functional
 from physdiff.base.errors import UnsupportedOperator
 from physdiff.operators.jet_chain import tanh_chain
 from physdiff.operators.jet_orders import Order, lowered, products, raised
+from physdiff.operators.jet_rows import Rows
 from physdiff.operators.jet_series import SERIES, power_series
 
 __all__ = ["Jet", "MissingOrders"]
@@ -36,37 +37,8 @@ class MissingOrders(Exception):  # noqa: N818 - asked for, not wrong: `derivativ
         self.orders = orders
 
 
-class Jet:
+class Jet(Rows):
     """Taylor coefficients of a tensor: `data` (orders, *shape); arithmetic and torch's smooth functions act on it as on a tensor of `shape`."""
-
-    def __init__(self, data: Tensor, orders: tuple[Order, ...], taken: frozenset[Order] | None = None) -> None:
-        self.data, self.orders = data, orders
-        self.taken = frozenset({(0,) * len(orders[0])}) if taken is None else taken
-
-    @property
-    def value(self) -> Tensor:
-        """The values themselves."""
-        return self.data[0]
-
-    @property
-    def shape(self) -> torch.Size:
-        """Shape of the values."""
-        return self.data.shape[1:]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes of the values."""
-        return self.data.ndim - 1
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Data type."""
-        return self.data.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device."""
-        return self.data.device
 
     def like(self, data: Tensor) -> Jet:
         """A jet of the same orders with other coefficients."""
@@ -82,10 +54,7 @@ class Jet:
         rows, orders, factors = lowered(self.orders, i)
         if not orders:
             raise MissingOrders(taken)
-        data = self.data[rows[0] : rows[0] + 1] if len(rows) == 1 else self.data[list(rows)]
-        if any(f != 1 for f in factors):
-            data = data * data.new_tensor(factors).reshape(-1, *[1] * self.ndim)
-        return Jet(data, orders, taken)
+        return Jet.later(lambda k: _scaled(self.row(rows[k]), factors[k]), self.shape, orders, taken=taken)
 
     @classmethod
     def __torch_function__(cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401, D105
@@ -117,7 +86,7 @@ class Jet:
         return _power(self, exponent)
 
     def __neg__(self) -> Jet:  # noqa: D105
-        return self.like(-self.data)
+        return _mul(self, -1)
 
     def __matmul__(self, other: Tensor) -> Jet:  # noqa: D105
         return _linear(self, other.mT)
@@ -218,8 +187,31 @@ def _common(a: Jet, b: Jet) -> tuple[Jet, Jet]:
     """Both with the orders that both have."""
     if a.orders != b.orders:
         keep = tuple(order for order in a.orders if order in b.orders)
-        a, b = (j if j.orders == keep else Jet(j.data[[j.orders.index(o) for o in keep]], keep, j.taken) for j in (a, b))
+        a, b = (j if j.orders == keep else _cut(j, keep) for j in (a, b))
     return a, b
+
+
+def _cut(a: Jet, keep: tuple[Order, ...]) -> Jet:
+    rows = [a.orders.index(order) for order in keep]
+    return Jet.later(lambda k: a.row(rows[k]), a.shape, keep, taken=a.taken)
+
+
+def _scaled(row: Tensor, factor: Any) -> Tensor:  # noqa: ANN401 - a number or a tensor
+    return row if isinstance(factor, int) and factor == 1 else row * factor
+
+
+def _of_features(a: Jet, b: Any) -> bool:  # noqa: ANN401
+    """Whether b is a number, or a number for each feature of points."""
+    axes = getattr(b, "ndim", 0)
+    return bool(axes == 0 or axes == 1 < a.ndim)
+
+
+def _shape(a: Jet, b: Any) -> torch.Size:  # noqa: ANN401
+    """Shape of a sum or a product."""
+    other = getattr(b, "shape", a.shape)
+    if other == a.shape or not other:
+        return a.shape
+    return torch.broadcast_shapes(a.shape, other)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _add(a: Any, b: Any, *, alpha: float = 1.0) -> Jet:  # noqa: ANN401 - jets, tensors, numbers
@@ -230,10 +222,13 @@ def _add(a: Any, b: Any, *, alpha: float = 1.0) -> Jet:  # noqa: ANN401 - jets, 
     assert isinstance(a, Jet)
     if isinstance(b, Jet):
         x, y = _common(a, b)
-        return Jet(_aligned(x, y).data + _aligned(y, x).data, x.orders, x.taken | y.taken)
-    head = a.data[:1] + b
-    rest = a.data[1:].expand(-1, *head.shape[1:])
-    return a.like(torch.cat((head, rest)))
+        if x.whole and y.whole:
+            return Jet(_aligned(x, y).data + _aligned(y, x).data, x.orders, x.taken | y.taken)
+        return Jet.later(lambda i: x.row(i) + y.row(i), _shape(x, y), x.orders, taken=x.taken | y.taken)
+    if a.slopes is not None and _of_features(a, b):
+        return Jet.line(a.value + b, a.slopes, a.orders)
+    shape = _shape(a, b)
+    return Jet.later(lambda i: a.row(i).expand(shape) if i else a.row(0) + b, shape, a.orders, taken=a.taken)
 
 
 def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
@@ -241,13 +236,31 @@ def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
         a, b = b, a
     assert isinstance(a, Jet)
     if not isinstance(b, Jet):
-        return a.like(a.data * b)
+        if a.slopes is not None and _of_features(a, b):
+            return Jet.line(a.value * b, a.slopes * b, a.orders)
+        return a.like(a.data * b) if a.whole else Jet.later(lambda i: a.row(i) * b, _shape(a, b), a.orders, taken=a.taken)
     x, y = _common(a, b)
-    rows = []
-    for pairs in products(x.orders):
-        terms = [x.data[i] * y.data[j] for i, j in pairs]
-        rows.append(sum(terms[1:], terms[0]))
-    return Jet(torch.stack(rows), x.orders, x.taken | y.taken)
+    pairs = products(x.orders)
+
+    def row(i: int) -> Tensor:
+        if a is not b:
+            return _correlated(x, y, pairs[i])
+        square = [x.row(j).square() for j, k in pairs[i] if j == k]
+        twice = [(j, k) for j, k in pairs[i] if j < k]
+        if not twice:
+            return square[0]
+        out = _correlated(x, x, twice)
+        return torch.add(square[0], out, alpha=2) if square else 2 * out
+
+    return Jet.later(row, _shape(x, y), x.orders, taken=x.taken | y.taken)
+
+
+def _correlated(x: Jet, y: Jet, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Sum x_j y_k."""
+    out = x.row(pairs[0][0]) * y.row(pairs[0][1])
+    for j, k in pairs[1:]:
+        out = torch.addcmul(out, x.row(j), y.row(k))
+    return out
 
 
 def _aligned(a: Jet, b: Jet) -> Jet:
@@ -330,7 +343,7 @@ def _silu(a: Jet, inplace: bool = False) -> Jet:
 
 
 def _tanh_layers(a: Jet, layers: Sequence[Any]) -> Jet:
-    out = tanh_chain(a.data, a.orders, layers)
+    out = tanh_chain(a.data if a.slopes is None else a.value, a.orders, layers, slopes=a.slopes)
     if out is not None:
         return a.like(out)
     for layer in layers[:-1]:
@@ -366,7 +379,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "clamp": _clamp,
     "sum": _sum,
     "unbind": _unbind,
-    **{kind: _function(kind) for kind in ("tanh", "sin", "cos", "exp", "log", "sigmoid")},
+    **{kind: _function(kind) for kind in ("tanh", "sin", "cos", "exp", "log", "atan", "sigmoid")},
 }
 for _name, _rule in _METHODS.items():
     _RULES[getattr(torch, _name)] = _RULES[getattr(Tensor, _name)] = _rule

@@ -56,6 +56,15 @@ def _log(base: Base, n: int) -> list[Tensor]:
     return [value, *((-1) ** (k - 1) / k * x**-k for k in range(1, n + 1))]
 
 
+def _atan(base: Base, n: int) -> list[Tensor]:
+    x, value = base
+    bell = 1 / (1 + x * x)
+    slopes = [bell, -2 * x * bell * bell]  # of 1/(1 + x^2): (1 + x^2) p_k + 2 x p_{k-1} + p_{k-2} = 0
+    for _ in range(n - 2):
+        slopes.append(-(2 * x * slopes[-1] + slopes[-2]) * bell)
+    return [value, *(slopes[k - 1] / k for k in range(1, n + 1))]
+
+
 def _sigmoid(base: Base, n: int) -> list[Tensor]:
     s = base[0]
     p = s * (1 - s)
@@ -97,6 +106,7 @@ SERIES: dict[str, tuple[Callable[[Tensor], Base], Callable[[Base, int], list[Ten
     "cos": (lambda x: (torch.cos(x), torch.sin(x)), lambda base, n: _turning(base, n, (1, -1, -1, 1))),
     "exp": (lambda x: (torch.exp(x),), _exp),
     "log": (lambda x: (x, torch.log(x)), _log),
+    "atan": (lambda x: (x, torch.atan(x)), _atan),
     "sigmoid": (lambda x: (torch.sigmoid(x),), _sigmoid),
     "softplus": (lambda x: (torch.sigmoid(x), functional.softplus(x)), _softplus),
     "silu": (lambda x: (torch.sigmoid(x), x), _silu),

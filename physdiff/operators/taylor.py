@@ -48,12 +48,9 @@ class Taylor(Operators):
         self._inputs = tuple(self._input(x, i) for i, x in enumerate(inputs))
 
     def _input(self, x: Tensor, i: int) -> Jet:
-        data = x.new_zeros(len(self._orders), *x.shape)
-        data[0] = x
         step = tuple(int(j == i) for j in range(len(self._orders[0])))
-        if step in self._orders:
-            data[self._orders.index(step)] = 1
-        return Jet(data, self._orders)
+        slopes = torch.tensor([float(order == step) for order in self._orders], dtype=x.dtype, device=x.device)
+        return Jet.line(x, slopes, self._orders)
 
     @property
     def ndim(self) -> int:
@@ -78,7 +75,9 @@ class Taylor(Operators):
 
     def points(self) -> Tensor:
         """The jet (points, inputs) of x, y, z and t, for a network."""
-        return torch.stack(cast("list[Tensor]", list(self._inputs)), dim=-1)
+        value = torch.stack([x.value for x in self._inputs], dim=-1)
+        slopes = torch.stack([x.slopes for x in self._inputs if x.slopes is not None], dim=-1)
+        return cast(Tensor, Jet.line(value, slopes, self._orders))
 
     def coordinates_as(self, like: Tensor) -> Vector:
         """The points themselves, whatever `like` is."""

@@ -152,12 +152,13 @@ class Collocated(nn.Module):
         """
         columns = points.unbind(-1)
         D = Taylor(tuple(columns[:-1]), columns[-1], orders=self.orders)
-        found = self.current_law().residual(self.net.fields(D.points()), D, D.time)
+        fields = self.net.fields(D.points())
+        found = self.current_law().residual(fields, D, D.time)
         left = {name: D.value(r) for name, r in found.items()}
         for name, r in left.items():
-            if not bool(r.isfinite().all()):
-                place = points[int((~r.isfinite()).nonzero()[0])].tolist()
-                raise Diverged(f"residual of {name} at {place}", float(place[-1]), "lower the learning rate, or look at the law at this point")
+            if not bool(r.sum().isfinite()) and not bool(r.isfinite().all()):  # a sum is one pass
+                row = int((~r.isfinite()).nonzero()[0])
+                raise _diverged(name, points[row], {field: float(D.value(u)[row].detach()) for field, u in fields.items()})
         return left
 
     def law_terms(self, points: Tensor) -> dict[str, Tensor]:
@@ -165,11 +166,16 @@ class Collocated(nn.Module):
         share = math.sqrt(self.weight / len(points))
         return {name: share * r for name, r in self.law_residuals(points).items()}
 
-    def known_terms(self) -> dict[str, Tensor]:
-        """The terms of known values by name ("known 0 u", ..., "matched 0 u", ...), scaled in the same way."""
+    def known_terms(self, *, joined: bool = False) -> dict[str, Tensor]:
+        """The terms of known values by name ("known 0 u", ..., "matched 0 u", ...), scaled in the same way.
+
+        Args:
+            joined: Take all known points through the network in one pass: quicker, but `levenberg_marquardt` needs one for each term.
+        """
         like, out = next(self.net.parameters()), {}
-        for i, part in enumerate(self.known):
-            values = self.net.fields(part.points.to(like))
+        places = [part.points.to(like) for part in self.known]
+        fields = self._joined(places) if joined and places else map(self.net.fields, places)
+        for i, (part, values) in enumerate(zip(self.known, fields, strict=True)):
             share = math.sqrt(part.weight / len(part.points)) / part.scale
             out.update({f"known {i} {name}": share * (values[name] - y.to(like)) for name, y in part.values.items()})
         for i, pair in enumerate(self.matched):
@@ -177,6 +183,10 @@ class Collocated(nn.Module):
             one, other = (self._at(points.to(like), pair.what) for points in (pair.points, pair.others))
             out.update({f"matched {i} {name}": share * (one[name] - other[name]) for name in one})
         return out
+
+    def _joined(self, places: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        values = self.net(torch.cat(list(places))).split([len(points) for points in places])
+        return [dict(zip(self.net.names, v.unbind(-1), strict=True)) for v in values]
 
     def _at(self, points: Tensor, what: str) -> dict[str, Tensor]:
         """What a `Matched` compares, at one of its sides."""
@@ -199,7 +209,20 @@ class Collocated(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """The loss at the points."""
-        return torch.stack([r.square().sum() for r in self.residuals(points)]).sum()
+        terms = [*self.law_terms(points).values(), *self.known_terms(joined=True).values()]
+        return torch.stack([r.square().sum() for r in terms]).sum()
+
+
+def _diverged(equation: str, point: Tensor, values: Mapping[str, float]) -> Diverged:
+    """The error of a residual that is not finite: which equation, where, and what the network has there."""
+    *place, time = point.tolist()
+    there = ", ".join(f"{axis} = {v:g}" for axis, v in zip("xyz", place, strict=False))
+    has = ", ".join(f"{name} = {v:g}" for name, v in values.items())
+    if all(math.isfinite(v) for v in values.values()):
+        remedy = f"the network has {has} there; look at what the law makes of these values"
+    else:
+        remedy = f"the network itself has {has} there; lower the learning rate, or begin again from other weights"
+    return Diverged(f"residual of {equation}", time, remedy, event=f"is not finite at {there}")
 
 
 def _check_inside(known: Sequence[Known], net: CoordinateNet) -> None:

@@ -71,9 +71,10 @@ class CoordinateNet(Saved, nn.Module):
         if points.shape[-1] != len(self.lower):
             raise ShapeError(f"CoordinateNet: expected points (n, {len(self.lower)}) with columns x, [y, [z,]] [t], got {tuple(points.shape)}")
         options: dict[str, Any] = {"dtype": points.dtype, "device": points.device}
-        lower, upper = torch.tensor(self.lower, **options), torch.tensor(self.upper, **options)
         if not any(self.periodic):
-            features = (points - 0.5 * (lower + upper)) * (2 / (upper - lower))
+            box = tuple(zip(self.lower, self.upper, strict=True))
+            centre, factor = torch.tensor((tuple(0.5 * (a + b) for a, b in box), tuple(2 / (b - a) for a, b in box)), **options)
+            features = (points - centre) * factor
         else:
             features = torch.stack(self._columns(points), dim=-1)
         out: Tensor = self.network(features)

@@ -107,7 +107,9 @@ def _one_step(module: nn.Module, residuals: Callable[[int], Sequence[Tensor]], s
     if not (math.isfinite(before) and bool(slope.isfinite().all())):
         bad = int((~r.isfinite()).nonzero()[0]) if not bool(r.isfinite().all()) else int((~J.isfinite()).any(1).nonzero()[0])
         what = f"residual {bad} of {len(r)}" if not bool(r.isfinite().all()) else f"derivative of residual {bad} of {len(r)}"
-        raise Diverged(what, float(step), "look at the law and the values at this entry's point; the weights are those before the step")
+        error = Diverged(what, float(step), "look at the law and the values at this entry's point; the weights are those before the step")
+        error.entry = bad
+        raise error
     wide = len(r) < J.shape[1]
     gram = J @ J.mT if wide else J.mT @ J
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)

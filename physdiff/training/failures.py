@@ -25,8 +25,10 @@ def in_words(error: BaseException, kept: Path | None) -> PhysdiffError | None:
     text = str(error)
     if isinstance(error, Diverged):
         if kept is not None and kept.is_file():
-            remedy = "try a lower learning rate, full precision or a smaller clipping bound in a new folder"
-            error.args = (f"{error}; {kept} is of a step before: {remedy}",)
+            remedy = "is of a step before: try a lower learning rate, full precision or a smaller clipping bound in a new folder"
+            if error.field.startswith("residual of"):  # of a law: the sentence says what to look at
+                remedy = "holds the last network that is finite"
+            error.args = (f"{error}; {kept} {remedy}",)
         return None
     if isinstance(error, PhysdiffError):
         return None

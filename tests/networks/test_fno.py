@@ -8,6 +8,7 @@ from torch import nn
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.saved import read, write
+from physdiff.networks import fourier_basis
 from physdiff.networks.fno import FFNO, FNO
 
 BOTH = pytest.mark.parametrize("kind", [FNO, FFNO])
@@ -136,3 +137,18 @@ def test_heat_flow_is_learned_on_one_grid_and_known_on_finer_ones(kind):
 def test_the_compiler_takes_it_whole(kind):
     net, x = kind(1, 1, width=4, modes=3, layers=2), torch.randn(2, 1, 9, 8)
     torch.testing.assert_close(torch.compile(net, fullgraph=True)(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("wide", [1, 10**6])
+def test_training_computes_what_evaluation_does(wide, monkeypatch):
+    """Passes written out by hand, with and without wide products: values, first and second derivatives."""
+    monkeypatch.setattr(fourier_basis, "_WIDE", wide)
+    torch.manual_seed(0)
+    net, x = FNO(1, 1, width=4, modes=2, layers=2).double(), torch.randn(2, 1, 6, 5, dtype=torch.float64, requires_grad=True)
+    wanted, found = [x, *net.parameters()], []
+    for mode in (True, False):
+        out = net.train(mode)(x)
+        first = torch.autograd.grad(out.square().sum(), wanted, create_graph=True)
+        plain = torch.autograd.grad(net(x).square().sum(), wanted)
+        found.append((out, first, plain, torch.autograd.grad(sum(g.square().sum() for g in first), wanted)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-10)

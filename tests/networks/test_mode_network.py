@@ -65,3 +65,15 @@ def test_worded_errors() -> None:
         ModeNetwork(PATTERNS, 0 * VARIANCES)
     with pytest.raises(ShapeError, match="24 entries on 1 axes"):
         network()(torch.zeros(2, 3, 7), torch.tensor(0.0))
+
+
+def test_a_condition_follows_the_sample() -> None:
+    net, x, given = network(given=2), Rng(2).normal((4, 3, 8)), Rng(3).normal((4, 2))
+    torch.nn.init.normal_(net.head.weight)
+    rows = torch.cat([x.flatten(1), given], 1)
+    out = net(rows.reshape(4, 26, 1), torch.tensor(0.1))
+    assert out.shape == (4, 24, 1)
+    other = net(torch.cat([x.flatten(1), given + 1], 1).reshape(4, 26, 1), torch.tensor(0.1))
+    assert not torch.allclose(other, out)
+    with pytest.raises(ShapeError, match="samples of 26 entries"):
+        net(x, torch.tensor(0.1))

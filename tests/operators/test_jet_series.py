@@ -11,7 +11,7 @@ FUNCTIONS = {
     "softplus": torch.nn.functional.softplus,
     "silu": torch.nn.functional.silu,
     "gelu": torch.nn.functional.gelu,
-    **{name: getattr(torch, name) for name in ("tanh", "sin", "cos", "exp", "log", "sigmoid")},
+    **{name: getattr(torch, name) for name in ("tanh", "sin", "cos", "exp", "log", "atan", "sigmoid")},
 }
 
 

@@ -134,3 +134,16 @@ def test_what_does_not_fit_is_refused_in_words():
         derivatives_needed(lambda u, D, t: {"u": D.partial(u["u"], 0, 5)}, ("u",), ndim=1)
     with pytest.raises(UnsupportedOperator, match="times of the points"):
         Taylor((x,), orders=[(1,)]).dt(x)
+
+
+def test_the_flow_into_a_corner_by_its_angle():
+    """Taylor's flow beside a scraper, psi = B y + (C x + D y) atan(y / x): biharmonic, still at the wall x = 0, of unit speed at y = 0."""
+    c = 1 / (torch.pi**2 / 4 - 1)
+    x, y = torch.tensor([[0.3, 0.02, 1e-7, 0.4], [0.1, 0.5, 0.2, 1e-7]], dtype=torch.float64)
+    D = Taylor((x, y), orders=[(4, 0), (2, 2), (0, 4)])
+    right, up = D.coordinates
+    psi = -c * torch.pi**2 / 4 * up + c * (right + torch.pi / 2 * up) * torch.atan(up / right)
+    twice = D.value(D.lap(D.lap(psi)))
+    assert float(twice[:2].abs().max()) < 1e-9 * float(D.value(D.partial(psi, 0, 4))[:2].abs().max())
+    slope_x, slope_y = (D.value(f) for f in D.grad(psi))
+    assert float(slope_x[2].abs()) < 1e-5 and float(slope_y[2].abs()) < 1e-5 and float((slope_y[3] + 1).abs()) < 1e-5

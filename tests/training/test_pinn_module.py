@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from physdiff.base.errors import DataError, Diverged, InputError
 from physdiff.pdes.burgers import Burgers
+from physdiff.pdes.pde import PDE
 from physdiff.pinn.collocated import Collocated
 from physdiff.pinn.collocation import CausalGate, redraw_by_residual
 from physdiff.pinn.gradients import gradients_of
@@ -144,5 +146,21 @@ def test_a_residual_that_is_not_finite_ends_the_run_and_says_where():
     net.names = ("u",)
     broken = Collocated(net, Burgers(0.1, forcing=lambda x, t: torch.log(x - 0.5) if isinstance(x, torch.Tensor) else (x - 0.5).log()))
     module = PINNModule(broken, BOX, training=PINNTraining((Descent("adam", 2),), Resampling(32)))
-    with pytest.raises(Diverged, match=r"residual of u at \[0\."):
+    with pytest.raises(Diverged, match=r"residual of u` is not finite at x = 0\.\d+ at time 0\.\d+: .* \(step 1 of the training\)"):
         fit(module, EndlessSteps(), max_steps=2, progress=False, accelerator="cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Rooted(PDE):
+    """The root of what is above zero: below, its value is zero and its slope not a number."""
+
+    fields: ClassVar[tuple[str, ...]] = ("c",)
+
+    def nonstiff(self, u, D, t):
+        return {"c": torch.sqrt(u["c"].clamp(min=0.0))}
+
+
+def test_a_derivative_that_is_not_finite_says_of_which_equation_and_where():
+    broken, plan = Collocated(problem().net, Rooted()), PINNTraining((Descent("levenberg_marquardt", 3),), Resampling(32))
+    with pytest.raises(Diverged, match=r"derivative of residual \d+ of 32` .*; it is of the equation of c at x = 0\.\d+, t = 0\.\d+ \(step 1 of"):
+        fit(PINNModule(broken, BOX, training=plan), EndlessSteps(), max_steps=3, progress=False, accelerator="cpu")

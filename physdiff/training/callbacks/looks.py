@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from physdiff.base.errors import Diverged
 from physdiff.base.whole_file import whole_file
 from physdiff.plots.collocation import looks_plot
 from physdiff.plots.style import figure_of
+from physdiff.training.callbacks.last_checkpoint import LastCheckpoint
 
 __all__ = ["Looks"]
 
 
 class Looks(pl.Callback):
     """Write ``looks.csv`` (step, seconds, residual, loss, error, coefficients) and ``look.png`` after every look.
+
+    Where a residual is not finite, the network of the step before is saved as the run's checkpoint: what is wrong at a point can be looked at.
 
     Args:
         folder: Where to; None: nothing is written.
@@ -39,3 +44,11 @@ class Looks(pl.Callback):
             writer.writerows(looks)
         with whole_file(self.folder / "look.png") as part:
             figure_of(looks_plot(looks)).savefig(part, format="png")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save the weights before a step that ended in numbers that are not finite, if they are themselves."""
+        if isinstance(exception, Diverged):
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, LastCheckpoint):
+                    with contextlib.suppress(Diverged):  # weights that are not finite: the checkpoint before stays
+                        callback.save(trainer)
