@@ -35,6 +35,8 @@ def _for(x: Tensor, weight: Tensor) -> Callable[..., Tensor] | None:
     """OneDNN's product if it is there and worth it."""
     if x.dtype != torch.float32 or x.device.type != "cpu" or min(*x.shape, len(weight)) < _LEAST or not (_dense(x) and _dense(weight)):
         return None
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return None  # it knows no derivatives
     return _onednn()
 
 

@@ -31,3 +31,9 @@ def test_without_the_library_it_is_torch(monkeypatch):
 def test_torch_has_it_here():
     # what it is quick by is not public: a torch that dropped it must be seen
     assert products._onednn() is not None or not torch.backends.mkldnn.is_available()
+
+
+def test_where_autograd_looks_on_gradients_are_there():
+    a, b = torch.randn(20, 20, requires_grad=True), torch.randn(20, 30)
+    (gradient,) = torch.autograd.grad(product(a, b).sum(), a)
+    torch.testing.assert_close(gradient, b.sum(1).expand(20, 20))
