@@ -154,6 +154,7 @@ _NAMES: dict[str, str] = {
     "networks.modified_mlp": "ModifiedMLP PirateNet",
     "networks.mwt": "MWT",
     "networks.noise_channels": "NoiseChannels",
+    "networks.point_network": "PointNetwork",
     "networks.point_operator": "PointOperator",
     "networks.separable": "SeparableNetwork",
     "networks.siren": "SIREN",

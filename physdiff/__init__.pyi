@@ -226,6 +226,7 @@ from physdiff.networks.mode_network import ModeNetwork as ModeNetwork
 from physdiff.networks.modified_mlp import ModifiedMLP as ModifiedMLP, PirateNet as PirateNet
 from physdiff.networks.mwt import MWT as MWT
 from physdiff.networks.noise_channels import NoiseChannels as NoiseChannels
+from physdiff.networks.point_network import PointNetwork as PointNetwork
 from physdiff.networks.point_operator import PointOperator as PointOperator
 from physdiff.networks.separable import SeparableNetwork as SeparableNetwork
 from physdiff.networks.siren import SIREN as SIREN

@@ -38,11 +38,13 @@ from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.refiner import Refiner
 from physdiff.diffusion.window_prior import WindowPrior
 from physdiff.evaluation.consistency import ConsistencyTerm
+from physdiff.grids.points import PointGrid
 from physdiff.networks.cno import CNO  # noqa: F401 - the parser knows the classes that are loaded
 from physdiff.networks.deeponet import DeepONet  # noqa: F401
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.fno import FFNO, FNO  # noqa: F401
 from physdiff.networks.mwt import MWT  # noqa: F401
+from physdiff.networks.point_network import PointNetwork  # noqa: F401
 from physdiff.networks.transformer import AxialViT, DiT  # noqa: F401
 from physdiff.networks.transolver import Transolver  # noqa: F401
 from physdiff.networks.ufno import UFNO  # noqa: F401
@@ -64,6 +66,8 @@ from physdiff.training.recompute import recomputed
 from physdiff.training.views import Views
 from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.coarse_residual import CoarseResidual
+from physdiff.transforms.frame_coder import FrameCoder
+from physdiff.transforms.mesh_autoencoder import MeshAutoencoder
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior"]
@@ -79,7 +83,7 @@ def fit(
     data: str | list[str],
     out: str,
     *,
-    transform: WaveletTransform | Autoencoder | None = None,
+    transform: WaveletTransform | Autoencoder | MeshAutoencoder | None = None,
     network: Callable[[int, int], FieldNetwork] = UNet,
     max_epochs: int | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
@@ -91,7 +95,7 @@ def fit(
     Args:
         data: One netCDF file, several, or a pattern.
         out: File of the prior; checkpoints and losses lie in the folder ``OUT.fit``.
-        transform: As in ``--transform Autoencoder --transform.factor 4``; the recipe's wavelet if not given.
+        transform: As in ``--transform Autoencoder --transform.factor 4`` (``MeshAutoencoder`` for scattered points); the recipe's wavelet, if none.
         network: As in ``--network DiT --network.width 64``.
         max_epochs: Passes, else 50.
         recipe: What is modelled and how.
@@ -103,7 +107,7 @@ def fit(
     folder = checked_folder(f"{out}.fit")
     check_at_least(max_epochs, 1, "max_epochs")
     check_trainer_options(training.trainer or {})
-    autoencoder = transform if isinstance(transform, Autoencoder) else None
+    autoencoder = transform if isinstance(transform, FrameCoder) else None
     if isinstance(transform, WaveletTransform):
         recipe = recipe.with_wavelet(transform)
     with said_once():
@@ -139,7 +143,7 @@ def train_prior(
     network: Callable[..., nn.Module] = UNet,
     max_epochs: int | None = None,
     folder: Path | None = None,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: FrameCoder | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> WindowPrior:
     """Prepare, say what it will cost, train, and return the prior in evaluation mode.
@@ -148,7 +152,11 @@ def train_prior(
     that is not fitted yet is trained first, as long as the prior, or for a third of a budget of seconds. On a Gaussian base the network does not see
     the last fifth of the windows (25 windows or more; at most 256 are kept from it): on these its share is weighed, see `network_share`.
     """
-    shape = spec_of(ds, gaps=True).grid.shape  # refuses what cannot be trained on, before anything is read for long
+    grid = spec_of(ds, gaps=True).grid  # refuses what cannot be trained on, before anything is read for long
+    shape = grid.shape
+    if isinstance(autoencoder, MeshAutoencoder | Autoencoder) and isinstance(autoencoder, MeshAutoencoder) != isinstance(grid, PointGrid):
+        wanted = "MeshAutoencoder" if isinstance(grid, PointGrid) else "Autoencoder"
+        raise InputError(f"transform: expected {wanted} for {grid.summary()}, got {type(autoencoder).__name__}")
     if autoencoder is not None:
         autoencoder, training = _trained(ds, recipe, autoencoder, training=training, folder=folder, source=source)
     elif recipe.wavelet != "none" and 2**recipe.levels > min(shape):
@@ -237,8 +245,8 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
 
 
 def _trained(
-    ds: xr.Dataset, recipe: Recipe, autoencoder: Autoencoder, *, training: Training, folder: Path | None, source: Mapping[str, Any] | None
-) -> tuple[Autoencoder, Training]:
+    ds: xr.Dataset, recipe: Recipe, autoencoder: FrameCoder, *, training: Training, folder: Path | None, source: Mapping[str, Any] | None
+) -> tuple[FrameCoder, Training]:
     """The autoencoder, trained or as the folder holds it, and the budget that is left for the prior."""
     plan = AutoencoderTraining(
         training.max_steps or _STEPS,

@@ -17,11 +17,13 @@ import xarray as xr
 from physdiff.base.errors import DataError
 from physdiff.data.units import normal_unit
 
-__all__ = ["EPOCH", "HOUSE", "PLANE", "SPHERE", "Axis", "align", "decode_times", "role_of", "space_axis"]
+__all__ = ["EPOCH", "HOUSE", "PLANE", "POINT", "SPACE", "SPHERE", "Axis", "align", "decode_times", "role_of", "space_axis"]
 
 SPHERE = ("latitude", "longitude")
 PLANE = ("z", "y", "x")
-HOUSE = ("sample", "init_time", "member", "lead_time", "time", *PLANE, *SPHERE)
+POINT = "point"
+SPACE = (*PLANE, *SPHERE, POINT)
+HOUSE = ("sample", "init_time", "member", "lead_time", "time", *SPACE)
 """All dimensions a house data set may have, in their order."""
 
 EPOCH = "days since 1850-01-01"
@@ -57,12 +59,14 @@ class Axis:
         values: Coordinates in house order, float64 (or times); None if the dimension has no coordinate.
         order: Positions in the file of the values in house order; None for the file's own order.
         attrs: Attributes of the coordinate.
+        places: Of scattered points, which are numbered: coordinates x, y, z of each, and its area if the file has it.
     """
 
     dim: str
     values: np.ndarray | None
     order: np.ndarray | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, xr.Variable] = field(default_factory=dict)
 
 
 def role_of(dim: str, attrs: Mapping[str, Any]) -> str | None:
@@ -155,6 +159,9 @@ def align(axis: Axis, reference: Axis, *, role: str) -> Axis | None:
     mine, theirs = axis.values, reference.values
     if mine is None or theirs is None or mine.size != theirs.size:
         return None
+    if role == POINT:
+        same = axis.places.keys() == reference.places.keys()
+        return reference if same and all(np.array_equal(v.values, reference.places[k].values) for k, v in axis.places.items()) else None
     step = np.abs(np.diff(theirs)).min() if theirs.size > 1 else 1.0
     difference = np.abs(mine[None, :] - theirs[:, None])
     if role == "longitude":

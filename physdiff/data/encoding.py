@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from physdiff.data.axes import SPHERE
+from physdiff.data.axes import SPACE
 
 __all__ = ["chunks_of", "netcdf_encoding", "zarr_encoding"]
 
@@ -55,7 +55,7 @@ def zarr_encoding(ds: xr.Dataset, chunks: Mapping[str, tuple[int, ...]]) -> dict
 
 def chunks_of(variable: xr.Variable, frames: int | None = None) -> tuple[int, ...]:
     """Whole frames, one sample or member, and so many `frames`, or as many as fit into 4 MiB."""
-    space = [d in (*SPHERE, "x", "y", "z") for d in variable.dims]
+    space = [d in SPACE for d in variable.dims]
     chunks = [n if inside else 1 for n, inside in zip(variable.shape, space, strict=True)]
     frame = int(np.prod(chunks, dtype=np.int64)) * variable.dtype.itemsize
     for d in ("time", "lead_time"):

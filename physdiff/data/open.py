@@ -20,7 +20,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from physdiff.base.errors import DataError
-from physdiff.data.axes import PLANE, SPHERE, Axis, align, role_of
+from physdiff.data.axes import POINT, SPACE, SPHERE, Axis, align, role_of
 from physdiff.data.lazy import Files, LazyField
 from physdiff.data.names import find_name, unknown_variable
 from physdiff.data.readers.detect import KINDS, kind_of
@@ -129,7 +129,7 @@ def _with_time(found: Found) -> Found:
     if found.moment is None or found.problem:
         return found
     values = np.atleast_1d(np.asarray(found.moment))
-    leading = [d for d in found.dims if d not in SPHERE and d not in PLANE]
+    leading = [d for d in found.dims if d not in SPACE]
     dims = (*leading, "time", *(d for d in found.dims if d not in leading))
     axes = {**found.axes, "time": Axis("time", values)}
     return Found(found.name, found.base, found.piece, dims, axes, found.attrs)
@@ -196,7 +196,7 @@ def _refuse(groups: Mapping[str, Sequence[Found]], where: str, needed: tuple[str
 def _assemble(chosen: Mapping[str, Sequence[Found]], files: Files, *, dtype: np.dtype, where: str) -> xr.Dataset:
     moving = [g for g in chosen.values() if g[0].moves]
     reference = moving[0][0]
-    space = tuple(d for d in reference.dims if d in SPHERE or d in PLANE)
+    space = tuple(d for d in reference.dims if d in SPACE)
     coords: dict[str, xr.Variable] = {}
     data: dict[str, xr.Variable] = {}
     for name, group in chosen.items():
@@ -211,6 +211,9 @@ def _assemble(chosen: Mapping[str, Sequence[Found]], files: Files, *, dtype: np.
         shape = tuple(times.size if d == "time" else samples.size if d == along else _size(ordered[0].axes[d]) for d in dims)
         for d in dims:
             axis = ordered[0].axes[d]
+            if d == POINT:
+                coords |= {n: xr.Variable((POINT,), v.values, _coordinate_attrs(n, Axis(n, None, attrs=v.attrs))) for n, v in axis.places.items()}
+                continue
             values = times if d == "time" else samples if d == along else axis.values
             _add_coordinate(coords, xr.Variable((d,), values, _coordinate_attrs(d, axis)), name=name, where=where)
         field = LazyField(files, [f.piece for f in ordered], dims, shape=shape, dtype=dtype, along=along)
@@ -227,7 +230,7 @@ def _size(axis: Axis) -> int:
 
 def _on_grid(found: Found, reference: Found, space: tuple[str, ...], *, name: str) -> Found | None:
     """The field read on the grid of `reference`; None for a fixed field on another grid, which is left out."""
-    mine = tuple(d for d in found.dims if d in SPHERE or d in PLANE)
+    mine = tuple(d for d in found.dims if d in SPACE)
     aligned = {d: align(found.axes[d], reference.axes[d], role=d) for d in mine} if mine == space else {}
     if mine == space and all(a is not None for a in aligned.values()):
         axes = {**found.axes, **{d: a for d, a in aligned.items() if a is not None}}

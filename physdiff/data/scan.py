@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from physdiff.base.errors import DataError
-from physdiff.data.axes import EPOCH, HOUSE, PLANE, SPHERE, Axis, decode_times, role_of, space_axis
+from physdiff.data.axes import EPOCH, HOUSE, PLANE, POINT, SPACE, SPHERE, Axis, decode_times, role_of, space_axis
 from physdiff.data.lazy import EXPVER, Files, Piece, damaged
 from physdiff.data.names import level_name
 from physdiff.data.units import normal_unit
@@ -70,9 +70,10 @@ def scan(path: str, files: Files) -> list[Found]:
 def _scanned(raw: xr.Dataset, path: str) -> list[Found]:
     bounds = {str(v.attrs[k]) for v in raw.variables.values() for k in ("bounds", "climatology") if k in v.attrs}
     fields = []
+    places = {name for dim in raw.dims for name in _places(str(dim), raw)}
     for name, variable in raw.data_vars.items():
         base = str(name)
-        left_out = base in bounds or base.endswith(("_bnds", "_bounds")) or variable.dtype.kind not in "fiu"
+        left_out = base in bounds or base in places or base.endswith(("_bnds", "_bounds")) or variable.dtype.kind not in "fiu"
         if not left_out and variable.ndim:
             fields += list(_fields(base, variable.variable, raw, path))
     return fields
@@ -81,11 +82,11 @@ def _scanned(raw: xr.Dataset, path: str) -> list[Found]:
 def _fields(base: str, variable: xr.Variable, raw: xr.Dataset, path: str) -> Iterator[Found]:
     """The fields of one variable, one per level; none if it does not live in space."""
     roles = {str(d): _role(str(d), variable, raw) for d in variable.dims}
-    points = _scattered(variable, roles, raw)
-    if not points and not any(r in SPHERE or r in PLANE for r in roles.values()):
+    roles |= {d: POINT for d, r in roles.items() if r is None and _places(d, raw)}
+    if not any(r in SPACE for r in roles.values()):
         return
     attrs = _attributes(variable)
-    problem = points or _problem(roles)
+    problem = _problem(roles)
     if problem:
         yield Found(base, base, Piece(path, base, (), {}, 0), (), {}, attrs, problem=f"{base} {problem}")
         return
@@ -106,13 +107,15 @@ def _role(dim: str, variable: xr.Variable, raw: xr.Dataset) -> str | None:
     return "single" if role is None and variable.sizes[dim] == 1 else role
 
 
-def _scattered(variable: xr.Variable, roles: Mapping[str, str | None], raw: xr.Dataset) -> str:
-    """The problem of values at points of an unstructured mesh, or an empty text."""
-    for dim in (d for d, r in roles.items() if r is None):
-        where = [str(n) for n, v in raw.variables.items() if v.dims == (dim,) and role_of(str(n), v.attrs) in (*SPHERE, *PLANE)]
-        if len(where) > 1:
-            return f"has values at {variable.sizes[dim]} scattered points ({', '.join(where)} along {dim!r}), expected a grid; interpolate it first"
-    return ""
+def _places(dim: str, raw: xr.Dataset) -> dict[str, xr.Variable]:
+    """Where the points along a dimension lie, by x, y, z, and their area; empty if it is no list of scattered points."""
+    if role_of(dim, raw.variables[dim].attrs if dim in raw.variables else {}) is not None:
+        return {}
+    along = {str(n): v for n, v in raw.variables.items() if v.dims == (dim,) and v.dtype.kind in "fiu"}
+    found = {role: v for n, v in along.items() if (role := role_of(n, v.attrs)) in SPACE}
+    if len(found) < 2:
+        return {}
+    return found | ({"area": along["area"]} if "area" in along else {})
 
 
 def _problem(roles: Mapping[str, str | None]) -> str:
@@ -126,14 +129,20 @@ def _problem(roles: Mapping[str, str | None]) -> str:
         return f"has two dimensions that mean {twice[0]}: {', '.join(d for d, r in roles.items() if r == twice[0])}; select one of them"
     if sum(r in _LEVELS for r in known) > 1:
         return "has two level dimensions; select one of them"
-    space = {r for r in known if r in SPHERE or r in PLANE}
-    if space not in ({*SPHERE}, {"x"}, {"y", "x"}, {*PLANE}):
+    space = {r for r in known if r in SPACE}
+    if space not in ({*SPHERE}, {"x"}, {"y", "x"}, {*PLANE}, {POINT}):
         return f"has the directions {', '.join(sorted(map(str, space)))}, expected latitude and longitude, or x, or y and x, or z, y and x"
     return ""
 
 
 def _axis(role: str, dim: str, raw: xr.Dataset, path: str) -> Axis:
     variable = raw.variables.get(dim)
+    if role == POINT:
+        places = _places(dim, raw)
+        if not set(places) <= {*PLANE, "area"}:
+            got = ", ".join(places)
+            raise DataError(f"{path}: expected scattered points with coordinates x, y, z, got {got} along {dim!r}; put a sphere's points on a grid")
+        return Axis(dim, np.arange(raw.sizes[dim]), places=places)
     if role in SPHERE or role in PLANE:
         return space_axis(role, dim, variable=variable, where=path)
     if role not in _TIMES:

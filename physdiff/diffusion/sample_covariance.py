@@ -27,6 +27,7 @@ from physdiff.diffusion.covariance import LowRankCovariance, dense_covariance
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import LatLonGrid
+from physdiff.grids.points import PointGrid
 
 __all__ = ["gaspari_cohn", "pairwise_distance", "tapered", "tapered_covariance"]
 
@@ -109,10 +110,10 @@ def gaspari_cohn(ratio: Tensor) -> Tensor:
 def pairwise_distance(grid: Grid) -> Tensor:
     """Distance between every two points of a grid in storage order, (P, P), float64.
 
-    Degrees of great circle on a LatLonGrid, `length_unit` on a CartesianGrid (the shorter way round along periodic axes).
+    Degrees of great circle on a LatLonGrid, `length_unit` on a CartesianGrid (the shorter way round along periodic axes) and a PointGrid.
 
     Raises:
-        InputError: If the grid is of neither kind.
+        InputError: If the grid is of no such kind.
     """
     if isinstance(grid, LatLonGrid):
         longitude, latitude = (c.flatten() for c in grid.coordinates())
@@ -126,4 +127,6 @@ def pairwise_distance(grid: Grid) -> Tensor:
             apart = (c.flatten()[:, None] - c.flatten()).abs()
             square = square + (torch.minimum(apart, extent - apart) if closed else apart) ** 2
         return square.sqrt()
-    raise InputError(f"pairwise_distance: expected a LatLonGrid or a CartesianGrid, got {type(grid).__name__}")
+    if isinstance(grid, PointGrid):
+        return torch.cdist(grid.points, grid.points, compute_mode="donot_use_mm_for_euclid_dist")
+    raise InputError(f"pairwise_distance: expected a LatLonGrid, a CartesianGrid or a PointGrid, got {type(grid).__name__}")

@@ -15,6 +15,7 @@ from physdiff.base.errors import DataError, InputError, UnitError
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
+from physdiff.grids.points import PointGrid
 from physdiff.inference.observation import LinearOperator
 from physdiff.inference.weighted_cells import WeightedCells
 
@@ -132,6 +133,8 @@ def read_stations(path: str | os.PathLike[str], grid: Grid | None = None) -> Sta
     if not rows:
         raise DataError(f"{target}: expected a header and at least one station, got an empty table")
     found = {k.strip().lower(): k for k in rows[0] if k}
+    if isinstance(grid, PointGrid):
+        raise DataError(f"{target}: expected a prior on a grid for readings at places, got scattered points; interpolate its training data")
     if grid is not None:
         axes: tuple[str, ...] = tuple(reversed(grid.dims))
     else:

@@ -46,6 +46,17 @@ class FieldNetwork(Saved, nn.Module, ABC):
         del shape
         return self
 
+    def on(self, points: Tensor) -> Self:
+        """A fresh network of the same choices for values at scattered points (N, d), in shares of their box.
+
+        Raises:
+            InputError: If the network takes neighbours in the array for neighbours in space, as all but `PointNetwork` do.
+        """
+        raise InputError(
+            f"expected PointNetwork for values at {len(points)} scattered points, got {type(self).__name__}, which takes the next in the list for "
+            "the next in space; or give a MeshAutoencoder as the transform, whose latents lie on a grid"
+        )
+
     def check_field(self, x: Tensor) -> None:
         """Raise ShapeError unless `x` is (B, in_channels, *axes) with `ndim` axes."""
         if x.ndim != 2 + self.ndim or x.shape[1] != self.in_channels:

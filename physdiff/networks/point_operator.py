@@ -64,13 +64,16 @@ class PointOperator(Saved, nn.Module):
         self.enter, self.leave = PointAverage(width, d), PointAverage(width, d)
         self.inner = FNO(width, width, ndim=d, periodic=self.periodic, width=width, modes=modes, layers=layers).at(self.shape)
 
-    def forward(self, x: Tensor, points: Tensor, places: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, points: Tensor, places: Tensor | None = None, *, near: tuple[Neighbours, Neighbours] | None = None
+    ) -> Tensor:
         """Apply the operator.
 
         Args:
             x: Values (B, C, N).
             points: Where they are, (N, d), in shares of the box.
             places: Where the result is wanted, (M, d); None: at the points.
+            near: ``self.near(points)`` and ``self.near(places, out=True)`` if they are known already.
 
         Returns:
             (B, out, M).
@@ -84,9 +87,10 @@ class PointOperator(Saved, nn.Module):
         here = points.to(x)
         there = here if places is None else places.to(x)
         v = self.lift(torch.cat([x.movedim(1, -1), here.expand(x.shape[0], *here.shape)], -1))
-        grid = self.enter(v, self.near(here)).movedim(-1, 1).reshape(x.shape[0], -1, *self.shape)
+        way_in, way_out = (self.near(here), self.near(there, out=True)) if near is None else near
+        grid = self.enter(v, way_in).movedim(-1, 1).reshape(x.shape[0], -1, *self.shape)
         grid = grid + self.inner(grid)
-        out = self.leave(grid.flatten(2).movedim(1, -1), self.near(there, out=True))
+        out = self.leave(grid.flatten(2).movedim(1, -1), way_out)
         result: Tensor = self.project(out)
         return result.movedim(-1, 1).contiguous()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 import xarray as xr
 
 from physdiff.data.cases import Cases
 from physdiff.data.timeline import show_time
+from physdiff.grids.points import PointGrid
 from physdiff.plots.maps import ensemble_frames, ensemble_maps
 from physdiff.plots.style import even_choice, pretty_unit, quantity, show_number, step_label
 from physdiff.plots.trajectories import band_plot, fan_plot
@@ -18,6 +20,7 @@ __all__ = ["band_picture", "map_section"]
 
 _BYTES = 3_000_000  # of the frames of one slider; a page of four variables stays below 4 x 3 MB x 4/3
 _DPI = 110
+_PIXELS = 96  # along the longer side of scattered points
 
 
 def map_section(name: str, cases: Cases, *, heading: str, most: int = 24) -> Section:
@@ -145,8 +148,27 @@ def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:
     if "sample" in place:
         labels = cases.coordinates["sample"].values if "sample" in cases.coordinates else np.arange(cases.sizes["sample"])
         began += f", sample {labels[place['sample']]}"
-    members = members.reset_coords(drop=True).compute()
-    return _slab(members.transpose("member", cases.inner, *cases.grid.dims)), _slab(truth.reset_coords(drop=True).compute()), began
+    members = members.reset_coords(drop=True).compute().transpose("member", cases.inner, *cases.grid.dims)
+    truth = truth.reset_coords(drop=True).compute()
+    if isinstance(cases.grid, PointGrid):
+        members, truth = (_nearest(field, cases.grid) for field in (members, truth))
+        began += f", each pixel the nearest of {cases.grid.shape[0]} points"
+    return _slab(members), _slab(truth), began
+
+
+def _nearest(field: xr.DataArray, grid: PointGrid) -> xr.DataArray:
+    """Values at scattered points as a picture of their box: at each pixel that of the nearest point; in space at the middle of z."""
+    low, high = grid.points.amin(0), grid.points.amax(0)
+    size = (high - low)[:2]
+    axes = [torch.linspace(float(a), float(b), max(2, round(float(_PIXELS * s / size.max())))) for a, b, s in zip(low, high, size, strict=False)]
+    cells = torch.stack(torch.meshgrid(*axes[::-1], indexing="ij")[::-1], -1).double()
+    if len(low) > 2:
+        cells = torch.cat([cells, ((low + high)[2] / 2).expand(*cells.shape[:-1], 1)], -1)
+    flat = cells.flatten(0, -2).split(2048)
+    index = torch.cat([torch.cdist(part, grid.points).argmin(1) for part in flat]).reshape(cells.shape[:-1]).numpy()
+    dims = ("y", "x")[-len(axes) :]
+    shown = field.isel(point=xr.DataArray(index, dims=dims)).transpose(*field.dims[:-1], *dims)
+    return shown.assign_coords({d: (d, a.numpy(), {"units": grid.length_unit}) for d, a in zip(dims, axes[::-1], strict=True)})
 
 
 def _slab(field: xr.DataArray) -> xr.DataArray:

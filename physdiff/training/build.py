@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from physdiff.base.errors import InputError
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
@@ -18,6 +18,7 @@ from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.diffusion.samplers.sampler import Sampler
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.points import PointGrid
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.noise_channels import NoiseChannels
 from physdiff.networks.unet import UNet
@@ -112,6 +113,7 @@ class _Sizes:
     axes: tuple[int, ...]
     periodic: tuple[bool, ...]
     cond_transform: ConditionTransform | None
+    points: Tensor | None
 
     def network(self, factory: Callable[..., nn.Module], inputs: int, outputs: int, *, told: bool, width: int) -> nn.Module:
         """The network for these axes, told noise levels if wanted."""
@@ -121,7 +123,7 @@ class _Sizes:
         if wrap:
             net = factory(inputs + _TOLD, outputs, **options)
         if isinstance(net, FieldNetwork):
-            net = net.at(self.axes)
+            net = net.at(self.axes) if self.points is None else net.on(self.points)
         return NoiseChannels(net, _TOLD) if wrap else net
 
 
@@ -141,9 +143,12 @@ def _sizes(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec | None, c
         extra = cond_shape[0]
     coder = next((p for p in transform.modules() if isinstance(p, FrameCoder)), None)
     periodic = spec.grid.periodic if coder is None or coder.periodic is None else coder.periodic
+    points = spec.grid.shares() if isinstance(spec.grid, PointGrid) and coder is None else None
     if frames == 1:
-        return _Sizes(channels, extra, tuple(space), periodic, cond_transform)
-    return _Sizes(channels, extra, (frames, *space), (False, *periodic), cond_transform)
+        return _Sizes(channels, extra, tuple(space), periodic, cond_transform, points)
+    if points is not None:
+        raise InputError(f"build_prior: expected the frames of values at points as channels, got an axis of {frames} frames; use FramesToChannels")
+    return _Sizes(channels, extra, (frames, *space), (False, *periodic), cond_transform, None)
 
 
 def condition_like(transform: Transform, spec: FieldSpec, cond_spec: FieldSpec) -> ConditionTransform:

@@ -33,6 +33,7 @@ from physdiff.diffusion.network_drift import NetworkDrift
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.grids.points import PointGrid
 from physdiff.networks.unet import UNet
 from physdiff.training.build import build_forecaster, build_prior, build_refiner
 from physdiff.training.datamodule import TrajectoryDataModule
@@ -71,7 +72,7 @@ class Recipe:
         anomaly: ``"hour"`` (remove the mean of the hour of the day), ``"all"`` (of all times), ``"none"``; ``"auto"``: by hour if times allow it.
         guess: ``"linear"``, ``"zonal"`` (waves along a closed last axis), ``"increment"`` (the last known frame, or its anomaly), ``"none"``;
             ``"auto"``: linear with enough windows of one trajectory, else increment.
-        wavelet: Wavelet that folds space into channels; ``"none"``: pixels.
+        wavelet: Wavelet that folds space into channels; ``"none"``: pixels, as on scattered points whatever is said here.
         levels: Wavelet levels.
         steps: Steps of the sampler.
         process: ``"diffusion"``; with history also ``"interpolant"``, ``"bridge"``, ``"deterministic"``, ``"refiner"``.
@@ -292,7 +293,7 @@ def _fit_transforms(
     centre = kind == "none" and (anomaly is None or coder is not None)
     stages += [Normalizer(("channel", "time") if recipe.horizon > 1 else ("channel",), centre=centre)]
     stages += [FramesToChannels(recipe.horizon)]
-    if recipe.wavelet != "none" and coder is None:
+    if recipe.wavelet != "none" and coder is None and not isinstance(spec.grid, PointGrid):
         stages += [WaveletTransform(recipe.wavelet, recipe.levels), Normalizer(("channel",), centre=False)]
     chain: Transform = Compose(tuple(stages))
     if recipe.parameters:

@@ -27,6 +27,7 @@ from physdiff.data.tasks import Task, TaskWindows
 from physdiff.data.windows import TrajectoryWindows
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
+from physdiff.grids.points import PointGrid
 from physdiff.networks.unet import UNet
 from physdiff.training.build import build_prior
 from physdiff.transforms.coarse_residual import CoarseCondition, CoarseResidual
@@ -73,6 +74,9 @@ def prepare_trajectories(
     spec = spec_of(train, gaps=True, mask=True)
     windows = TaskWindows(TrajectoryWindows(train, history=0, horizon=train.sizes["time"], spec=spec), tasks, coarse=coarse)
     spec = windows.spec
+    if isinstance(spec.grid, PointGrid) and not isinstance(wavelet, FrameCoder):
+        told = f"got {wavelet!r}; give a trained MeshAutoencoder in its place (from Python)"
+        raise InputError(f"prepare_trajectories: expected a coder of frames for trajectories at scattered points, which have no wavelet, {told}")
 
     def batches() -> object:
         return stream(windows, most=1024)

@@ -23,6 +23,7 @@ from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.grids.points import PointGrid
 from physdiff.networks.field_network import FieldNetwork
 from physdiff.transforms.wavelet import WaveletTransform
 
@@ -64,6 +65,8 @@ class Views:
             what = f"{type(prior).__name__}{' on a Gaussian base' if base else ''}"
             raise InputError(f"crop and coarser: expected a diffusion prior of a network alone or a deterministic forecast, got {what}")
         grid, latent = prior.spec.grid, prior.latent_shape[2:]
+        if isinstance(grid, PointGrid):
+            raise InputError("crop and coarser: expected fields on a grid, got scattered points, a list without neighbours; leave them out")
         if len(latent) != len(grid.shape):
             raise InputError(f"crop and coarser: expected coefficients on a grid of {len(grid.shape)} axes, got {latent}; leave them out")
         if self.coarser != (1,):

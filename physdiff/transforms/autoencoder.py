@@ -26,6 +26,7 @@ from torch import Tensor
 from physdiff.base.checks import check_positive
 from physdiff.base.errors import InputError, NotFitted, ShapeError
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.points import PointGrid
 from physdiff.networks.encoder import ConvDecoder, ConvEncoder, halvings
 from physdiff.networks.padding import pad_end
 from physdiff.networks.patches import patchify, unpatchify
@@ -119,11 +120,13 @@ class Autoencoder(FrameCoder):
         """Size and linear part from the windows; one that has them stays as it is. Missing values count as zero, the centre of what is normalised.
 
         Raises:
-            InputError: If there are fewer boxes than latents.
+            InputError: If there are fewer boxes than latents, or values at scattered points.
         """
         del cond_spec
         if self.channels is not None and bool(self.error.isfinite()):
             return self
+        if isinstance(spec.grid, PointGrid):
+            raise InputError(f"Autoencoder: expected windows on a grid, got {spec.grid.summary()}; take MeshAutoencoder")
         made: Autoencoder | None = None
         count, total, square = 0, torch.zeros(()).double(), torch.zeros(()).double()
         for sample in batches():

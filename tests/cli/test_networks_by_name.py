@@ -13,7 +13,7 @@ from physdiff.training.recipe import Recipe, prepare
 from tests.cli.command import works
 from tests.training.problems import line
 
-NAMES = ("AxialViT", "CNO", "DeepONet", "DiT", "FFNO", "FNO", "MWT", "Transolver", "UFNO", "UNet", "WNO")
+NAMES = ("AxialViT", "CNO", "DeepONet", "DiT", "FFNO", "FNO", "MWT", "PointNetwork", "Transolver", "UFNO", "UNet", "WNO")
 TOLD = ("AxialViT", "DiT", "Transolver", "UNet")  # have noise levels of their own
 SMALL = {name: "--network.depth 1" for name in ("AxialViT", "DiT", "Transolver")}
 SMALL |= {"DeepONet": "--network.rank 4", "UNet": "--network.multipliers [1,1]"}

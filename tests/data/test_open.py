@@ -14,9 +14,8 @@ REFUSED = {
     "era5_global_tl31_37lev_1959-01-02T00.nc": "no time dimension.*one time only",
     "era5_uv850_with_ncl_vo_div_sf_vp_2p5deg_2025-12-01T00.nc": "no time dimension",
     "cylinder_re100_steady_baseflow_256x128.nc": "no time dimension",
-    "cylinder_nektar_vorticity_t0_points.nc": "scattered points",
-    "ns_backstep_no_obstacle.nc": "scattered points",
-    "openfoam_kepsilon_slice_points_t0p20_0p33.nc": "scattered points",
+    "cylinder_nektar_vorticity_t0_points.nc": "no time dimension: w has point",
+    "ns_backstep_no_obstacle.nc": "no time dimension: u has point",
 }
 
 
@@ -30,9 +29,12 @@ def test_every_real_file_opens_or_is_refused_for_the_right_reason(shared_data):
             continue
         ds = open_dataset(path)
         for field in ds.data_vars.values():
-            assert field.dtype == np.float32 and field.dims[-2:] in (("latitude", "longitude"), ("y", "x"), ("time", "x"))
+            assert field.dtype == np.float32 and field.dims[-2:] in (("latitude", "longitude"), ("y", "x"), ("time", "x"), ("time", "point"))
         spec = spec_of(ds)
-        assert spec.dt in (3600.0, 6 * 3600.0, 12 * 3600.0) or spec.time_unit == "1"
+        assert spec.dt in (0.01, 3600.0, 6 * 3600.0, 12 * 3600.0) or spec.time_unit == "1"
+        if spec.grid.dims == ("point",):
+            np.testing.assert_array_equal(spec.grid.coordinates()[1], ds["y"])
+            continue
         for dim, points in zip(spec.grid.dims, spec.grid.axes(), strict=True):
             # a uniform axis is rebuilt from its ends
             np.testing.assert_allclose(points, ds[dim], atol=1e-4 * float(abs(ds[dim][1] - ds[dim][0])))
@@ -251,3 +253,16 @@ def test_dimensions_of_unknown_names_are_told_with_the_line_that_renames_them(tm
     field.mean(("when", "north")).to_netcdf(tmp_path / "line.nc")
     with pytest.raises(DataError, match=r"rename\(east='longitude'\)"):
         open_dataset(tmp_path / "line.nc")
+
+
+def test_files_of_one_cloud_are_joined_and_those_of_two_are_not(tmp_path):
+    def cloud(start: float, shift: float = 0.0) -> xr.Dataset:
+        coords = {"time": start + np.arange(2.0), "x": ("point", smooth(5)), "y": ("point", smooth(5) + 1 + shift)}
+        return xr.Dataset({"u": (("time", "point"), smooth(2, 5) + start, {"units": "1"})}, coords=coords)
+
+    paths = [save(cloud(t), tmp_path / f"{t}.nc") for t in (0.0, 2.0)]
+    ds = open_dataset(paths)
+    assert ds["u"].dims == ("time", "point") and ds["y"].dims == ("point",) and ds["time"].values.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(ds["u"].values[2:], ds["u"].values[:2] + 2, rtol=1e-6)
+    with pytest.raises(DataError, match="two grids"):
+        open_dataset([paths[0], save(cloud(2.0, 0.5), tmp_path / "other.nc")])

@@ -79,9 +79,22 @@ def test_a_length_one_dimension_of_any_name_does_no_harm(tmp_path):
     assert not field.problem and field.dims == ("time", "latitude", "longitude")
 
 
-def test_scattered_points_are_named(tmp_path):
-    ds = xr.Dataset({"u": (("time", "point"), smooth(3, 9))}, coords={"time": np.arange(3.0), "x": ("point", smooth(9)), "y": ("point", smooth(9))})
-    assert "9 scattered points (x, y along 'point')" in found(ds, tmp_path)["u"].problem
+def test_scattered_points_have_places_and_no_order(tmp_path):
+    coords = {"time": np.arange(3.0), "x": ("node", smooth(9)), "y": ("node", smooth(9) + 1), "area": ("node", np.ones(9))}
+    ds = xr.Dataset({"u": (("time", "node"), smooth(3, 9))}, coords=coords)
+    fields = found(ds, tmp_path)
+    assert list(fields) == ["u"] and not fields["u"].problem and fields["u"].dims == ("time", "point")
+    assert sorted(fields["u"].axes["point"].places) == ["area", "x", "y"]
+    np.testing.assert_array_equal(fields["u"].axes["point"].places["y"].values, ds["y"].values)
+    # places that are variables of the file are no fields either
+    (tmp_path / "b").mkdir()
+    assert list(found(ds.reset_coords(["x", "y", "area"]), tmp_path / "b")) == ["u"]
+
+
+def test_points_of_a_sphere_are_refused(tmp_path):
+    coords = {"time": np.arange(3.0), "lat": ("node", smooth(9)), "lon": ("node", smooth(9))}
+    with pytest.raises(DataError, match="expected scattered points with coordinates x, y, z, got latitude, longitude along 'node'"):
+        found(xr.Dataset({"u": (("time", "node"), smooth(3, 9))}, coords=coords), tmp_path)
 
 
 def test_frames_without_times_are_refused(tmp_path):

@@ -17,6 +17,7 @@ from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.grids.latlon import LatLonGrid
+from physdiff.grids.points import PointGrid
 
 LIKE = torch.zeros((), dtype=torch.float64)
 GRID = CartesianGrid((3, 5), extent=(3.0, 5.0), periodic=False)
@@ -52,6 +53,7 @@ def test_distances() -> None:
     flat = pairwise_distance(CartesianGrid((2, 4), extent=(2.0, 8.0)))
     assert flat[0].tolist() == pytest.approx([0, 2, 4, 2, 1, math.sqrt(5), math.sqrt(17), math.sqrt(5)])
     assert float(pairwise_distance(CartesianGrid(4, extent=8.0, periodic=False))[0, 3]) == 6.0
+    assert float(pairwise_distance(PointGrid(torch.tensor([[0.0, 1.0], [3.0, 5.0]])))[0, 1]) == 5.0
     globe = pairwise_distance(LatLonGrid([60.0, 0.0, -90.0], [0.0, 90.0, 180.0, 270.0]))
     assert float(globe[4, 6]) == pytest.approx(180.0) and float(globe[4, 5]) == pytest.approx(90.0)
     assert float(globe[0, 2]) == pytest.approx(60.0) and float(globe[8, 11]) == pytest.approx(0.0, abs=1e-9)
@@ -118,7 +120,7 @@ def test_other_grids_are_refused() -> None:
         def locate(self, points):
             return points
 
-    with pytest.raises(InputError, match="expected a LatLonGrid or a CartesianGrid, got Rings"):
+    with pytest.raises(InputError, match="a CartesianGrid or a PointGrid, got Rings"):
         pairwise_distance(Rings())
 
 
