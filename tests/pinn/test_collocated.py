@@ -144,3 +144,13 @@ def test_no_coefficient_has_the_name_of_a_formula(name):
     net = CoordinateNet(MLP(2, 1, width=4, depth=1), ("u",), lower=(0, 0), upper=(1, 1)).double()
     with pytest.raises(InputError, match="expected numbers of Burgers"):
         Collocated(net, Burgers(viscosity=0.1), [], unknown=(name,))
+
+
+def test_known_points_in_one_pass_are_those_one_by_one():
+    sets = [torch.rand(n, 2, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (3, 5, 4)]
+    values = [{name: torch.linspace(0, 1, len(x)).double() for name in names} for x, names in zip(sets, ("u", "bu", "b"), strict=True)]
+    parts = [Known(x, v) for x, v in zip(sets, values, strict=True)]
+    problem = Collocated(net(("u", "b")), Burgers(0.05), parts)
+    one, apart = problem.known_terms(joined=True), problem.known_terms()
+    assert list(one) == list(apart) and [len(r) for r in apart.values()] == [3, 5, 5, 4]
+    torch.testing.assert_close(one, apart)
