@@ -236,7 +236,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=0, help="trajectories trained on; 0: all")
     parser.add_argument("--cases", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--pattern_steps", type=int, default=900)
+    parser.add_argument("--pattern_steps", type=int, default=2500)
     parser.add_argument("--most", type=int, default=400)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
