@@ -182,7 +182,7 @@ def steered(prior: DiffusionPrior, x: Tensor, first: Tensor, args: argparse.Name
         row[f"{way}_belief"], row[f"{way}_again"] = float(leak(found).mean()), float(again(prior, found).mean())
         j = judged(first, found[:, forces], args.work)
         row[f"{way}_J"], row[f"{way}_J_median"] = float(j.mean()), float(j.median())
-        if args.fine and way in ("chosen", "unsteered"):
+        if args.fine and way != "unit":
             row[f"{way}_fine_J"] = float(judged(first, found[:, forces], args.work, fine=True).mean())
         return found
 
@@ -235,13 +235,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", default="patterns")
     parser.add_argument("--train", type=int, default=0, help="trajectories trained on; 0: all")
     parser.add_argument("--cases", type=int, default=16)
+    parser.add_argument("--skip", type=int, default=0, help="cases left out before them")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--pattern_steps", type=int, default=2500)
     parser.add_argument("--most", type=int, default=400)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--strength", type=float, default=20.0)
-    parser.add_argument("--unit_strength", type=float, default=1000.0)
+    parser.add_argument("--strength", type=float, default=1000.0)
+    parser.add_argument("--unit_strength", type=float, default=5000.0)
     parser.add_argument("--chosen", type=int, default=8)
     parser.add_argument("--fine", action="store_true")
     parser.add_argument("--picture", type=Path, help="PNG of the case of middling J")
@@ -260,14 +261,16 @@ def main() -> None:
     torch.set_num_threads(1)
     ds = coarse_data(args.data, args.work)
     cut = ds.sizes["sample"] - TEST
-    train, test = ds.isel(sample=slice(0, args.train or cut)), ds.isel(sample=slice(cut, cut + args.cases))
-    fine = open_dataset(args.data)["smoke"].isel(time=0, sample=slice(cut, cut + args.cases))
+    cases = slice(cut + args.skip, cut + args.skip + args.cases)
+    train, test = ds.isel(sample=slice(0, args.train or cut)), ds.isel(sample=cases)
+    fine = open_dataset(args.data)["smoke"].isel(time=0, sample=cases)
     first = torch.from_numpy(fine.values)
     shared: dict[str, float] = {}
     for model in args.models.split(","):
         prior, facts = trained(model, train, args)
         x = to_tensor(test, prior.spec)
         row: dict[str, Any] = {"model": model, "train": train.sizes["sample"], "cases": len(x), "width": args.width, "seed": args.seed, **facts}
+        row["skip"] = args.skip
         row |= simulated(prior, x)
         if isinstance(prior, DiffusionPrior):
             if not shared:  # depends on no model
