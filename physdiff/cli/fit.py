@@ -59,6 +59,7 @@ from physdiff.training.fit_autoencoder import AutoencoderTraining, fit_autoencod
 from physdiff.training.gaussian_base import with_gaussian
 from physdiff.training.network_share import network_share, with_share
 from physdiff.training.operator_module import OperatorModule
+from physdiff.training.pattern_prior import pattern_noise
 from physdiff.training.prior_module import PriorModule
 from physdiff.training.ranks import is_first_process
 from physdiff.training.recipe import Recipe, prepare
@@ -68,6 +69,7 @@ from physdiff.transforms.autoencoder import Autoencoder
 from physdiff.transforms.coarse_residual import CoarseResidual
 from physdiff.transforms.frame_coder import FrameCoder
 from physdiff.transforms.mesh_autoencoder import MeshAutoencoder
+from physdiff.transforms.patterns import Patterns
 from physdiff.transforms.wavelet import WaveletTransform
 
 __all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior"]
@@ -228,6 +230,10 @@ def _weighed(prior: WindowPrior, parts: tuple[WindowRange, WindowRange], recipe:
     return with_share(prior, share)
 
 
+def _in_patterns(prior: WindowPrior) -> bool:
+    return isinstance(prior, DiffusionPrior) and any(isinstance(part, Patterns) for part in prior.transform.modules())
+
+
 def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     """What trains the prior."""
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
@@ -235,7 +241,7 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     if not isinstance(prior, Forecaster | Refiner):
         adds = any(isinstance(part, CoarseResidual) for part in prior.transform.modules())
         centred = isinstance(prior, DiffusionPrior) and (adds or isinstance(prior.denoiser, CentredDenoiser))
-        noise = residual_noise(prior) if centred else None  # type: ignore[arg-type]
+        noise = residual_noise(prior) if centred else pattern_noise(prior) if _in_patterns(prior) else None  # type: ignore[arg-type]
         made = DiffusionModule(prior, training.lr, training.ema, noise=noise, input_noise=training.input_noise, roll=roll, seed=training.seed)
         return made.with_term(term).with_views(views)
     if term.due(0):

@@ -13,6 +13,7 @@ from physdiff.networks.field_network import FieldNetwork
 from physdiff.networks.unet import UNet
 from physdiff.training.datamodule import TrajectoryDataModule
 from physdiff.training.fit import check_trainer_options
+from physdiff.training.pattern_prior import in_patterns
 from physdiff.training.ranks import is_first_process
 from physdiff.training.trajectories import prepare_trajectories
 
@@ -51,18 +52,21 @@ def fit_trajectories(
 def fitted_trajectories(
     data: str | list[str], out: str, tasks: list[dict[str, list[int] | str]], *, training: Training, select: Select, chain: Mapping[str, Any]
 ) -> None:
-    """Prepare with `chain` as arguments of `prepare_trajectories`, train, and write the prior."""
+    """Prepare with `chain` as arguments of `prepare_trajectories` (of `in_patterns`: patterns, width), train, and write the prior."""
     start, given = time.monotonic(), tasks_of(tasks, "tasks")
     target, folder = checked_file(out), checked_folder(f"{out}.fit")
     check_trainer_options(training.trainer or {})
     with said_once():
         ds = opened(data, select)
-        prior, windows = prepare_trajectories(ds, given, seed=training.seed, **chain)
+        sizes = {key: chain[key] for key in ("patterns", "width") if key in chain}
+        prior, windows = prepare_trajectories(ds, given, seed=training.seed, **{k: v for k, v in chain.items() if k not in sizes})
+        if sizes:
+            prior = in_patterns(prior, windows, sizes["patterns"], width=sizes["width"], seed=training.seed)
         if "coarse" in chain:
             on_finer_grid(prior)  # refuses now what could not be used later
         loader = TrajectoryDataModule(windows, batch_size=training.batch_size, seed=training.seed)
         known = [{n: list(f) if isinstance(f, tuple) else f for n, f in task.items()} for task in given]
-        source = {**named(data, select, ds), "tasks": known, **({"coarse": chain["coarse"]} if "coarse" in chain else {})}
+        source = {**named(data, select, ds), "tasks": known, **sizes, **({"coarse": chain["coarse"]} if "coarse" in chain else {})}
         train(prior, loader, training, max_epochs=None, folder=folder, source=source)
         if is_first_process():
             path = prior.eval().save(target, card=card_of(source, training.seed))

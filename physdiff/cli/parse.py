@@ -26,7 +26,13 @@ _LEADING = {"compare": "runs"}
 # a verb that is another function where this option, or one of its group, is given
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
-    "fit": {"--coarse": "fit_resolution", "--tasks": "fit_trajectories", "--plan": "fit_plan", "--folds": "fit_folds"},
+    "fit": {
+        "--coarse": "fit_resolution",
+        "--patterns": "fit_patterns",
+        "--tasks": "fit_trajectories",
+        "--plan": "fit_plan",
+        "--folds": "fit_folds",
+    },
     "forecast": {"--known": "forecast_trajectories", "--watch": "forecast_watched", "--keep": "forecast_kept"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
