@@ -90,9 +90,8 @@ SAID = {
     "era5_uv850_with_ncl_vo_div_sf_vp_2p5deg_2025-12-01T00.nc": "no time dimension",
     "cylinder_re100_steady_baseflow_256x128.nc": "no time dimension",
     "cylinder_re100_nek_pod_modes_256x128.h5": "no time dimension",
-    "cylinder_nektar_vorticity_t0_points.nc": "scattered points",
-    "ns_backstep_no_obstacle.nc": "scattered points",
-    "openfoam_kepsilon_slice_points_t0p20_0p33.nc": "scattered points",
+    "cylinder_nektar_vorticity_t0_points.nc": "no time dimension",  # clouds of points at one time
+    "ns_backstep_no_obstacle.nc": "no time dimension",
     "lid_driven_re100_lidprofile_a2_a4_a8_a16.h5": "expected coordinates",
     "darcy_16.h5": "expected coordinates",
     "advection_operator_training.h5": "expected times",
