@@ -36,7 +36,7 @@ CASES = [
     ("fit", f"{FIT} --network UNett", "got 'UNett'; did you mean UNet?"),
     ("fit", f"{FIT} --network.width wide", "--network.width: expected a whole number, got 'wide'"),
     ("fit", f"{FIT} --network UNet --network.widht 8", "expected options that there are, got --network.widht; did you mean --network.width?"),
-    ("fit", f"{FIT} --transform Wavelets", "one of Autoencoder, WaveletTransform, got 'Wavelets'; did you mean WaveletTransform?"),
+    ("fit", f"{FIT} --transform Wavelets", "one of Autoencoder, MeshAutoencoder, WaveletTransform, got 'Wavelets'; did you mean WaveletTransform?"),
     ("fit", f"{FIT} --transform WaveletTransform --transform.wavelet db99", "got 'db99'; did you mean db9"),
     ("fit", f"{FIT} --recipe 3", "--recipe: expected a YAML file or an option of this group, got '3'; --help tells them"),
     ("fit", f"{FIT} --training.seconds fast", "--training.seconds: expected a number, got 'fast'"),
