@@ -134,7 +134,9 @@ class _Pace:
     def _steps(self, u: Fields, t: float, end: float, longest: float) -> int:
         steps = math.ceil((end - t) / longest * (1 - 1e-9)) if longest > 0 else _MOST_SUBSTEPS + 1
         if not steps <= _MOST_SUBSTEPS:
-            raise Diverged(next(iter(u)), t, f"the stable step has shrunk to {longest:.3g}; the law may be ill-posed, or give substeps yourself")
+            needed = f"steps of {longest:.3g} to time {end:g} would be more than {_MOST_SUBSTEPS}"
+            remedy = f"{needed}; ask for times in between, or give substeps yourself; where steps shrink on the way the law may be ill-posed"
+            raise Diverged(next(iter(u)), t, remedy, event="is not carried on")
         return max(steps, 1)
 
 

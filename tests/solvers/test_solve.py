@@ -111,6 +111,12 @@ def test_divergence_names_the_field_and_the_time(control, monkeypatch):
         assert "field `wild` is not finite at time" in str(caught.value)
 
 
+def test_a_time_too_far_for_one_stretch_is_no_field_that_is_not_finite():
+    with pytest.raises(Diverged, match="is not carried on at time 0: steps of .* ask for times in between") as caught:
+        solve(RungeKutta(AdvectionDiffusion(0.1, (1.0,)), FiniteDifference(GRID)), {"c": torch.ones(1, 96)}, torch.tensor([0.0, 1e6]))
+    assert "finite" not in str(caught.value)
+
+
 def test_too_long_steps_diverge_with_a_remedy():
     # stable for the calm field at the start; the source makes waves that are not
     law = AdvectionDiffusion(0.0, (lambda x, t: 40.0 * t + 0 * x,), source=lambda x, t: torch.sin(math.pi * x))
