@@ -16,7 +16,6 @@ with --cells, by `StaggeredFlow` on so many cells a side, relative L2 over both 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from lines import tell
 from torch import Tensor, nn
 
 from physdiff import MLP, PDE, CartesianGrid, Collocated, CoordinateNet, IncompressibleFlow, Known, Rng, UniformPoints, levenberg_marquardt, solve
@@ -210,12 +210,7 @@ def main() -> None:
         row: dict[str, Any] = {"case": f"cavity_{reynolds:g}_stream", "seed": options.seed, "steps": count, **found}
         row |= {f"off_staggered_{cells}": off_staggered(net, reynolds, cells) for cells in options.cells}
         row |= {"weights": sum(p.numel() for p in net.parameters()), "points": options.points, "cpu_s_so_far": used, "commit": options.commit}
-        line = json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in row.items()})
-        print(line, flush=True)
-        target = Path(options.out)
-        target.mkdir(parents=True, exist_ok=True)
-        with (target / "pinn_table.jsonl").open("a") as file:
-            file.write(line + "\n")
+        tell(row, options.out, "pinn_table.jsonl")
 
 
 if __name__ == "__main__":

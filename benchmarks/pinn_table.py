@@ -15,7 +15,6 @@ relative L2 error, CPU seconds, weights, steps. The flow under a moving lid is i
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from lines import tell
 from torch import Tensor, nn
 
 from physdiff import (
@@ -176,12 +176,7 @@ def main() -> None:
         else:
             found = torus(options) if case == "torus" else on_a_line(case, options)
         row = {"case": case, "seed": options.seed, "steps": options.steps, **found, "cpu_s": time.process_time() - begun, "commit": options.commit}
-        line = json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in row.items()})
-        print(line, flush=True)
-        target = Path(options.out)
-        target.mkdir(parents=True, exist_ok=True)
-        with (target / "pinn_table.jsonl").open("a") as file:
-            file.write(line + "\n")
+        tell(row, options.out, "pinn_table.jsonl")
 
 
 if __name__ == "__main__":

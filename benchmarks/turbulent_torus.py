@@ -18,14 +18,13 @@ appended to ``pinn_table.jsonl``.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lines import tell
 from torch import Tensor, nn
 
 from physdiff import ETDRK4, MLP, CartesianGrid, NavierStokes, Rng, Spectral, levenberg_marquardt, solve
@@ -208,12 +207,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     names = ("seed", "waves", "units", "window", "end", "moments", "steps", "commit")
     row = {"case": "torus_turbulent", **{name: getattr(options, name) for name in names}, **run(options)}
-    line = json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in row.items()})
-    print(line, flush=True)
-    target = Path(options.out)
-    target.mkdir(parents=True, exist_ok=True)
-    with (target / "pinn_table.jsonl").open("a") as file:
-        file.write(line + "\n")
+    tell(row, options.out, "pinn_table.jsonl")
 
 
 if __name__ == "__main__":

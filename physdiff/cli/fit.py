@@ -34,6 +34,7 @@ from physdiff.data.windows import TrajectoryWindows, WindowRange
 from physdiff.diffusion.centred import CentredDenoiser, residual_noise
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.forecaster import Forecaster
+from physdiff.diffusion.objective import LogNormalNoise
 from physdiff.diffusion.preconditioned import PreconditionedDenoiser
 from physdiff.diffusion.refiner import Refiner
 from physdiff.diffusion.window_prior import WindowPrior
@@ -230,8 +231,14 @@ def _weighed(prior: WindowPrior, parts: tuple[WindowRange, WindowRange], recipe:
     return with_share(prior, share)
 
 
-def _in_patterns(prior: WindowPrior) -> bool:
-    return isinstance(prior, DiffusionPrior) and any(isinstance(part, Patterns) for part in prior.transform.modules())
+def _noise_of(prior: WindowPrior) -> LogNormalNoise | None:
+    """The law of training noise where the usual one does not fit what a prior draws: what a mean or lines leave, coordinates along patterns."""
+    if not isinstance(prior, DiffusionPrior):
+        return None
+    kinds = {type(part) for part in prior.transform.modules()}
+    if CoarseResidual in kinds or isinstance(prior.denoiser, CentredDenoiser):
+        return residual_noise(prior)
+    return pattern_noise(prior) if Patterns in kinds else None
 
 
 def module_of(prior: WindowPrior, training: Training) -> PriorModule:
@@ -239,9 +246,7 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     roll, term = tuple(as_list(training.roll) or ()), ConsistencyTerm(training.fokker_planck, training.symmetry)
     views = Views(None if training.crop is None else tuple(training.crop), tuple(training.coarser or (1,)))
     if not isinstance(prior, Forecaster | Refiner):
-        adds = any(isinstance(part, CoarseResidual) for part in prior.transform.modules())
-        centred = isinstance(prior, DiffusionPrior) and (adds or isinstance(prior.denoiser, CentredDenoiser))
-        noise = residual_noise(prior) if centred else pattern_noise(prior) if _in_patterns(prior) else None  # type: ignore[arg-type]
+        noise = _noise_of(prior)
         made = DiffusionModule(prior, training.lr, training.ema, noise=noise, input_noise=training.input_noise, roll=roll, seed=training.seed)
         return made.with_term(term).with_views(views)
     if term.due(0):

@@ -92,7 +92,7 @@ def _plain(acts: Acts, h: Tensor, w_1: Tensor, b_1: Tensor, w_2: Tensor, b_2: Te
 
 
 def point_linear(h: Tensor, weight: Tensor, *, lean: bool) -> Tensor:
-    """H W^T at every point, (..., C) -> (..., out).
+    """The product h W^T at every point, (..., C) -> (..., out).
 
     Args:
         h: (..., C).

@@ -256,7 +256,7 @@ def _mul(a: Any, b: Any) -> Jet:  # noqa: ANN401
 
 
 def _correlated(x: Jet, y: Jet, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Sum x_j y_k."""
+    """The sum of x_j y_k over pairs of rows j, k."""
     out = x.row(pairs[0][0]) * y.row(pairs[0][1])
     for j, k in pairs[1:]:
         out = torch.addcmul(out, x.row(j), y.row(k))

@@ -91,13 +91,14 @@ class _Chain(torch.autograd.Function):
                 a, apart = hidden[k // 2], rows if k or slopes is None else 1
                 found[k] += product(a, gz.mT).mT  # in this order it is quick for a few inputs, too
                 found[k + 1] += gz[:, : gz.shape[1] // apart].sum(1)
-                if k > 2 or (k and slopes is None):
+                if k:
                     gz = product(weights[k].mT, gz)
-                    _tanh_back(gz.view(len(gz), rows, -1), a.view(len(a), rows, -1), second, one)
-                elif k:
-                    gz = product(weights[k].mT, gz)
-                    gz, steps = _spread_back(gz.view(len(gz), rows, -1), a.view(len(a), rows, -1)[:, 0], weights[0] @ slopes.mT, second, one)
-                    found[0] += steps @ slopes
+                    after, out = gz.view(len(gz), rows, -1), a.view(len(a), rows, -1)
+                    if k > 2 or slopes is None:
+                        _tanh_back(after, out, second, one)
+                    else:
+                        gz, steps = _spread_back(after, out[:, 0], weights[0] @ slopes.mT, second, one)
+                        found[0] += steps @ slopes
                 elif ctx.needs_input_grad[0]:
                     inner.append(product(weights[0].mT, gz).view(len(weights[0].mT), apart, -1).permute(1, 2, 0))
         back = torch.cat(inner[::-1], dim=1) if inner else None

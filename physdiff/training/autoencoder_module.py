@@ -100,8 +100,9 @@ class AutoencoderModule(pl.LightningModule):
         if autoencoder.channels is None or not bool(autoencoder.error.isfinite()):
             raise NotFitted("AutoencoderModule: expected a linear part to begin with; use fitted_from, or fit_autoencoder")
         dims, periodic = spec.grid.dims, spec.grid.periodic
-        if any(name not in dims or not periodic[dims.index(name)] for name in roll):
-            raise InputError(f"AutoencoderModule roll: expected periodic axes among {dims}, got {roll}")
+        closed = tuple(name for name, is_circle in zip(dims, periodic, strict=True) if is_circle)
+        if not set(roll) <= set(closed):
+            raise InputError(f"AutoencoderModule roll: expected periodic axes among {dims}, got {roll}; those that close are {closed}")
         if not 0 <= ema < 1:
             raise InputError(f"AutoencoderModule: expected 0 <= ema < 1, got {ema}")
         self.autoencoder, self.head, self.losses, self.lr, self.ema = autoencoder, head, losses, check_positive(lr, "lr"), ema

@@ -57,8 +57,9 @@ class PriorModule(pl.LightningModule, ABC):
         self._described: dict[str, Any] | None = None
         self._frozen: list[nn.Parameter] = []
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
-        if any(name not in dims or not periodic[dims.index(name)] for name in roll):
-            raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}")
+        closed = tuple(name for name, is_circle in zip(dims, periodic, strict=True) if is_circle)
+        if not set(roll) <= set(closed):
+            raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}; those that close are {closed}")
         self.roll = roll
 
     def with_views(self, views: Views) -> Self:

@@ -6,6 +6,10 @@ import torch
 import xarray as xr
 
 from physdiff.base.saved import read
+from physdiff.cli.fit import module_of
+from physdiff.cli.options import Training
+from physdiff.diffusion.objective import LogNormalNoise
+from physdiff.training.pattern_prior import pattern_noise
 from physdiff.transforms.patterns import Patterns
 from tests.cli.command import refuses, untouched, works
 
@@ -17,6 +21,8 @@ def test_it_trains_along_patterns_and_its_draws_are_scored(tmp_path, burgers):
     prior, card = read(tmp_path / "a.prior")
     last = list(prior.transform)[-1]
     assert isinstance(last, Patterns) and prior.latent_shape[0] <= 3 and card["patterns"] == 3
+    # trained at the noise levels of its patterns, not at those of images
+    assert vars(module_of(prior, Training()).noise) == vars(pattern_noise(prior)) != vars(LogNormalNoise())
     out = tmp_path / "drawn.nc"
     works("forecast", "--known", '{"u":[0]}', "--members 3 --prior", tmp_path / "a.prior", "--initial", burgers, "--out", out)
     with xr.open_dataset(out, decode_timedelta=False) as drawn:
