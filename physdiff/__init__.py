@@ -134,6 +134,7 @@ _NAMES: dict[str, str] = {
     "inference.sensors": "read_stations Sensors",
     "inference.sharding": "Sharded",
     "inference.smc": "FeynmanKac run_smc SMCRun",
+    "inference.solenoidal": "Solenoidal",
     "inference.solved": "Solved",
     "inference.splitting": "DAPS DiffPIR REDDiff SplitGibbs",
     "inference.state_space": "kalman LinearGaussian particle_filter StateSpace",

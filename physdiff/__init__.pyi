@@ -195,6 +195,7 @@ from physdiff.inference.sensor_choice import choose_sensors as choose_sensors
 from physdiff.inference.sensors import Sensors as Sensors, read_stations as read_stations
 from physdiff.inference.sharding import Sharded as Sharded
 from physdiff.inference.smc import FeynmanKac as FeynmanKac, SMCRun as SMCRun, run_smc as run_smc
+from physdiff.inference.solenoidal import Solenoidal as Solenoidal
 from physdiff.inference.solved import Solved as Solved
 from physdiff.inference.splitting import DAPS as DAPS, DiffPIR as DiffPIR, REDDiff as REDDiff, SplitGibbs as SplitGibbs
 from physdiff.inference.state_space import (

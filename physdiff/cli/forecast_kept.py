@@ -13,6 +13,7 @@ from physdiff.cli.processes import joined_processes, processes
 from physdiff.cli.splits import as_list
 from physdiff.data.field_statistics import check_like
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.forecast.conserved import Conserved
 from physdiff.forecast.rollout import Rollout
 from physdiff.inference.sharding import Sharded
 
@@ -30,15 +31,17 @@ def forecast_kept(
     seed: int = 0,
     select: Starts = Starts(),  # noqa: B008 - a frozen value
 ) -> None:
-    """Forecast an ensemble whose fields keep the means that the law keeps; run again to go on after an interruption.
+    """Forecast an ensemble that keeps what the law keeps: means of fields, divergence of a flow; run again to go on after an interruption.
 
-    Every frame is moved, by the same amount everywhere, to the mean of the last known one. It obeys the law in this alone: what else is wrong stays.
+    Every frame is moved to the nearest one that has the mean, or the divergence, of the last known one. It obeys the law in this alone: what else is
+    wrong stays.
 
     Args:
         prior: File of the prior.
         initial: Data to start from (netCDF).
         out: netCDF file to write, dims (init_time, member, lead_time, space).
-        keep: Fields whose mean over the grid does not change, as in ``[vorticity]`` or ``[h]`` (mass).
+        keep: Fields whose mean over the grid does not change, as in ``[vorticity]`` or ``[h]`` (mass), and ``divergence(u v)`` for a flow without
+            sources, in a uniform box with any ends and any mask.
         lead: Number of time steps.
         members: Number of members.
         seed: Seed of the draws.
@@ -48,13 +51,13 @@ def forecast_kept(
     for what, value, least in (("lead", lead, 1), ("members", members, 1), ("select.every", select.every, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
     model = WindowPrior.load(prior).to(best_device())
-    for name in as_list(keep) or ():
-        model.spec.channel(name)
+    kept = tuple(as_list(keep) or ())
+    Conserved(model.spec, kept)  # what cannot be kept is told before the data are read
     data = opened_for(initial, model, select)
     check_like(data, read(prior)[1].get("statistics", {}), "initial")
     with joined_processes() as first:
         size = members if processes() == 1 else Sharded(members)
-        run = Rollout(model, lead, size, rng=Rng(seed), keep=tuple(as_list(keep) or ()))
+        run = Rollout(model, lead, size, rng=Rng(seed), keep=kept)
         result = run.run(data, every=select.every, out=target)
         if first:
             starts = result.sizes.get("init_time", 1) * result.sizes.get("sample", 1)

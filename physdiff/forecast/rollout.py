@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from physdiff.data.timeline import FORCINGS, show_time
 from physdiff.data.windows import condition
 from physdiff.data.write import write_dataset
 from physdiff.diffusion.window_prior import WindowPrior
+from physdiff.forecast.conserved import Conserved
 from physdiff.forecast.crew import Crew
 from physdiff.forecast.drawn_parts import prior_digest
 from physdiff.forecast.keyed_rows import KeyedRows
@@ -125,8 +127,9 @@ class Rollout:
         rng: Randomness.
         max_batch: Largest number of windows that go through the network at once.
         watch: Notes how restless members are while they are drawn.
-        keep: Fields whose mean over the grid the law keeps: each frame is shifted, the same everywhere, to the mean of the last known one (the
-            nearest field that has it), and the next block begins from there.
+        keep: What the law keeps: fields whose mean over the grid stays that of the last known frame, and ``divergence(u v)`` for a velocity
+            whose divergence stays that of the last known frame (its components in the order x, y, z). Each frame moves to the nearest one, and
+            the next block begins from there.
     """
 
     prior: WindowPrior
@@ -139,13 +142,16 @@ class Rollout:
 
     def __post_init__(self) -> None:
         check_lead(self.lead)
-        for name in self.keep:
-            self.prior.spec.channel(name)
+        _ = self._conserved
         if not isinstance(self.rng, Rng):
             raise InputError(f"rollout rng: expected a source of randomness, as in rng=Rng(0), got {self.rng!r}")
         for what, value in (("members", self.count), ("max_batch", self.max_batch)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{what}: expected a whole number, at least 1, got {value!r}")
+
+    @cached_property
+    def _conserved(self) -> Conserved:
+        return Conserved(self.prior.spec, self.keep)
 
     @property
     def count(self) -> int:
@@ -264,7 +270,7 @@ class Rollout:
             cond = self._condition(known, cases, rows, known_frames=frames, block=block)
             keyed = KeyedRows.of(r.child("block", block) for r in streams)
             new = prior.sample(len(rows), cond=cond, rng=keyed, max_batch=len(rows), numbers=numbers).cpu()[:, :, self.history :]
-            drawn.append(self._kept(new, frames))
+            drawn.append(self._conserved(new, frames) if self.keep else new)
             if self.watch is not None:
                 self.watch.note([(*cases[row // self.count], row % self.count) for row in rows])
             self._check_finite(drawn[-1], known, cases, rows, block=block)
@@ -272,16 +278,6 @@ class Rollout:
             bar.update(1)
         values: np.ndarray = torch.cat(drawn, dim=2)[:, :, : self.lead].numpy()
         return values
-
-    def _kept(self, new: Tensor, known: Tensor) -> Tensor:
-        """New frames (rows, C, T, *S) with the means of the last known frame, of the fields to keep."""
-        for name in self.keep:
-            c, spec = self.prior.spec.channel(name), self.prior.spec
-            share = spec.grid.weights().to(new) * (1 if spec.mask is None else spec.mask)
-            axes = tuple(range(2, 2 + spec.grid.ndim))
-            means = [(torch.nan_to_num(x[:, c]) * share).sum(axes, keepdim=True) / share.sum() for x in (new, known[:, :, -1:])]
-            new[:, c] += means[1] - means[0]
-        return new
 
     def _check_finite(self, new: Tensor, known: KnownFrames, cases: list[tuple[int, int]], rows: range, *, block: int) -> None:
         spec = self.prior.spec
