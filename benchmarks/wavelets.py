@@ -5,8 +5,9 @@
 Float32, standard normal data; haar, db4 and bior4.4, one and three levels; ours in mode "periodization" (as many coefficients as points),
 ptwt in its fastest comparable mode, "periodic". Both sides take one thread and run in turns; the figure of a turn is the median CPU time
 of its thread over five calls, that of a side the median over turns, for the wall clock of a shared machine says little; both keep freed
-memory. The gradient is that of the sum of squares of forward and inverse, and is given as a multiple of forward and inverse
-alone. One JSON line per case goes to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
+memory. The gradient is that of the sum of squares of forward and inverse. ``gradient_factor`` is the time of all of it, forward and squares too, as
+a multiple of forward and inverse run alone, again and again on data that stays in the cache; ``backward_factor`` that of the backward pass, with
+that of the squares, as a multiple of the forward and inverse before it. One JSON line per case goes to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
 """
 
 from __future__ import annotations
@@ -69,10 +70,19 @@ for line in sys.stdin:
         answer = {"forward": cpu(there), "inverse": cpu(back), "error": float((crop(back()) - x).abs().max())}
         answer["growth"] = sum(a.numel() for a in leaves(c)) / x.numel()
     z = x.clone().requires_grad_()
+    backward = []
     def gradient():
         z.grad = None
-        crop(rec(there(z), ask["wavelet"])).square().sum().backward()
-    answer["gradient"] = cpu(gradient, 3) / (answer["forward"] + answer["inverse"])
+        times = [time.thread_time()]
+        back = crop(rec(there(z), ask["wavelet"]))
+        times.append(time.thread_time())
+        loss = back.square().sum()
+        times.append(time.thread_time())
+        loss.backward()
+        times.append(time.thread_time())
+        backward.append((times[3] - times[2]) / (times[1] - times[0]))
+    answer["gradient"] = cpu(gradient) / (answer["forward"] + answer["inverse"])
+    answer["backward"] = statistics.median(backward)
     print(json.dumps(answer), flush=True)
 """
 
@@ -103,12 +113,21 @@ def ours(shape: tuple[int, ...], axes: int, wavelet: str, *, levels: int) -> dic
         answer = {"forward": cpu(there), "inverse": cpu(lambda: waverec(c, wavelet, along))}
         answer |= {"error": float((back - x).abs().max()), "growth": size / x.numel()}
     z = x.clone().requires_grad_()
+    backward = []
 
     def gradient() -> None:
         z.grad = None
-        waverec(there(z), wavelet, along).square().sum().backward()
+        times = [time.thread_time()]
+        made = waverec(there(z), wavelet, along)
+        times.append(time.thread_time())
+        loss = made.square().sum()
+        times.append(time.thread_time())
+        loss.backward()  # type: ignore[no-untyped-call]
+        times.append(time.thread_time())
+        backward.append((times[3] - times[2]) / (times[1] - times[0]))
 
-    answer["gradient"] = cpu(gradient, 3) / (answer["forward"] + answer["inverse"])
+    answer["gradient"] = cpu(gradient) / (answer["forward"] + answer["inverse"])
+    answer["backward"] = statistics.median(backward)
     return answer
 
 
@@ -121,6 +140,7 @@ def settled(turns: list[dict[str, float]], points: int) -> dict[str, float]:
         "forward_ms": round(1e3 * found["forward"], 3),
         "inverse_ms": round(1e3 * found["inverse"], 3),
         "gradient_factor": round(found["gradient"], 2),
+        "backward_factor": round(found["backward"], 2),
         "max_error": found["error"],
         "coefficients_per_point": round(found["growth"], 3),
     }

@@ -132,35 +132,45 @@ def matrix(axis_map: AxisMap) -> Array:
     return dense.reshape(2 * halves, length)
 
 
-def apply(axis_map: AxisMap, x: Tensor) -> Tensor:
-    """A x for x (B, N, R) contiguous: (B, 2L, R). Not differentiable by itself. Haar comes without its factor 1 / sqrt 2."""
+def apply(axis_map: AxisMap, x: Tensor, out: Tensor | None = None, *, factor: float = 1.0) -> Tensor:
+    """A x times a factor for x (B, N, R) contiguous: (B, 2L, R), in `out` if given. Not differentiable by itself. Haar lacks its 1 / sqrt 2."""
     b, _, r = x.shape
     halves = axis_map.halves
     if axis_map.is_haar:
-        return _haar(axis_map, x)
+        return _haar(axis_map, x, _like(out, x, 2 * halves), factor)
     if _is_short(axis_map, r):
-        return _product(_on(matrix(axis_map), x), x)
+        return _times(_product(_on(matrix(axis_map), x), x), factor, out)
     pairs = _pairs(axis_map, r)
     windows = -(-halves // pairs)
     extended = _extended(axis_map, x, _span(axis_map, windows, pairs, r))
     found = _banded(_on(_window(axis_map.taps, pairs), x), extended, windows).view(b, windows, 2, pairs, r).transpose(1, 2)
-    return found.reshape(b, 2, windows * pairs, r)[:, :, :halves].reshape(b, 2 * halves, r)
+    return _times(found.reshape(b, 2, windows * pairs, r)[:, :, :halves].reshape(b, 2 * halves, r), factor, out)
 
 
-def apply_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
-    """A^T c for c (B, 2L, R) contiguous: (B, N, R). Not differentiable by itself. Haar comes without its factor 1 / sqrt 2."""
+def apply_transpose(axis_map: AxisMap, c: Tensor, out: Tensor | None = None, *, factor: float = 1.0) -> Tensor:
+    """A^T c times a factor for c (B, 2L, R) contiguous: (B, N, R), in `out` if given. Not differentiable by itself. Haar lacks its 1 / sqrt 2."""
     b, _, r = c.shape
     halves = axis_map.halves
     if axis_map.is_haar:
-        return _haar_transpose(axis_map, c)
+        return _haar_transpose(axis_map, c, _like(out, c, axis_map.length), factor)
     if _is_short(axis_map, r):
-        return _product(_on(matrix(axis_map).T, c), c)
+        return _times(_product(_on(matrix(axis_map).T, c), c), factor, out)
     pairs, reach = _pairs(axis_map, r), len(axis_map.taps[0]) // 2 - 1
     windows = -(-(halves + reach) // pairs)
     beside = c.new_zeros(b, _span(axis_map, windows, pairs, r) // 2, 2, r)
     beside[:, reach : reach + halves] = c.view(b, 2, halves, r).transpose(1, 2)
     found = _banded(_on(_transposed_window(axis_map.taps, pairs), c), beside.view(b, -1, r), windows)
-    return _folded(axis_map, found.view(b, -1, r))
+    return _times(_folded(axis_map, found.view(b, -1, r)), factor, out)
+
+
+def _like(out: Tensor | None, x: Tensor, length: int) -> Tensor:
+    return x.new_empty(x.shape[0], length, x.shape[2]) if out is None else out
+
+
+def _times(found: Tensor, factor: float, out: Tensor | None) -> Tensor:
+    if factor != 1:
+        return torch.mul(found, factor, out=out)
+    return found if out is None else out.copy_(found)
 
 
 def _is_short(axis_map: AxisMap, columns: int) -> bool:
@@ -193,32 +203,33 @@ def _banded(block: Tensor, x: Tensor, windows: int) -> Tensor:
     return found.view(b, windows + 1, step, 1)[:, :windows]
 
 
-def _haar(axis_map: AxisMap, x: Tensor) -> Tensor:
+def _haar(axis_map: AxisMap, x: Tensor, out: Tensor, factor: float) -> Tensor:
     b, n, r = x.shape
-    whole = n // 2
+    whole, halved = n // 2, out.view(b, 2, axis_map.halves, r)
     if _as_complex(x, n):
-        turned, found = torch.view_as_complex(x.view(b, whole, 2)) * (1 + 1j), x.new_empty(b, 2, whole)  # (a - b) + i (a + b)
-        found[:, 0].copy_(turned.imag)
-        found[:, 1].copy_(turned.real)
-        return found.view(b, n, r)
-    out, pairs = x.new_empty(b, 2, axis_map.halves, r), x[:, : 2 * whole].unflatten(1, (whole, 2))  # type: ignore[no-untyped-call]
-    torch.add(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 0, :whole])
-    torch.sub(pairs[:, :, 0], pairs[:, :, 1], out=out[:, 1, :whole])
+        turned = torch.view_as_complex(x.view(b, whole, 2)) * complex(factor, factor)  # of a + i b: a - b + i (a + b)
+        halved[:, 0, :, 0].copy_(turned.imag)
+        halved[:, 1, :, 0].copy_(turned.real)
+        return out
+    pairs = x[:, : 2 * whole].unflatten(1, (whole, 2))  # type: ignore[no-untyped-call]
+    torch.add(pairs[:, :, 0], pairs[:, :, 1], out=halved[:, 0, :whole])
+    torch.sub(pairs[:, :, 0], pairs[:, :, 1], out=halved[:, 1, :whole])
     if n % 2:  # the last point meets the one that is repeated after it, or nothing
         last, again = x[:, -1], axis_map.after[0]
         beside = torch.zeros_like(last) if again == _NOTHING else x[:, again]
-        torch.add(last, beside, out=out[:, 0, -1])
-        torch.sub(last, beside, out=out[:, 1, -1])
-    return out.view(b, -1, r)
+        torch.add(last, beside, out=halved[:, 0, -1])
+        torch.sub(last, beside, out=halved[:, 1, -1])
+    return out if factor == 1 else out.mul_(factor)
 
 
-def _haar_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
+def _haar_transpose(axis_map: AxisMap, c: Tensor, out: Tensor, factor: float) -> Tensor:
     b, _, r = c.shape
     n, whole = axis_map.length, axis_map.length // 2
-    out, halved = c.new_empty(b, n, r), c.view(b, 2, axis_map.halves, r)
+    halved = c.view(b, 2, axis_map.halves, r)
     if _as_complex(c, n):
         low, high = halved[..., 0].unbind(1)
-        torch.complex(low + high, low - high, out=torch.view_as_complex(out.view(b, whole, 2)))
+        pairs = torch.view_as_complex(out.view(b, whole, 2))
+        torch.complex(high, low, out=pairs).mul_(complex(factor, -factor))  # of h + i l: h + l + i (l - h)
         return out
     pairs = out[:, : 2 * whole].unflatten(1, (whole, 2))  # type: ignore[no-untyped-call]
     torch.add(halved[:, 0, :whole], halved[:, 1, :whole], out=pairs[:, :, 0])
@@ -228,7 +239,7 @@ def _haar_transpose(axis_map: AxisMap, c: Tensor) -> Tensor:
         torch.add(low, high, out=out[:, -1])
         if again != _NOTHING:
             out[:, again] += low - high
-    return out
+    return out if factor == 1 else out.mul_(factor)
 
 
 def _as_complex(x: Tensor, length: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # mypy: disable-error-code="no-untyped-call"
 # ruff: noqa: ANN401 - the signatures are those of torch.autograd.Function
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -59,28 +60,31 @@ def _bands(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
     return tuple(parts)
 
 
-def _in_blocks(plan: Plan, x: Tensor, sizes: dict[int, int], function: Any) -> Tensor:
-    """Apply the maps of a plan, block by block of the axes before them; `sizes` has the new length of each."""
+def _in_blocks(plan: Plan, x: Tensor, sizes: dict[int, int], function: Any, factor: float = 1.0) -> Tensor:
+    """Apply the maps of a plan and a factor, block by block of the axes before them; `sizes` has the new length of each."""
     lead = min(axis for axis, _ in plan)
     rows = x.reshape(-1, *x.shape[lead:])
     shape = [sizes.get(i - rows.ndim, n) for i, n in enumerate(rows.shape)]
-    out, scale = rows.new_empty(shape), float(0.5 ** (0.5 * sum(axis_map.is_haar for _, axis_map in plan)))
+    out, (last, last_map) = rows.new_empty(shape), plan[-1]
+    after = math.prod(shape[len(shape) + last + 1 :])
     step = max(1, _BLOCK // max(1, rows[:1].numel()))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        for axis, axis_map in plan:
+        for axis, axis_map in plan[:-1]:
             block = _along(block, axis, lambda part, m=axis_map: function(m, part.contiguous()))
-        if scale == 1:
-            out[start : start + step].copy_(block)
-        else:
-            torch.mul(block, scale, out=out[start : start + step])
+        block, place = block.contiguous(), out[start : start + step]
+        function(last_map, block.view(-1, block.shape[last], after), place.view(-1, place.shape[last], after), factor=factor)
     return out.reshape(*x.shape[:lead], *shape[1:])
+
+
+def _haar_factor(plan: Plan) -> float:
+    return float(0.5 ** (0.5 * sum(axis_map.is_haar for _, axis_map in plan)))
 
 
 class _Analyse(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, x: Tensor) -> tuple[Tensor, ...]:
-        return _bands(plan, _in_blocks(plan, x, {axis: 2 * axis_map.halves for axis, axis_map in plan}, apply))
+        return _bands(plan, _in_blocks(plan, x, {axis: 2 * axis_map.halves for axis, axis_map in plan}, apply, _haar_factor(plan)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -103,7 +107,7 @@ class _Analyse(torch.autograd.Function):
 class _Synthesise(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, *bands: Tensor) -> Tensor:
-        first = bands[0]
+        first, factor = bands[0], _haar_factor(plan)
         shape = list(first.shape)
         for axis, _ in plan:
             shape[axis] *= 2
@@ -112,7 +116,7 @@ class _Synthesise(torch.autograd.Function):
             place = x
             for half, (axis, axis_map) in zip(halves, plan, strict=True):
                 place = place.narrow(axis, half * axis_map.halves, axis_map.halves)
-            place.copy_(band)
+            torch.mul(band, factor, out=place)
         return _in_blocks(plan[::-1], x, {axis: axis_map.length for axis, axis_map in plan}, apply_transpose)
 
     @staticmethod
