@@ -7,7 +7,8 @@ ptwt in its fastest comparable mode, "periodic". Both sides take one thread and 
 of its thread over five calls, that of a side the median over turns, for the wall clock of a shared machine says little; both keep freed
 memory. The gradient is that of the sum of squares of forward and inverse. ``gradient_factor`` is the time of all of it, forward and squares too, as
 a multiple of forward and inverse run alone, again and again on data that stays in the cache; ``backward_factor`` that of the backward pass, with
-that of the squares, as a multiple of the forward and inverse before it. One JSON line per case goes to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
+that of the squares, as a multiple of the forward and inverse before it. One JSON line
+per case goes to ``<out>/wavelets.jsonl`` and the terminal; without ``--peer-python`` only our side runs.
 """
 
 from __future__ import annotations
