@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from physdiff.base.checks import check_one_of
 from physdiff.base.errors import DataError, InputError
 from physdiff.base.rng import Rng
+from physdiff.cli.captions import caption_fields
 from physdiff.cli.options import Select, check_at_least, checked_folder, cut_to, opened
 from physdiff.cli.parse import command_line
 from physdiff.cli.scoring import Clock, Found, Job, part_sections, scored, standard_scores
@@ -66,9 +68,10 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is scored besides the whole domain.
+    """What is scored, and besides the whole domain.
 
     Args:
+        fields: Fields that are scored; all of the forecast but captions if not given.
         regions: Boxes with names, as in 'north: latitude 54 to 58, longitude -10 to 2'.
         seasons: Whether to score DJF, MAM, JJA, SON by the time that is forecast.
         events: Thresholds for reliability diagrams, as in 't2m > 283.15'.
@@ -76,6 +79,7 @@ class Parts:
         returns: Period, in forecasts, of the levels that the largest value of a member's forecast passes once in so many, written to ``returns.nc``.
     """
 
+    fields: str | list[str] | None = None
     regions: str | list[str] | None = None
     seasons: bool = False
     events: str | list[str] | None = None
@@ -103,7 +107,7 @@ def evaluate(
         truth: Data that hold what came true.
         physics: Files with winds, temperature, geopotential or humidity on pressure levels, instead of forecast and truth.
         pde: A law whose residuals are looked at by lead time, as in ``--pde Burgers --pde.viscosity 0.01``.
-        parts: Regions, seasons, events.
+        parts: Fields, regions, seasons, events.
         baselines: What it is compared with.
     """
     folder = checked_folder(out)
@@ -168,7 +172,12 @@ def _opened(forecast: str, truth: str | list[str], parts: Parts, *, baselines: B
     if any(str(n).endswith("_lower") for n in fc.data_vars):
         band = float(fc.attrs.get("level", 0.9))
         fc = band_members(fc)
-    names = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
+    every = [str(n) for n, v in fc.data_vars.items() if "lead_time" in v.dims]
+    told = caption_fields(every)
+    names = as_list(parts.fields) or [n for n in every if n not in told] or every
+    for name in names:
+        check_one_of(name, every, "parts.fields")
+    fc = fc.drop_vars([n for n in every if n not in names])
     target = cut_to(open_dataset(truth, variables=names), grid_of(fc[names]))
     if all("sample" in ds.dims and "sample" in ds.coords for ds in (fc, target)) and np.isin(fc["sample"], target["sample"]).all():
         target = target.sel(sample=fc["sample"].values)  # baselines start from the samples that are forecast, not from all

@@ -73,7 +73,7 @@ from physdiff.transforms.mesh_autoencoder import MeshAutoencoder
 from physdiff.transforms.patterns import Patterns
 from physdiff.transforms.wavelet import WaveletTransform
 
-__all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior"]
+__all__ = ["begin", "card_of", "fit", "module_of", "named", "said_once", "settings_of", "train", "train_prior", "trained_coder"]
 
 _STEPS = 2000  # of an autoencoder, if only epochs of the prior are given
 # of training: what a run may have otherwise than the one it goes on with; of the trainer's options: what it may not
@@ -157,11 +157,8 @@ def train_prior(
     """
     grid = spec_of(ds, gaps=True).grid  # refuses what cannot be trained on, before anything is read for long
     shape = grid.shape
-    if isinstance(autoencoder, MeshAutoencoder | Autoencoder) and isinstance(autoencoder, MeshAutoencoder) != isinstance(grid, PointGrid):
-        wanted = "MeshAutoencoder" if isinstance(grid, PointGrid) else "Autoencoder"
-        raise InputError(f"transform: expected {wanted} for {grid.summary()}, got {type(autoencoder).__name__}")
     if autoencoder is not None:
-        autoencoder, training = _trained(ds, recipe, autoencoder, training=training, folder=folder, source=source)
+        autoencoder, training = trained_coder(ds, recipe, autoencoder, training=training, folder=folder, source=source)
     elif recipe.wavelet != "none" and 2**recipe.levels > min(shape):
         raise InputError(f"recipe.levels: expected at most {min(shape).bit_length() - 1} for a grid of {shape}, got {recipe.levels}")
     prior, data = prepare(ds, recipe, network=network, autoencoder=autoencoder, batch_size=training.batch_size, seed=training.seed)
@@ -255,10 +252,18 @@ def module_of(prior: WindowPrior, training: Training) -> PriorModule:
     return module.with_views(views)
 
 
-def _trained(
+def trained_coder(
     ds: xr.Dataset, recipe: Recipe, autoencoder: FrameCoder, *, training: Training, folder: Path | None, source: Mapping[str, Any] | None
 ) -> tuple[FrameCoder, Training]:
-    """The autoencoder, trained or as the folder holds it, and the budget that is left for the prior."""
+    """The autoencoder, trained or as the folder holds it, and the budget that is left for the prior.
+
+    Raises:
+        InputError: If it is one for points and the data lie on a grid, or the reverse.
+    """
+    grid = spec_of(ds, gaps=True).grid
+    if isinstance(autoencoder, MeshAutoencoder | Autoencoder) and isinstance(autoencoder, MeshAutoencoder) != isinstance(grid, PointGrid):
+        wanted = "MeshAutoencoder" if isinstance(grid, PointGrid) else "Autoencoder"
+        raise InputError(f"transform: expected {wanted} for {grid.summary()}, got {type(autoencoder).__name__}")
     plan = AutoencoderTraining(
         training.max_steps or _STEPS,
         None if training.seconds is None else training.seconds / 3,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from physdiff.cli.captions import SelectTold
 from physdiff.cli.fit_trajectories import fitted_trajectories
-from physdiff.cli.options import Select, Training, check_at_least
+from physdiff.cli.options import Training, check_at_least
 
 __all__ = ["fit_patterns"]
 
@@ -16,7 +17,7 @@ def fit_patterns(
     patterns: int = 400,
     width: int = 512,
     training: Training = Training(batch_size=256, lr=3e-3, ema=0.995),  # noqa: B008 - a frozen value
-    select: Select = Select(),  # noqa: B008
+    select: SelectTold = SelectTold(),  # noqa: B008
 ) -> None:
     """Train a prior of whole trajectories along their leading patterns (principal components): minutes where a U-Net takes hours.
 
@@ -31,7 +32,7 @@ def fit_patterns(
         patterns: Patterns at most; fewer where these hold all but 1e-4 of the variance.
         width: Of the network.
         training: How long and how (50 epochs if nothing is said).
-        select: Which fields and times; leave test data out here.
+        select: Which fields and times, and texts; leave test data out here.
     """
     check_at_least(patterns, 1, "patterns")
     check_at_least(width, 1, "width")

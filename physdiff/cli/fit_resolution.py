@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
+from physdiff.cli.captions import SelectTold
 from physdiff.cli.fit_trajectories import fitted_trajectories
 from physdiff.cli.options import Select, Training, check_at_least
 from physdiff.networks.field_network import FieldNetwork
@@ -39,4 +41,4 @@ def fit_resolution(
     """
     check_at_least(coarse, 2, "coarse")
     chain = {"wavelet": wavelet, "coarse": coarse, "network": network}
-    fitted_trajectories(data, out, tasks or [{}], training=training, select=select, chain=chain)
+    fitted_trajectories(data, out, tasks or [{}], training=training, select=SelectTold(**asdict(select)), chain=chain)

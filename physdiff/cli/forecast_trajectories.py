@@ -7,8 +7,9 @@ import time
 from physdiff.base.errors import InputError
 from physdiff.base.rng import Rng
 from physdiff.base.saved import read
+from physdiff.cli.captions import TimesTold, check_encoder, no_captions, spelled_out, told
 from physdiff.cli.device import best_device
-from physdiff.cli.options import Select, Times, check_at_least, checked_file, cut_to, opened, tasks_of
+from physdiff.cli.options import Select, check_at_least, checked_file, cut_to, opened, tasks_of
 from physdiff.cli.processes import joined_processes, processes
 from physdiff.data.field_statistics import check_like
 from physdiff.diffusion.window_prior import WindowPrior
@@ -27,7 +28,7 @@ def forecast_trajectories(
     coarse: str | list[str] | None = None,
     members: int = 20,
     seed: int = 0,
-    select: Times = Times(),  # noqa: B008 - a frozen value
+    select: TimesTold = TimesTold(),  # noqa: B008 - a frozen value
 ) -> None:
     """Draw whole trajectories from what is known of them: simulation, control, resolution; run again to go on after an interruption.
 
@@ -42,24 +43,32 @@ def forecast_trajectories(
         coarse: Coarse trajectories, for a prior trained with ``--coarse``.
         members: Number of members.
         seed: Seed of the draws.
-        select: Which times and region of the data are looked at.
+        select: Which times and region of the data are looked at, and texts.
     """
     begin = time.monotonic()
     target = checked_file(out)
     for what, value, least in (("members", members, 1), ("seed", seed, 0)):
         check_at_least(value, least, what)
     given = tasks_of([known], "known")[0]
-    if known and initial is None:
-        raise InputError(f"initial: expected data that hold {', '.join(known)}, got none; give --initial FILE, or --known '{{}}'")
+    asked = {name: frames for name, frames in given.items() if name != "text" or select.captions is None}
+    if asked and initial is None:
+        raise InputError(f"initial: expected data that hold {', '.join(asked)}, got none; give --initial FILE, or --known '{{}}'")
     model = WindowPrior.load(prior).to(best_device())
-    for name in known:
+    if "text" in asked and "text" not in model.spec.names:
+        raise no_captions()
+    given = spelled_out([given], model.spec.names)[0]
+    for name in given:
         model.spec.channel(name)
-    statistics = read(prior)[1].get("statistics", {})
+    card = read(prior)[1]
+    statistics = card.get("statistics", {})
     data = low = None
-    if initial is not None and known:
-        data = opened(initial, Select(list(known), select.start, select.stop, select.region))
+    if initial is not None and asked:
+        data = opened(initial, Select(list(asked), select.start, select.stop, select.region))
         data = data if coarse is not None else cut_to(data, model.spec.grid)
         check_like(data, statistics, "initial")
+    if select.captions is not None:
+        check_encoder(select.encoder, model.spec.names, card.get("encoder"))
+        data = told(data, select.captions, select.encoder, spec=model.spec)
     if coarse is not None:
         low = opened(coarse, Select(list(model.spec.names), select.start, select.stop, select.region))
         check_like(low, statistics, "coarse")

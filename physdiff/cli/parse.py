@@ -10,8 +10,10 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from jsonargparse._common import parsing_settings
 
@@ -23,12 +25,13 @@ __all__ = ["command_line", "parsed"]
 _POSITIONAL = {"inspect": "path", "info": "path"}
 # a verb whose leading words without an option are a list of this name
 _LEADING = {"compare": "runs"}
-# a verb that is another function where this option, or one of its group, is given
+# a verb that is another function where this option, or one of its group, is given; of several, where all are
 _VARIANTS = {
     "generate": {"--recipe": "generate_recipe", "--vary": "generate_varied"},
     "fit": {
         "--coarse": "fit_resolution",
         "--patterns": "fit_patterns",
+        "--tasks --transform": "fit_latent_trajectories",
         "--tasks": "fit_trajectories",
         "--plan": "fit_plan",
         "--folds": "fit_folds",
@@ -73,12 +76,12 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
         arguments = [f"--{_LEADING[verb]}={json.dumps(list(arguments[:count]))}", *arguments[count:]]
     for short, meant in _SHORT.get(verb, {}).items():
         arguments = [f"{meant}{a.removeprefix(short)}" if a.startswith(short) else a for a in arguments]
-    given = {re.split(r"[.=]", a)[0] for a in arguments}
-    name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if option in given), verb.replace("-", "_"))
+    given = {re.split(r"[.=]", a)[0] for a in arguments} | _in_files(arguments)
+    name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if set(option.split()) <= given), verb.replace("-", "_"))
     arguments = [a for a in arguments if a not in _BARE]
     asked = bool({"-h", "--help"} & set(arguments))
     if asked:  # the option that chooses a variant needs no value then
-        bare = [a in _VARIANTS.get(verb, {}) and b.startswith("-") for a, b in zip(arguments, [*arguments[1:], "--"], strict=True)]
+        bare = [a in " ".join(_VARIANTS.get(verb, {})).split() and b.startswith("-") for a, b in zip(arguments, [*arguments[1:], "--"], strict=True)]
         arguments = [a for a, without in zip(arguments, bare, strict=True) if not without]
     function = getattr(importlib.import_module(f"physdiff.cli.{name}"), name)
     summary, *more = (function.__doc__ or "").split("\n\n")
@@ -102,6 +105,19 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
             raise InputError(f"expected classes of physdiff, got {denied.group(1)}; {_ALLOW} takes any, and runs their code") from error
         options = [name for action in parser._actions for name in action.option_strings]
         raise InputError(sentence(str(error), function, options)) from error
+
+
+def _in_files(arguments: Sequence[str]) -> set[str]:
+    """Options that the files after ``--config`` give; the parser says what is wrong with a file."""
+    found: set[str] = set()
+    for a, b in zip(arguments, [*arguments[1:], ""], strict=False):
+        path = b if a == "--config" else a.removeprefix("--config=") if a.startswith("--config=") else ""
+        try:
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else None
+        except (OSError, UnicodeError, yaml.YAMLError):
+            continue
+        found |= {f"--{key}" for key, value in settings.items() if value is not None} if isinstance(settings, dict) else set()
+    return found
 
 
 def _others(verb: str) -> list[str]:

@@ -66,17 +66,18 @@ def prepare_trajectories(
         seed: Seed of the weights.
 
     Raises:
-        InputError: If a task names what is not there.
+        InputError: If a task names what is not there, or an axis is too short for so many levels.
         DataError: If trajectories hold gaps.
     """
-    if levels < 0:
-        raise InputError(f"prepare_trajectories: expected levels >= 0, got {levels}")
     spec = spec_of(train, gaps=True, mask=True)
     windows = TaskWindows(TrajectoryWindows(train, history=0, horizon=train.sizes["time"], spec=spec), tasks, coarse=coarse)
     spec = windows.spec
     if isinstance(spec.grid, PointGrid) and not isinstance(wavelet, FrameCoder):
-        told = f"got {wavelet!r}; give a trained MeshAutoencoder in its place (from Python)"
+        told = f"got {wavelet!r}; give a trained MeshAutoencoder in its place (by command --transform MeshAutoencoder)"
         raise InputError(f"prepare_trajectories: expected a coder of frames for trajectories at scattered points, which have no wavelet, {told}")
+
+    if not isinstance(wavelet, FrameCoder):
+        _check_levels(levels, dict(zip(("time", *spec.grid.dims), (spec.frames, *spec.grid.shape), strict=True)))
 
     def batches() -> object:
         return stream(windows, most=1024)
@@ -100,6 +101,16 @@ def prepare_trajectories(
             steps=steps,
         )
     return prior, windows
+
+
+def _check_levels(levels: int, lengths: dict[str, int]) -> None:
+    """More levels than an axis can halve would only pad it, and multiply channels."""
+    if levels < 0:
+        raise InputError(f"prepare_trajectories: expected levels >= 0, got {levels}")
+    name = min(lengths, key=lambda axis: lengths[axis])
+    if levels and 2**levels > lengths[name]:
+        most = lengths[name].bit_length() - 1
+        raise InputError(f"levels: expected at most {most} for {lengths[name]} points along {name}, got {levels}; 0 takes points as they are")
 
 
 def _folded(wavelet: str | FrameCoder, levels: int, coarse: int, *, dims: tuple[str, ...]) -> list[Transform]:

@@ -80,9 +80,11 @@ def test_what_adds_resolution_starts_from_lines_in_coarse_cells(wavelet: str, le
     assert torch.equal(again.sample(1, cond=one, rng=Rng(1)), prior.sample(1, cond=one, rng=Rng(1)))
 
 
-def test_levels_below_zero_are_refused() -> None:
+def test_levels_that_no_axis_has_are_refused() -> None:
     with pytest.raises(InputError, match="levels >= 0"):
         prepare_trajectories(driven(3), TASKS, levels=-1)
+    with pytest.raises(InputError, match="expected at most 2 for 4 points along time, got 3"):
+        prepare_trajectories(driven(3), TASKS, levels=3)
 
 
 @pytest.mark.parametrize("points", [False, True])
