@@ -19,8 +19,8 @@ def fit_latent_trajectories(
     data: str | list[str],
     out: str,
     tasks: list[dict[str, list[int] | str]],
-    transform: Autoencoder | MeshAutoencoder,
     *,
+    transform: Autoencoder | MeshAutoencoder,
     network: Callable[[int, int], FieldNetwork] = UNet,
     training: Training = Training(),  # noqa: B008 - a frozen value
     select: SelectTold = SelectTold(),  # noqa: B008
