@@ -166,6 +166,11 @@ class AutoencoderModule(pl.LightningModule):
         """What the autoencoder sees; missing values are the centre."""
         return torch.nan_to_num(self.head._encode(x, cond))
 
+    def setup(self, stage: str) -> None:
+        """Free the weights, which an earlier fit (timed steps of a budget, too) has left fixed."""
+        del stage
+        self.autoencoder.requires_grad_(True)
+
     def on_fit_end(self) -> None:
         """Give the latents mean zero and variance one, measure the error, leave an autoencoder whose weights stay."""
         self.eval()

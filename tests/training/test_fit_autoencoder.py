@@ -85,6 +85,17 @@ def test_a_latent_prior_is_trained_and_the_autoencoder_is_left_alone() -> None:
     assert not torch.equal(weights, prior.denoiser.network.head.weight)
 
 
+def test_a_budget_of_seconds_trains_as_many_steps_as_fit_it_does() -> None:
+    """The timed steps before the training leave its weights free, and as they were."""
+    recipe, coder, trained = Recipe(history=1, horizon=2), Autoencoder(2.0, 2, 8, blocks=1), []
+    for plan in (AutoencoderTraining(2), AutoencoderTraining(2, 1e4)):
+        made = fit_autoencoder(line(), recipe, coder, training=plan)
+        assert not any(p.requires_grad for p in made.parameters())
+        trained.append(made.state_dict())
+    assert all(torch.equal(a, trained[1][k]) for k, a in trained[0].items())
+    assert any(float(v.abs().max()) > 0 for k, v in trained[1].items() if "head" in k and "weight" in k)
+
+
 def test_networks_without_training_and_other_grids_are_refused() -> None:
     with pytest.raises(InputError, match="train it with fit_autoencoder"):
         prepare(line(), Recipe(history=1, horizon=2), network=tiny, autoencoder=Autoencoder(2.0, 2, 8))
