@@ -3,9 +3,10 @@
     python benchmarks/surrogates.py --work ../surrogates --cases wake --seconds 250
     python benchmarks/long_rollouts.py --work ../surrogates --stages wake turbulence --pictures docs/images
 
-``wake``: 50 frames from t = 115 by the prior of `surrogates.py`: vorticity against the truth, divergence, frequency of the wake, energy.
-``turbulence``: the demo's flow, 4 frames at once in training, 60 frames rolled out: energy, enstrophy and spectrum; with ``--keep`` the mean
-vorticity, which the law keeps at zero, is kept. One JSON line per stage goes to ``<out>/long_rollouts.jsonl``.
+``wake``: 50 frames from t = 115 by the prior of `surrogates.py`: vorticity against the truth, divergence, frequency of the wake, energy; with
+``--keep`` the divergence stays that of the last known frame. ``turbulence``: the demo's flow, 4 frames at once in training, 60 frames rolled out:
+energy, enstrophy and spectrum; with ``--keep`` the mean vorticity, which the law keeps at zero, is kept. One JSON line per stage goes to
+``<out>/long_rollouts.jsonl``.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 import xarray as xr
-from surrogate_cases import CASES
+from surrogate_cases import CASES, Case
 from surrogate_models import Facts
+from surrogates import table
 
 from physdiff.base.rng import Rng
 from physdiff.cli.demo import Size, turbulence
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
+from physdiff.diffusion.samplers.dpm_multistep import DPMSolver2M
 from physdiff.forecast.rollout import Rollout
 from physdiff.networks.unet import UNet
 from physdiff.plots.spectra import power_spectrum, spectrum_plot
@@ -52,14 +55,14 @@ def main() -> None:
     parser.add_argument("--pictures", help="folder of the pictures")
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=300.0, help="CPU seconds of training of the turbulence prior")
-    parser.add_argument("--keep", action="store_true", help="keep the mean vorticity of the turbulence")
+    parser.add_argument("--keep", action="store_true", help="keep the divergence of the wake, the mean vorticity of the turbulence")
     options = parser.parse_args()
     for folder in (options.work, options.out, *([options.pictures] if options.pictures else [])):
         Path(folder).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     work, pictures = Path(options.work), None if options.pictures is None else Path(options.pictures)
     for stage in options.stages:
-        run = partial(wake, Path(options.data), options.row) if stage == "wake" else partial(box, options.seconds, options.keep)
+        run = partial(wake, Path(options.data), options.row, options.keep) if stage == "wake" else partial(box, options.seconds, options.keep)
         facts = run(work, options.members, pictures)
         line = {"stage": stage, "members": options.members, **facts}
         print(json.dumps(line), flush=True)
@@ -77,15 +80,18 @@ def curl(ds: xr.Dataset) -> xr.DataArray:
     return slopes(ds["v"])[0] - slopes(ds["u"])[1]
 
 
-def wake(data: Path, row: str, work: Path, members: int, pictures: Path | None) -> Facts:
+def wake(data: Path, row: str, keep: bool, work: Path, members: int, pictures: Path | None) -> Facts:
     """50 frames of the wake from t = 115, and the errors of one and four steps over all starts."""
     case = CASES["wake"](data)
     known = case.test.sel(time=slice(None, 115.6))  # the last frames before are not among those tested
     start, lead = float(known["time"].values[1]), case.test.sizes["time"] - 2
     prior = DiffusionPrior.load(work / f"wake_{row}_0.prior").eval()
-    fc = Rollout(prior, lead, members, rng=Rng(0)).run(case.test, [start], out=work / f"wake_{row}_long.nc")
+    kept: Facts = {"keep": ("divergence(u v)",)} if keep else {}
+    end = "_kept" if keep else ""
+    fc = Rollout(prior, lead, members, rng=Rng(0), **kept).run(case.test, [start], out=work / f"wake_{row}_long{end}.nc")
     truth = case.test.sel(time=slice(start + 0.1, None))
-    facts: Facts = {"row": row, "frames": lead, "start": start, "frequency_truth": frequency(truth["v"].sel(PROBE, method="nearest").values, 0.5)}
+    facts: Facts = {"row": row, "kept": keep, "frames": lead, "start": start}
+    facts["frequency_truth"] = frequency(truth["v"].sel(PROBE, method="nearest").values, 0.5)
     vorticity, run = curl(truth), fc.isel(init_time=0, drop=True).rename(lead_time="time").assign_coords(time=truth["time"].values)
     error = relative(curl(run).mean("member"), vorticity)
     facts["relative_error"] = {str(k): float(f"{error[k - 1]:.3g}") for k in (1, 4, 10, 20, lead)}
@@ -97,12 +103,15 @@ def wake(data: Path, row: str, work: Path, members: int, pictures: Path | None) 
     facts["divergence_truth"] = float(f"{divergence(truth):.3g}")
     still = curl(case.test.sel(time=slice(start - 0.1, start + 0.1)).isel(time=0, drop=True))
     facts["persistence"] = {str(k): float(f"{relative(still, vorticity.isel(time=[k - 1]))[0]:.3g}") for k in (1, 4)}
-    facts["all starts"] = all_starts(work / f"wake_{row}_0.nc", case.test)
+    every = work / f"wake_{row}_0{end}.nc"
+    if keep:  # as `surrogates.py` drew the others
+        Rollout(prior.with_sampler(DPMSolver2M(), case.recipe.steps), case.leads[-1], 16, rng=Rng(0), **kept).run(case.test, case.starts, out=every)
+    facts["all starts"] = all_starts(every, case)
     if pictures is not None:
         axes = new_axes(1, 2, size=(4.2, 2.8))[0]
         fan_plot(probe, truth["v"].sel(PROBE, method="nearest"), axes[0])
         fan_plot(energy[0].assign_attrs(long_name="mean kinetic energy", units="1"), energy[1], axes[1])
-        figure_of(axes[0]).savefig(pictures / f"wake_{row}.png", dpi=110)
+        figure_of(axes[0]).savefig(pictures / f"wake_{row}{end}.png", dpi=110)
     return facts
 
 
@@ -128,10 +137,11 @@ def frequency(v: np.ndarray, step: float) -> float:
     return float((len(at) - 1) / (at[-1] - at[0]) / step) if len(at) > 1 else float("nan")
 
 
-def all_starts(path: Path, test: xr.Dataset) -> Facts:
-    """Relative vorticity error of the mean at one and four steps over every start, and persistence's."""
-    fc, truth = xr.open_dataset(path, decode_timedelta=False), curl(test)
-    found: Facts = {}
+def all_starts(path: Path, case: Case) -> Facts:
+    """Relative vorticity error of the mean at one and four steps over every start, and persistence's; divergence, and scores of the velocities."""
+    fc, truth = xr.open_dataset(path, decode_timedelta=False), curl(case.test)
+    scores = table(case, fc)
+    found: Facts = {"divergence": float(f"{divergence(fc):.3g}"), **{k: scores[k] for k in ("crps", "ensemble_rmse", "spread_skill")}}
     for lead in (1, 4):
         mean = curl(fc.isel(lead_time=lead - 1, drop=True).mean("member")).rename(init_time="time")
         starts, then = mean["time"].values, mean["time"].values + 0.5 * lead
