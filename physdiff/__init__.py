@@ -109,7 +109,7 @@ _NAMES: dict[str, str] = {
     "grids.points": "PointGrid",
     "inference.chains": "Chains run_chains",
     "inference.constraints": "condition_gaussian constrain constrained_flow ConstrainedDenoiser ensemble_covariance project",
-    "inference.control": "control",
+    "inference.control": "control ReadoutObjective",
     "inference.ensemble": "Ensemble",
     "inference.ensemble_guided": "EnsembleGuided",
     "inference.ensemble_inversion": "eki",

@@ -147,7 +147,7 @@ from physdiff.inference.constraints import (
     ensemble_covariance as ensemble_covariance,
     project as project,
 )
-from physdiff.inference.control import control as control
+from physdiff.inference.control import ReadoutObjective as ReadoutObjective, control as control
 from physdiff.inference.ensemble import Ensemble as Ensemble
 from physdiff.inference.ensemble_guided import EnsembleGuided as EnsembleGuided
 from physdiff.inference.ensemble_inversion import eki as eki

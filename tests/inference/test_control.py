@@ -8,14 +8,18 @@ from torch import Tensor
 
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.base.rng import Rng
+from physdiff.data.windows import condition, condition_spec
 from physdiff.diffusion.denoiser import Denoiser
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.samplers.exponential import ExponentialMultistep
 from physdiff.diffusion.schedule import EDMSchedule
 from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.inference.control import SteeredDenoiser, control
+from physdiff.inference.control import ReadoutObjective, SteeredDenoiser, control
+from physdiff.transforms.compose import Compose
+from physdiff.transforms.condition import ConditionTransform
 from physdiff.transforms.normalizer import Normalizer
+from physdiff.transforms.wavelet import WaveletTransform
 
 
 class UnitNormal(Denoiser):
@@ -104,6 +108,60 @@ def test_an_objective_that_is_no_parabola_never_rises() -> None:
     for before, after in zip([total(mean), *values], values, strict=False):
         assert bool((after <= before * (1 + 1e-5)).all())  # float32
     assert float((values[-1] / total(mean)).median()) < 0.5
+
+
+class Decodings(Normalizer):
+    """Counts how often it decodes."""
+
+    count = 0
+
+    def _decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
+        Decodings.count += 1
+        return super()._decode(z, cond)
+
+
+def test_an_objective_of_readings_is_the_same_without_decoding() -> None:
+    spec = FieldSpec(("a", "b"), ("1", "1"), CartesianGrid(6, 1.0), 1.0)
+    scale = torch.tensor([2.0, 0.5])[:, None, None]
+    transform = Compose((Decodings(mean=scale - 1, std=scale), WaveletTransform("db2", 1, shape=(1, 6), dims=("x",), periodic=(True,))))
+    cond_spec = condition_spec(spec, each=True)
+    known = torch.full((3, 2, 1, 6), torch.nan)
+    known[:, 1, :, :2] = torch.tensor([1.0, 2.0, 3.0])[:, None, None]  # every row knows something else
+    parts = {"sampler": ExponentialMultistep(2, noise=1.0), "steps": 6, "cond_spec": cond_spec}
+    told = ConditionTransform(2, mean=torch.zeros(2, 1, 1), std=torch.ones(2, 1, 1), each=True)
+    made = DiffusionPrior(UnitNormal(), transform, spec, cond_transform=told, **parts)  # type: ignore[arg-type]
+    cond = condition(spec, cond_spec.names, known)
+    aims = torch.tensor([1.0, -1.0, 4.0])
+    reads = lambda x: torch.stack([x[:, 0, 0, 2:4].sum(-1) + 1, x[:, 1, 0].mean(-1)], 1)  # noqa: E731
+    cost = lambda r: (r[:, 0] - aims.to(r)).square() + (r[:, 1] - 1).clamp_min(0)  # noqa: E731
+    objective = ReadoutObjective(reads, cost)
+    draws = [control(made, o, 3, cond=cond, strength=5.0, rng=Rng(0)) for o in (lambda x: objective(x), objective)]
+    torch.testing.assert_close(draws[0], draws[1], rtol=1e-4, atol=1e-4)  # float32 through six steps
+    missed = float((reads(draws[1])[:, 0] - aims).abs().max())
+    assert missed < 0.5 < float((reads(control(made, lambda x: 0 * x[:, 0, 0, 0], 3, cond=cond, rng=Rng(0)))[:, 0] - aims).abs().max())
+    Decodings.count = 0
+    control(made, objective, 3, cond=cond, strength=5.0, rng=Rng(0))
+    assert Decodings.count == 3  # the matrix, its check, the draw
+
+
+def test_readings_that_are_not_affine_are_refused() -> None:
+    with pytest.raises(InputError, match="readings that are affine in the coefficients, got ones off by"):
+        control(prior(), ReadoutObjective(lambda x: x[:, 0, 0].square(), lambda r: r.sum(1)), 2, rng=Rng(0))
+    with pytest.raises(ShapeError, match=r"expected readings \(1, m\), got \(1,\)"):
+        control(prior(), ReadoutObjective(lambda x: x.sum((1, 2, 3)), lambda r: r), 2, rng=Rng(0))
+
+
+def test_a_parabola_takes_three_evaluations_a_move() -> None:
+    count = 0
+
+    def cost(z: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        return 0.5 * (z.flatten(1) - torch.tensor([3.0, -1.0])).square().sum(1)
+
+    x = torch.randn(5, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    SteeredDenoiser(UnitNormal(), cost, moves=1)(x, torch.tensor(0.5))
+    assert count == 3  # where it is, a secant, the bottom
 
 
 def test_errors_say_what_to_do() -> None:
