@@ -102,7 +102,9 @@ class AutoencoderModule(pl.LightningModule):
         dims, periodic = spec.grid.dims, spec.grid.periodic
         closed = tuple(name for name, is_circle in zip(dims, periodic, strict=True) if is_circle)
         if not set(roll) <= set(closed):
-            raise InputError(f"AutoencoderModule roll: expected periodic axes among {dims}, got {roll}; those that close are {closed}")
+            there = f"some of {', '.join(closed)}" if closed else "none"
+            todo = "leave it out, or say that an axis closes (physdiff convert --periodic x)"
+            raise InputError(f"AutoencoderModule roll: expected axes that close, {there} of the data, got {', '.join(roll)}; {todo}")
         if not 0 <= ema < 1:
             raise InputError(f"AutoencoderModule: expected 0 <= ema < 1, got {ema}")
         self.autoencoder, self.head, self.losses, self.lr, self.ema = autoencoder, head, losses, check_positive(lr, "lr"), ema

@@ -59,7 +59,9 @@ class PriorModule(pl.LightningModule, ABC):
         dims, periodic = prior.spec.grid.dims, prior.spec.grid.periodic
         closed = tuple(name for name, is_circle in zip(dims, periodic, strict=True) if is_circle)
         if not set(roll) <= set(closed):
-            raise InputError(f"{what} roll: expected periodic axes among {dims}, got {roll}; those that close are {closed}")
+            there = f"some of {', '.join(closed)}" if closed else "none"
+            todo = "leave it out, or say that an axis closes (physdiff convert --periodic x)"
+            raise InputError(f"{what} roll: expected axes that close, {there} of the data, got {', '.join(roll)}; {todo}")
         self.roll = roll
 
     def with_views(self, views: Views) -> Self:

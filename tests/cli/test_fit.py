@@ -112,7 +112,7 @@ def test_data_that_inspect_refuses_are_refused(tmp_path, make, said):
         ("--recipe.wavelet db77", "got 'db77'; did you mean"),
         ("--recipe.steps 0", "expected steps >= 1, got 0"),
         ("--training.max_steps 0", "training.max_steps: expected a whole number, at least 1, got 0"),
-        ("--training.roll longitude", "expected periodic axes among ('latitude', 'longitude'), got ('longitude',)"),
+        ("--training.roll longitude", "expected axes that close, none of the data, got longitude; leave it out"),
         ("--max_epochs 0", "max_epochs: expected a whole number, at least 1, got 0"),
         ("--network.width 0", "width: expected a positive finite number, got 0"),
     ],

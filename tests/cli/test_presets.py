@@ -17,14 +17,25 @@ RUNS = sorted((Path(__file__).parents[2] / "runs").glob("*.yaml"))
 
 
 def test_there_is_one_for_each_data_set():
-    assert {"t2m", "global_pressure", "cylinder_wake", "turbulence"} <= {p.stem for p in RUNS}
+    data = {"t2m", "global_pressure", "cylinder_wake", "turbulence", "points", "wdno_burgers", "wdno_resolution", "wdno_gas", "wdno_smoke"}
+    assert data <= {p.stem for p in RUNS}
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_every_preset_is_understood(path):
-    _, options = parsed("fit", ["--config", str(path), "--data", "a.nc", "--out", "a.prior"])
-    assert isinstance(options["recipe"], Recipe) and options["network"](3, 2, ndim=2, periodic=False).in_channels == 3
-    assert options["training"].seconds
+    function, options = parsed("fit", ["--config", str(path), "--data", "a.nc", "--out", "a.prior"])
+    forms = {"wdno_resolution": "fit_resolution", "wdno_smoke": "fit_patterns"}
+    whole = path.stem.startswith("wdno")
+    assert function.__name__ == forms.get(path.stem, "fit_trajectories" if whole else "fit")
+    assert whole or isinstance(options["recipe"], Recipe)
+    assert "network" not in options or options["network"](3, 2, ndim=2, periodic=False).in_channels == 3
+    assert options["training"].seconds or options["training"].max_steps
+
+
+def test_tasks_of_a_preset_are_trained(tmp_path, burgers):
+    network = "network: {class_path: UNet, init_args: {width: 8, multipliers: [1, 1]}}"
+    (tmp_path / "run.yaml").write_text(f"tasks: [{{u: [0]}}]\n{network}\ntraining: {{max_steps: 1}}\n")
+    assert "4 windows of 12 frames" in works("fit --config", tmp_path / "run.yaml", "--data", burgers, "--out", tmp_path / "a.prior")
 
 
 @pytest.mark.parametrize("path", RUNS[:1], ids=lambda p: p.stem)

@@ -34,6 +34,7 @@ PAGES = (
     "docs/pinns.md",
     "docs/uncertainty.md",
     "docs/scaling.md",
+    "docs/whole_trajectories.md",
 )
 FENCE = re.compile(r"^```(python|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (test|not run)(?:: (.*?))? -->\s*\Z")
