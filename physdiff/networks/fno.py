@@ -17,7 +17,6 @@ References: Li et al. (2020), arXiv 2010.08895; Kossaifi et al. (2024), arXiv 24
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -28,10 +27,11 @@ from torch.nn import functional
 from physdiff.base.checks import check_positive, per_axis
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.networks.field_network import FieldNetwork
-from physdiff.networks.fourier_basis import FourierBasis, fourier_basis
+from physdiff.networks.fourier_basis import fourier_basis
+from physdiff.networks.fourier_layer import FourierLayer
 from physdiff.networks.padding import pad_end
-from physdiff.networks.point_chain import Acts, PointMLP, point_linear
-from physdiff.networks.spectral_conv import AxisConv, SpectralConv
+from physdiff.networks.point_chain import PointMLP
+from physdiff.networks.spectral_conv import AxisConv
 
 __all__ = ["FFNO", "FNO", "GridOperator", "lengths_of", "modes_at"]
 
@@ -132,7 +132,7 @@ class FNO(FieldNetwork):
         self.ndim, self.modes = ndim, per_axis(modes, ndim, "modes")
         given = not all(circular) if coordinates is None else coordinates
         self.ends = GridOperator(in_channels, out_channels, width, periodic=circular, coordinates=given)
-        self.layers = nn.ModuleList(_Layer(width, self.modes, last=i == layers - 1) for i in range(layers))
+        self.layers = nn.ModuleList(FourierLayer(width, self.modes, last=i == layers - 1) for i in range(layers))
 
     def at(self, shape: tuple[int, ...]) -> FNO:
         """A fresh operator without the wavenumbers that no field on `shape` points can hold; itself if there are none."""
@@ -160,22 +160,6 @@ class FNO(FieldNetwork):
         for layer in self.layers:
             v = layer(v, basis)
         return self.ends.leave(v, x.shape[2:])
-
-
-class _Layer(nn.Module):
-    def __init__(self, width: int, modes: tuple[int, ...], *, last: bool) -> None:
-        super().__init__()
-        self.conv = SpectralConv(width, width, modes, bias=True)
-        self.skip = nn.Parameter(torch.empty(width, width))
-        nn.init.kaiming_uniform_(self.skip, a=math.sqrt(5))
-        self.mlp = PointMLP(width, max(1, width // 2), width)
-        self.gate = nn.Parameter(torch.ones(width))
-        self.last = last
-
-    def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
-        h = self.conv(v, basis, onto=point_linear(v, self.skip, lean=self.training))
-        mixed: Tensor = self.mlp(h, self.gate, v, acts=Acts(not self.last, not self.last))
-        return mixed
 
 
 class FFNO(FieldNetwork):

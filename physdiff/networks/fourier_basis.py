@@ -16,18 +16,17 @@ Reference: Li et al. (2020), arXiv 2010.08895, for truncated transforms in an op
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function
 
 from physdiff.base.products import product
-from physdiff.networks.point_chain import lean_here
 
-__all__ = ["FourierBasis", "fourier_basis"]
+__all__ = ["FourierBasis", "fourier_basis", "wide_product"]
 
+Times = Callable[[Tensor, Tensor], Tensor]
 _WIDE = 256
 
 
@@ -54,50 +53,52 @@ class FourierBasis:
         """Number of wavenumbers kept along each axis."""
         return tuple(m.shape[1] for m in self.matrices)
 
-    def analyse(self, v: Tensor, *, lean: bool = False) -> Tensor:
-        """Coefficients (B, 2, *K, C) of a field (B, *axes, C), channels last; `lean`: reverse derivatives only."""
-        batch, channels = v.shape[0], v.shape[-1]
-        for axis in reversed(range(len(self.shape))):
-            matrix, n = self.matrices[axis].flatten(0, 1).flatten(1), self.shape[axis]
-            rows = batch * math.prod(self.shape[:axis])
-            v = _times(matrix / n, v.reshape(rows, matrix.shape[1], -1), lean=lean)
-        return v.reshape(batch, 2, *self.modes, channels)
+    @property
+    def into(self) -> Tensor:
+        """The products with the last axis of analysis, (2 |K_d|, n_d), with the 1/N of all axes."""
+        return self.matrices[-1].flatten(0, 1) / math.prod(self.shape)
 
-    def synthesise(self, z: Tensor, onto: Tensor | None = None, *, lean: bool = False) -> Tensor:
+    @property
+    def out_of(self) -> Tensor:
+        """Those of synthesis, with the a_k: field = transpose times coefficients."""
+        return (self.matrices[-1] * self.double).flatten(0, 1)
+
+    def analyse(self, v: Tensor) -> Tensor:
+        """Coefficients (B, 2, *K, C) of a field (B, *axes, C), channels last."""
+        lines = v.reshape(-1, self.shape[-1], v.shape[-1])
+        return self.inward(torch.matmul(self.into, lines), v.shape[0])
+
+    def synthesise(self, z: Tensor, onto: Tensor | None = None) -> Tensor:
         """The field (B, *axes, C) of coefficients (B, 2, *K, C), added to the field `onto` if there is one."""
-        batch, channels, last = z.shape[0], z.shape[-1], len(self.shape) - 1
-        z = z * self.double
-        for axis in range(last + 1):
+        lines, matrix = self.outward(z), self.out_of.T
+        if onto is None:
+            v = torch.matmul(matrix, lines)
+        else:  # one pass; a sum in place on a view would copy the field twice on the way back
+            v = torch.baddbmm(onto.reshape(len(lines), -1, lines.shape[-1]), matrix.expand(len(lines), -1, -1), lines)
+        return v.reshape(z.shape[0], *self.shape, z.shape[-1])
+
+    def inward(self, lines: Tensor, batch: int, times: Times = torch.matmul) -> Tensor:
+        """Sums over all axes but the last: (B n_1 ... n_(d-1), 2 |K_d|, C), the last axis done, to (B, 2, *K, C)."""
+        channels = lines.shape[-1]
+        for axis in reversed(range(len(self.shape) - 1)):
             matrix = self.matrices[axis].flatten(0, 1).flatten(1)
-            rows = batch * math.prod(self.shape[:axis])
-            z = z.reshape(rows, matrix.shape[0], -1)
-            if onto is None or axis < last:
-                z = _times(matrix.T, z, lean=lean)
-            else:  # one pass; a sum in place on a view would copy the field twice on the way back
-                z = torch.baddbmm(onto.reshape(rows, -1, channels), matrix.T.expand(rows, -1, -1), z)
-        return z.reshape(batch, *self.shape, channels)
+            lines = times(matrix, lines.reshape(batch * math.prod(self.shape[:axis]), matrix.shape[1], -1))
+        return lines.reshape(batch, 2, *self.modes, channels)
+
+    def outward(self, z: Tensor, times: Times = torch.matmul) -> Tensor:
+        """The transpose of `inward`: (B, 2, *K, C) to (B n_1 ... n_(d-1), 2 |K_d|, C)."""
+        batch, channels = z.shape[0], z.shape[-1]
+        for axis in range(len(self.shape) - 1):
+            matrix = self.matrices[axis].flatten(0, 1).flatten(1).T
+            z = times(matrix, z.reshape(batch * math.prod(self.shape[:axis]), matrix.shape[1], -1))
+        return z.reshape(batch * math.prod(self.shape[:-1]), -1, channels)
 
 
-def _times(matrix: Tensor, x: Tensor, *, lean: bool) -> Tensor:
-    """M x of (B, k, n), sample by sample where one is wide enough for the quicker product."""
-    if not lean or x.shape[-1] < _WIDE or not lean_here(x):
+def wide_product(matrix: Tensor, x: Tensor) -> Tensor:
+    """M x of (B, k, n), sample by sample where one is wide enough for the quicker product; it has no derivative."""
+    if x.shape[-1] < _WIDE or x.device.type != "cpu":
         return torch.matmul(matrix, x)
-    out: Tensor = _Times.apply(matrix, x)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _Times(Function):
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, x: Tensor) -> Tensor:  # noqa: ANN401, D102
-        ctx.matrix = matrix
-        return torch.stack([product(matrix, part) for part in x])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401, D102
-        turned = ctx.matrix.mT
-        if torch.is_grad_enabled():  # a derivative of this derivative is wanted
-            return None, torch.matmul(turned, grad)
-        return None, torch.stack([product(turned, part) for part in grad])
+    return torch.stack([product(matrix, part) for part in x])
 
 
 def fourier_basis(shape: tuple[int, ...], modes: tuple[int, ...], *, like: Tensor) -> FourierBasis:

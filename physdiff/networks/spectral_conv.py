@@ -10,17 +10,14 @@ References: Li et al. (2020), arXiv 2010.08895; Tran et al. (2023), arXiv 2111.1
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import Function
 
 from physdiff.base.checks import check_positive
 from physdiff.networks.fourier_basis import FourierBasis
-from physdiff.networks.point_chain import lean_here
 
-__all__ = ["AxisConv", "SpectralConv"]
+__all__ = ["AxisConv", "SpectralConv", "complex_rows", "kept", "mode_rows", "of_mode_rows", "spectral_conv"]
 
 
 class SpectralConv(nn.Module):
@@ -44,13 +41,7 @@ class SpectralConv(nn.Module):
 
     def forward(self, v: Tensor, basis: FourierBasis, onto: Tensor | None = None) -> Tensor:
         """Return K v, plus `onto` if given, in float32 at least."""
-        with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
-            z = basis.analyse(v.to(basis.double.dtype), lean=self.training)
-            z = _mixed(z, _kept(self.weight, basis.kept), lean=self.training)
-            if self.bias is not None:  # the mean of a field is one coefficient: one cell in place of all
-                at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
-                z[at] += self.bias
-            return basis.synthesise(z, None if onto is None else onto.to(z.dtype), lean=self.training)
+        return spectral_conv(v, basis, (kept(self.weight, basis), self.bias), onto=onto)
 
 
 class AxisConv(nn.Module):
@@ -75,44 +66,51 @@ class AxisConv(nn.Module):
             flat = v.reshape(math.prod(before), v.shape[axis + 1], -1)
             z = basis.analyse(flat)
             z = z.reshape(*z.shape[:-1], -1, v.shape[-1])
-            rows, _, kept, rest, channels = z.shape
-            z = z.permute(0, 3, 1, 2, 4).reshape(rows * rest, 2, kept, channels)
-            z = _mixed(z, _kept(self.weight, basis.kept), lean=self.training)
-            z = z.reshape(rows, rest, 2, kept, -1).permute(0, 2, 3, 1, 4).flatten(-2)
+            rows, _, modes, rest, channels = z.shape
+            z = z.permute(0, 3, 1, 2, 4).reshape(rows * rest, 2, modes, channels)
+            z = _mixed(z, kept(self.weight, basis))
+            z = z.reshape(rows, rest, 2, modes, -1).permute(0, 2, 3, 1, 4).flatten(-2)
             out = basis.synthesise(z)
             return out.reshape(*before, basis.shape[0], *after, -1)
 
 
-def _kept(weight: Tensor, kept: tuple[slice, ...]) -> Tensor:
+def spectral_conv(v: Tensor, basis: FourierBasis, weights: tuple[Tensor, Tensor | None], *, onto: Tensor | None = None) -> Tensor:
+    """K v plus the bias of `weights` and `onto`, where given, in float32 at least."""
+    weight, bias = weights
+    with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
+        z = _mixed(basis.analyse(v.to(basis.double.dtype)), weight)
+        if bias is not None:  # the mean of a field is one coefficient: one cell in place of all
+            at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
+            z[at] += bias
+        return basis.synthesise(z, None if onto is None else onto.to(z.dtype))
+
+
+def kept(weight: Tensor, basis: FourierBasis) -> Tensor:
     """The rows that a grid has; a slice of all of them would cost a copy of zeros on the way back."""
-    whole = all(part.start == 0 and part.stop == size for part, size in zip(kept, weight.shape, strict=False))
-    return weight if whole else weight[kept]
+    whole = all(part.start == 0 and part.stop == size for part, size in zip(basis.kept, weight.shape, strict=False))
+    return weight if whole else weight[basis.kept]
 
 
-def _mixed(z: Tensor, weight: Tensor, *, lean: bool) -> Tensor:
+def mode_rows(z: Tensor) -> Tensor:
+    """(B, 2, *K, C) to (M, 2 B, C): for each mode the real parts of all samples, then the imaginary ones."""
+    ndim = z.ndim - 3
+    return z.movedim((0, 1), (ndim + 1, ndim)).reshape(-1, 2 * z.shape[0], z.shape[-1])
+
+
+def of_mode_rows(rows: Tensor, modes: tuple[int, ...]) -> Tensor:
+    """The inverse of `mode_rows`."""
+    return rows.reshape(*modes, 2, -1, rows.shape[-1]).movedim((len(modes) + 1, len(modes)), (0, 1))
+
+
+def complex_rows(products: Tensor) -> Tensor:
+    """(a + i b)(c + i d) of the products of rows of a, then b, with c and d side by side: (M, 2 B, 2 out) to (M, 2 B, out)."""
+    p = products.unflatten(2, (2, -1)).unflatten(1, (2, -1))  # type: ignore[no-untyped-call]
+    real = p[:, 0, :, 0] - p[:, 1, :, 1]
+    return torch.cat([real, p[:, 0, :, 1] + p[:, 1, :, 0]], 1)
+
+
+def _mixed(z: Tensor, weight: Tensor) -> Tensor:
     """R_k z_k: (B, 2, *K, C), (*K, C, 2, out) -> (B, 2, *K, out)."""
-    batch, channels, ndim = z.shape[0], z.shape[-1], z.ndim - 3
-    modes, out = z.shape[2:-1], weight.shape[-1]
-    rows = z.movedim((0, 1), (ndim + 1, ndim)).reshape(-1, 2 * batch, channels)
-    products = torch.bmm(rows, weight.reshape(-1, channels, 2 * out)).reshape(-1, 2, batch, 2, out)
-    mixed = (_Complex.apply(products) if lean and lean_here(products) else _complex(products)).reshape(*modes, 2, batch, out)  # type: ignore[no-untyped-call]
-    return mixed.movedim((ndim + 1, ndim), (0, 1))
-
-
-def _complex(products: Tensor) -> Tensor:
-    """(a + i b)(c + i d) of the products (M, a or b, B, c or d, out), (M, 2, B, out)."""
-    real = products[:, 0, :, 0] - products[:, 1, :, 1]
-    return torch.stack([real, products[:, 0, :, 1] + products[:, 1, :, 0]], 1)
-
-
-class _Complex(Function):
-    """The same; the gradient of its four slices is written once, not added up from four arrays of zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, products: Tensor) -> Tensor:  # noqa: ANN401, D102
-        return _complex(products)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401, D102
-        real, imaginary = grad.unbind(1)
-        return torch.stack([torch.stack([real, imaginary], 2), torch.stack([imaginary, -real], 2)], 1)
+    modes = tuple(z.shape[2:-1])
+    matrices = weight.reshape(-1, z.shape[-1], 2 * weight.shape[-1])
+    return of_mode_rows(complex_rows(torch.bmm(mode_rows(z), matrices)), modes)
