@@ -116,7 +116,7 @@ def from_neuralop(theirs: Mapping[str, Tensor], *, layers: int) -> dict[str, Ten
     for i in range(layers):
         weight = theirs.get(f"fno_blocks.convs.{i}.weight.tensor", theirs.get(f"fno_blocks.convs.{i}.weight"))
         assert weight is not None
-        ours[f"layers.{i}.conv.weight"] = torch.view_as_real(weight).movedim((0, -1, 1), (-3, -2, -1)).contiguous()
+        ours[f"layers.{i}.conv.weight"] = torch.view_as_real(weight).movedim((0, 1, -1), (-2, -1, 0)).contiguous()
         ours[f"layers.{i}.conv.bias"] = theirs[f"fno_blocks.convs.{i}.bias"].flatten()
         ours[f"layers.{i}.skip"] = theirs[f"fno_blocks.fno_skips.{i}.conv.weight"][..., 0]
         ours[f"layers.{i}.gate"] = theirs[f"fno_blocks.channel_mlp_skips.{i}.weight"].flatten()

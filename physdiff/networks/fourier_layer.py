@@ -26,7 +26,7 @@ from torch.nn import functional
 from physdiff.base.products import product
 from physdiff.networks.fourier_basis import FourierBasis, wide_product
 from physdiff.networks.point_chain import Acts, PointMLP, again, block_backward, block_forward, block_to_h, blocks, chain, lean_here
-from physdiff.networks.spectral_conv import SpectralConv, complex_rows, kept, mode_rows, of_mode_rows, spectral_conv
+from physdiff.networks.spectral_conv import SpectralConv, kept, mode_rows, of_mode_rows, spectral_conv
 
 __all__ = ["FourierLayer"]
 
@@ -73,7 +73,7 @@ class _Layer(Function):
         n, channels = v.shape[-2:]
         lines = v.reshape(-1, n, channels)
         rows = mode_rows(basis.inward(torch.matmul(basis.into, lines), len(v), wide_product))
-        mixed = of_mode_rows(complex_rows(torch.bmm(rows, weight.reshape(len(rows), channels, -1))), basis.modes)
+        mixed = of_mode_rows(_complex(rows, weight.flatten(1, -3), ((1, -1), (1, 1))), basis.modes)
         mixed[(slice(None), 0, *basis.mean)] += bias
         coefficients, matrix = basis.outward(mixed, wide_product), basis.out_of.T
         h, out = torch.empty_like(lines), torch.empty_like(lines)
@@ -107,11 +107,21 @@ class _Layer(Function):
             to_flat += product(to_h, skip)
             torch.matmul(basis.out_of, to_h.view(-1, n, channels), out=to_coefficients[block])
         to_mixed = basis.inward(to_coefficients, len(v), wide_product)
-        real, imaginary = torch.unflatten(mode_rows(to_mixed), 1, (2, -1)).unbind(1)
-        products = torch.stack([torch.stack([real, imaginary], 2), torch.stack([imaginary, -real], 2)], 1).flatten(3).flatten(1, 2)
-        matrices = weight.reshape(len(rows), channels, -1)
-        to_weight = torch.bmm(rows.mT, products).view(weight.shape)
-        coefficients = basis.outward(of_mode_rows(torch.bmm(products, matrices.mT), basis.modes), wide_product)
+        to_rows, matrices = mode_rows(to_mixed), weight.flatten(1, -3)
+        to_weight = _complex(rows.mT, to_rows, ((1, 1), (1, -1))).view(weight.shape)
+        coefficients = basis.outward(of_mode_rows(_complex(to_rows, matrices.mT, ((1, 1), (-1, 1))), basis.modes), wide_product)
         to_lines.baddbmm_(basis.into.T.expand(len(lines), -1, -1), coefficients)
         to_bias = to_mixed[(slice(None), 0, *basis.mean)].sum(0)
         return None, None, to_lines.view(v.shape), to_weight, to_bias, to_skip, to_gate, *sums
+
+
+def _complex(a: Tensor, b: Tensor, signs: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
+    """The sums s a_0 b_0 + t a_1 b_1 and s a_0 b_1 + t a_1 b_0 with a pair s, t each, every sum written where it belongs.
+
+    With (1, -1), (1, 1) it is the product of a and b, with (1, 1), (1, -1) that of the conjugate of a with b, with (1, 1), (-1, 1) of a with that of b.
+    """
+    out = a.new_empty(*a.shape[:-1], b.shape[-1])
+    for half, (first, second) in enumerate(signs):
+        torch.bmm(a[0], b[half], out=out[half])
+        out[half].baddbmm_(a[1], b[1 - half], beta=first, alpha=second)
+    return out

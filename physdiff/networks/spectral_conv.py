@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from physdiff.base.checks import check_positive
 from physdiff.networks.fourier_basis import FourierBasis
 
-__all__ = ["AxisConv", "SpectralConv", "complex_rows", "kept", "mode_rows", "of_mode_rows", "spectral_conv"]
+__all__ = ["AxisConv", "SpectralConv", "complex_product", "kept", "mode_rows", "of_mode_rows", "spectral_conv"]
 
 
 class SpectralConv(nn.Module):
@@ -35,8 +35,8 @@ class SpectralConv(nn.Module):
         for m in modes:
             check_positive(m, "SpectralConv modes")
         sizes = (*(2 * m for m in modes[:-1]), modes[-1] + 1)
-        # rows of the matrix of a mode are inputs, its columns outputs: real parts, then imaginary ones
-        self.weight = nn.Parameter(torch.randn(*sizes, in_channels, 2, out_channels) / math.sqrt(2 * in_channels))
+        # real parts, then imaginary ones; rows of the matrix of a mode are inputs, its columns outputs
+        self.weight = nn.Parameter(torch.randn(2, *sizes, in_channels, out_channels) / math.sqrt(2 * in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, v: Tensor, basis: FourierBasis, onto: Tensor | None = None) -> Tensor:
@@ -56,7 +56,7 @@ class AxisConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, modes: int) -> None:
         super().__init__()
         check_positive(modes, "AxisConv modes")
-        self.weight = nn.Parameter(torch.randn(modes + 1, in_channels, 2, out_channels) / math.sqrt(2 * in_channels))
+        self.weight = nn.Parameter(torch.randn(2, modes + 1, in_channels, out_channels) / math.sqrt(2 * in_channels))
 
     def forward(self, v: Tensor, basis: FourierBasis, axis: int) -> Tensor:
         """Return K v along `axis` (counted from the first in space), in float32 at least."""
@@ -86,31 +86,27 @@ def spectral_conv(v: Tensor, basis: FourierBasis, weights: tuple[Tensor, Tensor 
 
 
 def kept(weight: Tensor, basis: FourierBasis) -> Tensor:
-    """The rows that a grid has; a slice of all of them would cost a copy of zeros on the way back."""
-    whole = all(part.start == 0 and part.stop == size for part, size in zip(basis.kept, weight.shape, strict=False))
-    return weight if whole else weight[basis.kept]
+    """The modes that a grid has; a slice of all of them would cost a copy of zeros on the way back."""
+    whole = all(part.start == 0 and part.stop == size for part, size in zip(basis.kept, weight.shape[1:], strict=False))
+    return weight if whole else weight[(slice(None), *basis.kept)]
 
 
 def mode_rows(z: Tensor) -> Tensor:
-    """(B, 2, *K, C) to (M, 2 B, C): for each mode the real parts of all samples, then the imaginary ones."""
-    ndim = z.ndim - 3
-    return z.movedim((0, 1), (ndim + 1, ndim)).reshape(-1, 2 * z.shape[0], z.shape[-1])
+    """(B, 2, *K, C) to (2, M, B, C): for each mode a matrix of the real parts and one of the imaginary parts of all samples."""
+    return z.movedim(0, -2).reshape(2, -1, z.shape[0], z.shape[-1])
 
 
 def of_mode_rows(rows: Tensor, modes: tuple[int, ...]) -> Tensor:
     """The inverse of `mode_rows`."""
-    return rows.reshape(*modes, 2, -1, rows.shape[-1]).movedim((len(modes) + 1, len(modes)), (0, 1))
+    return rows.reshape(2, *modes, *rows.shape[-2:]).movedim(-2, 0)
 
 
-def complex_rows(products: Tensor) -> Tensor:
-    """(a + i b)(c + i d) of the products of rows of a, then b, with c and d side by side: (M, 2 B, 2 out) to (M, 2 B, out)."""
-    p = products.unflatten(2, (2, -1)).unflatten(1, (2, -1))  # type: ignore[no-untyped-call]
-    real = p[:, 0, :, 0] - p[:, 1, :, 1]
-    return torch.cat([real, p[:, 0, :, 1] + p[:, 1, :, 0]], 1)
+def complex_product(a: Tensor, b: Tensor) -> Tensor:
+    """The products (a_0 + i a_1)(b_0 + i b_1) of matrices, (2, M, p, q) and (2, M, q, r) to (2, M, p, r)."""
+    real, imaginary = torch.bmm(a[0], b[0]), torch.bmm(a[0], b[1])
+    return torch.stack([torch.baddbmm(real, a[1], b[1], alpha=-1), torch.baddbmm(imaginary, a[1], b[0])])
 
 
 def _mixed(z: Tensor, weight: Tensor) -> Tensor:
-    """R_k z_k: (B, 2, *K, C), (*K, C, 2, out) -> (B, 2, *K, out)."""
-    modes = tuple(z.shape[2:-1])
-    matrices = weight.reshape(-1, z.shape[-1], 2 * weight.shape[-1])
-    return of_mode_rows(complex_rows(torch.bmm(mode_rows(z), matrices)), modes)
+    """R_k z_k: (B, 2, *K, C), (2, *K, C, out) -> (B, 2, *K, out)."""
+    return of_mode_rows(complex_product(mode_rows(z), weight.flatten(1, -3)), tuple(z.shape[2:-1]))
