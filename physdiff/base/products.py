@@ -15,8 +15,8 @@ from torch import Tensor
 
 __all__ = ["affine", "product"]
 
-_LEAST = 8
-"""With a shorter side than this the call costs more than it saves."""
+_LEAST, _LEAST_SUMMED = 8, 3
+"""With fewer rows or columns of the result, or fewer terms in its sums, than this the call costs more than it saves."""
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -33,7 +33,9 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _for(x: Tensor, weight: Tensor) -> Callable[..., Tensor] | None:
     """The product of oneDNN if it is there and worth it."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or min(*x.shape, len(weight)) < _LEAST or not (_dense(x) and _dense(weight)):
+    if x.dtype != torch.float32 or x.device.type != "cpu" or not (_dense(x) and _dense(weight)):
+        return None
+    if min(len(x), len(weight)) < _LEAST or x.shape[1] < _LEAST_SUMMED:
         return None
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return None  # it knows no derivatives

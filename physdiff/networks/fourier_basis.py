@@ -24,10 +24,10 @@ from torch import Tensor
 
 from physdiff.base.products import product
 
-__all__ = ["FourierBasis", "fourier_basis", "wide_product"]
+__all__ = ["FourierBasis", "fourier_basis", "line_product", "wide_product"]
 
 Times = Callable[[Tensor, Tensor], Tensor]
-_WIDE = 256
+_WIDE, _LARGE = 256, 32
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ class FourierBasis:
             matrix = self.matrices[axis].flatten(0, 1).flatten(1).T
             z = times(matrix, z.reshape(batch * math.prod(self.shape[:axis]), matrix.shape[1], -1))
         return z.reshape(batch * math.prod(self.shape[:-1]), -1, channels)
+
+
+def line_product(matrix: Tensor, lines: Tensor, *, out: Tensor, onto: Tensor | None = None) -> None:
+    """M x of lines (L, k, C), plus `onto`, written to `out`: one wide product of lines turned round, where M is large enough to pay for that."""
+    if min(matrix.shape) >= _LARGE and lines.device.type == "cpu":
+        turned = lines.transpose(0, 1)
+        made = product(matrix, turned.reshape(len(turned), -1)).view(len(matrix), *turned.shape[1:]).transpose(0, 1)
+        out.copy_(made) if onto is None else torch.add(onto, made, out=out)
+    elif onto is None:
+        torch.matmul(matrix, lines, out=out)
+    else:
+        torch.baddbmm(onto, matrix.expand(len(lines), -1, -1), lines, out=out)
 
 
 def wide_product(matrix: Tensor, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch.autograd.function import Function
 from torch.nn import functional
 
 from physdiff.base.products import product
-from physdiff.networks.fourier_basis import FourierBasis, wide_product
+from physdiff.networks.fourier_basis import FourierBasis, line_product, wide_product
 from physdiff.networks.point_chain import Acts, PointMLP, again, block_backward, block_forward, block_to_h, blocks, chain, lean_here
 from physdiff.networks.spectral_conv import SpectralConv, kept, mode_rows, of_mode_rows, spectral_conv
 
@@ -72,15 +72,19 @@ class _Layer(Function):
         weight, bias, skip, gate, *mlp = weights
         n, channels = v.shape[-2:]
         lines = v.reshape(-1, n, channels)
-        rows = mode_rows(basis.inward(torch.matmul(basis.into, lines), len(v), wide_product))
+        into, out_of = basis.into, basis.out_of
+        coefficients = v.new_empty(len(lines), len(into), channels)
+        for block in blocks(len(lines), v, each=n):
+            line_product(into, lines[block], out=coefficients[block])
+        rows = mode_rows(basis.inward(coefficients, len(v), wide_product))
         mixed = of_mode_rows(_complex(rows, weight.flatten(1, -3), ((1, -1), (1, 1))), basis.modes)
         mixed[(slice(None), 0, *basis.mean)] += bias
-        coefficients, matrix = basis.outward(mixed, wide_product), basis.out_of.T
+        coefficients = basis.outward(mixed, wide_product)
         h, out = torch.empty_like(lines), torch.empty_like(lines)
         for block in blocks(len(lines), v, each=n):
             part = lines[block]
             flat = part.view(-1, channels)
-            torch.baddbmm(product(flat, skip.T).view(part.shape), matrix.expand(len(part), -1, -1), coefficients[block], out=h[block])
+            line_product(out_of.T, coefficients[block], out=h[block], onto=product(flat, skip.T).view(part.shape))
             block_forward(acts, h[block].view(-1, channels), tuple(mlp), beside=(gate, flat), out=out[block].view(-1, channels))
         ctx.acts, ctx.basis = acts, basis
         ctx.save_for_backward(v, *weights, h, rows)
@@ -94,7 +98,8 @@ class _Layer(Function):
         weight, bias, skip, gate, *mlp = weights
         n, channels = v.shape[-2:]
         lines, back = v.reshape(-1, n, channels), grad.reshape(-1, n, channels)
-        to_lines, to_coefficients = torch.empty_like(lines), v.new_empty(len(lines), len(basis.out_of), channels)
+        into, out_of = basis.into, basis.out_of
+        to_lines, to_coefficients = torch.empty_like(lines), v.new_empty(len(lines), len(into), channels)
         to_skip, to_gate, *sums = (torch.zeros_like(t) for t in (skip, gate, *mlp))
         for block in blocks(len(lines), v, each=n):
             flat, to_flat, here = (t[block].view(-1, channels) for t in (lines, to_lines, h))
@@ -105,12 +110,13 @@ class _Layer(Function):
             block_to_h(ctx.acts, here, inner, mlp[0], out=to_h)
             to_skip.addmm_(to_h.T, flat)
             to_flat += product(to_h, skip)
-            torch.matmul(basis.out_of, to_h.view(-1, n, channels), out=to_coefficients[block])
+            line_product(out_of, to_h.view(-1, n, channels), out=to_coefficients[block])
         to_mixed = basis.inward(to_coefficients, len(v), wide_product)
         to_rows, matrices = mode_rows(to_mixed), weight.flatten(1, -3)
         to_weight = _complex(rows.mT, to_rows, ((1, 1), (1, -1))).view(weight.shape)
         coefficients = basis.outward(of_mode_rows(_complex(to_rows, matrices.mT, ((1, 1), (-1, 1))), basis.modes), wide_product)
-        to_lines.baddbmm_(basis.into.T.expand(len(lines), -1, -1), coefficients)
+        for block in blocks(len(lines), v, each=n):
+            line_product(into.T, coefficients[block], out=to_lines[block], onto=to_lines[block])
         to_bias = to_mixed[(slice(None), 0, *basis.mean)].sum(0)
         return None, None, to_lines.view(v.shape), to_weight, to_bias, to_skip, to_gate, *sums
 
