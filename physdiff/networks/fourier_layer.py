@@ -51,7 +51,9 @@ class FourierLayer(nn.Module):
 
     def forward(self, v: Tensor, basis: FourierBasis) -> Tensor:
         """Return v'."""
-        weights = (kept(self.conv.weight, basis), self.conv.bias, self.skip, self.gate, *self.mlp.weights)
+        bias = self.conv.bias
+        assert bias is not None
+        weights = (kept(self.conv.weight, basis), bias, self.skip, self.gate, *self.mlp.weights)
         if not self.training or not lean_here(v):
             return _plain(self.acts, basis, v, *weights)
         out: Tensor = _Layer.apply(self.acts, basis, v, *weights)  # type: ignore[no-untyped-call]
@@ -78,7 +80,7 @@ class _Layer(Function):
             line_product(into, lines[block], out=coefficients[block])
         rows = mode_rows(basis.inward(coefficients, len(v), wide_product))
         mixed = of_mode_rows(_complex(rows, weight.flatten(1, -3), ((1, -1), (1, 1))), basis.modes)
-        mixed[(slice(None), 0, *basis.mean)] += bias
+        mixed[_mean(basis)] += bias
         coefficients = basis.outward(mixed, wide_product)
         h, out = torch.empty_like(lines), torch.empty_like(lines)
         for block in blocks(len(lines), v, each=n):
@@ -117,14 +119,20 @@ class _Layer(Function):
         coefficients = basis.outward(of_mode_rows(_complex(to_rows, matrices.mT, ((1, 1), (-1, 1))), basis.modes), wide_product)
         for block in blocks(len(lines), v, each=n):
             line_product(into.T, coefficients[block], out=to_lines[block], onto=to_lines[block])
-        to_bias = to_mixed[(slice(None), 0, *basis.mean)].sum(0)
+        to_bias = to_mixed[_mean(basis)].sum(0)
         return None, None, to_lines.view(v.shape), to_weight, to_bias, to_skip, to_gate, *sums
+
+
+def _mean(basis: FourierBasis) -> tuple[slice | int, ...]:
+    """Where the coefficients (B, 2, *K, C) are the means of the fields."""
+    return slice(None), 0, *basis.mean
 
 
 def _complex(a: Tensor, b: Tensor, signs: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
     """The sums s a_0 b_0 + t a_1 b_1 and s a_0 b_1 + t a_1 b_0 with a pair s, t each, every sum written where it belongs.
 
-    With (1, -1), (1, 1) it is the product of a and b, with (1, 1), (1, -1) that of the conjugate of a with b, with (1, 1), (-1, 1) of a with that of b.
+    With (1, -1), (1, 1) it is the complex product of a and b, with (1, 1), (1, -1) that of the conjugate of a with b, with (1, 1), (-1, 1) that of a
+    with the conjugate of b.
     """
     out = a.new_empty(*a.shape[:-1], b.shape[-1])
     for half, (first, second) in enumerate(signs):

@@ -4,7 +4,8 @@ $$ y = \phi_2\big(W_2\,\mathrm{gelu}(W_1\,\phi_1(h) + b_1) + b_2 + g\odot v\big)
 
 Written as a chain of whole fields it keeps six of them and spends its time on memory. Here a block of points goes through the chain while it is in
 the processor's cache, and for the gradient once more, so that h and v alone are kept (Chen et al., 2016, arXiv 1604.06174). That is the way
-in training, here of networks of two layers, in `fourier_layer` of whole layers; elsewhere (guidance, forward derivatives, compilers, mixed precision) it is the plain chain.
+in training, here for networks of two layers and in `fourier_layer` for a layer; elsewhere (guidance, forward derivatives, compilers, mixed
+precision) it is the plain chain.
 """
 
 from __future__ import annotations
@@ -125,8 +126,10 @@ def block_forward(acts: Acts, h: Tensor, weights: tuple[Tensor, ...], *, beside:
     torch.ops.aten.gelu.out(made, out=out) if acts.last else out.copy_(made)
 
 
-def block_backward(acts: Acts, h: Tensor, grad: Tensor, weights: tuple[Tensor, ...], *, sums: list[Tensor], beside: tuple[Tensor, ...] | None) -> Tensor:
-    """Add a block's part to the sums over rows, write that of v, and return the gradient with respect to the inner rows."""
+def block_backward(
+    acts: Acts, h: Tensor, grad: Tensor, weights: tuple[Tensor, ...], *, sums: list[Tensor], beside: tuple[Tensor, ...] | None
+) -> Tensor:
+    """Add a block's part to the sums over rows and return the gradient with respect to the inner rows; `beside` has g, v and room for theirs."""
     w_1, b_1, w_2, b_2 = weights
     start = functional.gelu(h) if acts.first else h
     inner = affine(start, w_1, b_1)

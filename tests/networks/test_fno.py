@@ -63,7 +63,7 @@ def test_with_coordinates_shifts_do_not_commute():
 @BOTH
 def test_modes_are_per_axis(kind):
     net = kind(1, 1, periodic=True, width=4, modes=(5, 2), layers=1)
-    assert FNO is not kind or net.layers[0].conv.weight.shape == (10, 3, 4, 2, 4)
+    assert FNO is not kind or net.layers[0].conv.weight.shape == (2, 10, 3, 4, 4)
     with pytest.raises(InputError, match="modes"):
         kind(1, 1, modes=(5, 2, 1))
 

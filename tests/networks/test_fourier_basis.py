@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from physdiff.networks.fourier_basis import fourier_basis
+from physdiff.networks import fourier_basis as module
+from physdiff.networks.fourier_basis import fourier_basis, line_product, wide_product
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}  # sums of some thousand products of size one in float64
 
@@ -50,3 +51,32 @@ def test_a_coarse_grid_uses_the_rows_of_the_weights_that_it_can():
     basis = fourier_basis((7, 6), (5, 5), like=torch.zeros(()))
     assert basis.kept == (slice(2, 9), slice(0, 3)) and basis.modes == (7, 3)  # -3..3 of -5..4, 0..2 of 0..5
     assert basis.mean == (3, 0) and basis.double.dtype == torch.float32
+
+
+@pytest.mark.parametrize("large", [1, 10**6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_with_lines_whichever_way_they_are_made(large, dtype, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE", large)
+    torch.manual_seed(0)
+    matrix, lines, onto = torch.randn(34, 40, dtype=dtype), torch.randn(9, 40, 16, dtype=dtype), torch.randn(9, 34, 16, dtype=dtype)
+    out, close = torch.empty_like(onto), EXACT if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4}  # sums of 40 products
+    line_product(matrix, lines, out=out)
+    torch.testing.assert_close(out, matrix @ lines, **close)
+    line_product(matrix, lines, out=out, onto=onto)
+    torch.testing.assert_close(out, onto + matrix @ lines, **close)
+    line_product(matrix, lines, out=onto, onto=onto)
+    torch.testing.assert_close(onto, out, **close)
+
+
+@pytest.mark.parametrize("columns", [3, 300])
+def test_wide_products(columns):
+    torch.manual_seed(0)
+    matrix, x = torch.randn(12, 20), torch.randn(4, 20, columns)
+    torch.testing.assert_close(wide_product(matrix, x), matrix @ x, rtol=1e-4, atol=1e-4)
+
+
+def test_outward_is_the_transpose_of_inward():
+    torch.manual_seed(0)
+    basis = fourier_basis((6, 5, 8), (2, 2, 3), like=torch.zeros((), dtype=torch.float64))
+    lines, z = torch.randn(2 * 6 * 5, 8, 3, dtype=torch.float64), torch.randn(2, 2, *basis.modes, 3, dtype=torch.float64)
+    torch.testing.assert_close((basis.inward(lines, 2) * z).sum(), (lines * basis.outward(z)).sum(), **EXACT)

@@ -7,7 +7,7 @@ import torch
 
 from physdiff.base.errors import InputError
 from physdiff.networks.fourier_basis import fourier_basis
-from physdiff.networks.spectral_conv import AxisConv, SpectralConv
+from physdiff.networks.spectral_conv import AxisConv, SpectralConv, kept
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
 
@@ -18,7 +18,7 @@ def test_each_mode_is_multiplied_by_its_own_complex_matrix():
     with torch.no_grad():
         conv.bias.copy_(torch.tensor([0.5, -2.0]))
     v = torch.randn(4, 8, 10, 3, dtype=torch.float64)
-    matrix = torch.complex(conv.weight[..., 0, :], conv.weight[..., 1, :])
+    matrix = torch.complex(*conv.weight)
     full, out = torch.fft.rfft2(v, dim=(1, 2)), torch.zeros(4, 8, 6, 2, dtype=torch.complex128)
     for i, k in enumerate(range(-3, 3)):
         for m in range(3):
@@ -57,6 +57,18 @@ def test_bf16_is_summed_in_float32():
         out = conv(v, basis)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, conv(v, basis))
+
+
+def test_a_coarse_grid_takes_the_modes_it_has():
+    torch.manual_seed(0)
+    conv, v = SpectralConv(2, 3, (4, 5)).double(), torch.randn(2, 5, 6, 2, dtype=torch.float64)
+    basis = fourier_basis((5, 6), (4, 5), like=v)
+    assert kept(conv.weight, basis).shape == (2, 5, 3, 2, 3)
+    small = SpectralConv(2, 3, (2, 2)).double()
+    with torch.no_grad():  # -2..1 along the first axis: 2 is beyond it
+        small.weight.copy_(conv.weight[:, 2:6, :3])
+        conv.weight[:, 6].zero_()
+    torch.testing.assert_close(conv(v, basis), small(v, fourier_basis((5, 6), (2, 2), like=v)), **EXACT)
 
 
 def test_modes_must_be_positive():
