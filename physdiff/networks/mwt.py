@@ -129,7 +129,7 @@ def _sum(convs: nn.ModuleList, v: Tensor) -> Tensor:
     out = torch.zeros(())
     for axis, conv in enumerate(convs):
         assert isinstance(conv, AxisConv)
-        part: Tensor = conv(v, fourier_basis((v.shape[1 + axis],), (len(conv.weight) - 1,), like=v), axis)
+        part: Tensor = conv(v, fourier_basis((v.shape[1 + axis],), (conv.modes,), like=v), axis)
         out = part if axis == 0 else out + part
     return out
 

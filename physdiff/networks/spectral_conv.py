@@ -56,6 +56,7 @@ class AxisConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, modes: int) -> None:
         super().__init__()
         check_positive(modes, "AxisConv modes")
+        self.modes = modes
         self.weight = nn.Parameter(torch.randn(2, modes + 1, in_channels, out_channels) / math.sqrt(2 * in_channels))
 
     def forward(self, v: Tensor, basis: FourierBasis, axis: int) -> Tensor:

@@ -84,6 +84,15 @@ def test_any_lengths_and_gradients_to_every_weight(axes, closed):
     assert y.shape == (2, 3, *axes) and all(p.grad is not None and bool((p.grad != 0).any()) for p in (x, *net.parameters()))
 
 
+def test_every_wavenumber_of_every_scale_is_used():
+    torch.manual_seed(0)
+    net = MWT(1, 1, ndim=1, periodic=True, width=4, terms=2, modes=3, scales=2)
+    net(torch.randn(2, 1, 32)).square().sum().backward()
+    for block in net.blocks:
+        for conv in (*block.a, *block.b, *block.c):
+            assert conv.weight.grad.shape[:2] == (2, 4) and bool((conv.weight.grad.flatten(2)[:, 1:] != 0).any(-1).all())
+
+
 def test_shifts_by_the_coarsest_cell_commute_and_others_do_not():
     torch.manual_seed(0)
     net = MWT(1, 1, ndim=2, periodic=True, width=4, terms=2, modes=2, scales=2).double()
