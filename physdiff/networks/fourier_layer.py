@@ -63,7 +63,7 @@ class FourierLayer(nn.Module):
 def _plain(acts: Acts, basis: FourierBasis, v: Tensor, *weights: Tensor) -> Tensor:
     weight, bias, skip, gate, *mlp = weights
     h = spectral_conv(v, basis, (weight, bias), onto=functional.linear(v, skip))
-    return chain(acts, h, tuple(mlp), gate, v)
+    return chain(acts, h, tuple(mlp), gate=gate, v=v)
 
 
 class _Layer(Function):
@@ -105,11 +105,10 @@ class _Layer(Function):
         to_skip, to_gate, *sums = (torch.zeros_like(t) for t in (skip, gate, *mlp))
         for block in blocks(len(lines), v, each=n):
             flat, to_flat, here = (t[block].view(-1, channels) for t in (lines, to_lines, h))
-            inner = block_backward(
-                ctx.acts, here, back[block].reshape(-1, channels), tuple(mlp), sums=sums, beside=(gate, flat, to_gate, to_flat)
-            )
+            beside = gate, flat, to_gate, to_flat
+            inner = block_backward(ctx.acts, here, back[block].reshape(-1, channels), weights=tuple(mlp), sums=sums, beside=beside)
             to_h = torch.empty_like(here)
-            block_to_h(ctx.acts, here, inner, mlp[0], out=to_h)
+            block_to_h(ctx.acts, here, inner, w_1=mlp[0], out=to_h)
             to_skip.addmm_(to_h.T, flat)
             to_flat += product(to_h, skip)
             line_product(out_of, to_h.view(-1, n, channels), out=to_coefficients[block])

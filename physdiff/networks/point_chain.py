@@ -77,7 +77,7 @@ def blocks(count: int, like: Tensor, *, each: int = 1) -> list[slice]:
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-def chain(acts: Acts, h: Tensor, weights: tuple[Tensor, ...], gate: Tensor | None = None, v: Tensor | None = None) -> Tensor:
+def chain(acts: Acts, h: Tensor, weights: tuple[Tensor, ...], *, gate: Tensor | None = None, v: Tensor | None = None) -> Tensor:
     """The chain as it is written: h (..., C), W_1 (m, C), b_1 (m,), W_2 (out, m), b_2 (out,), g (out,), v (..., out), to (..., out)."""
     w_1, b_1, w_2, b_2 = weights
     inner = functional.linear(functional.gelu(h) if acts.first else h, w_1, b_1)
@@ -103,9 +103,9 @@ class _Chain(Function):
             return again(lambda h, *weights: chain(Acts(), h, weights), (h, *weights), grad, wanted=wanted)
         to_h, sums = torch.empty_like(h) if wanted[0] else None, [torch.zeros_like(t) for t in weights]
         for block in blocks(len(h), h):
-            back = block_backward(Acts(), h[block], grad[block], tuple(weights), sums=sums, beside=None)
+            back = block_backward(Acts(), h[block], grad[block], weights=tuple(weights), sums=sums, beside=None)
             if to_h is not None:
-                block_to_h(Acts(), h[block], back, weights[0], out=to_h[block])
+                block_to_h(Acts(), h[block], back, w_1=weights[0], out=to_h[block])
         return to_h, *sums
 
 
@@ -127,7 +127,7 @@ def block_forward(acts: Acts, h: Tensor, weights: tuple[Tensor, ...], *, beside:
 
 
 def block_backward(
-    acts: Acts, h: Tensor, grad: Tensor, weights: tuple[Tensor, ...], *, sums: list[Tensor], beside: tuple[Tensor, ...] | None
+    acts: Acts, h: Tensor, grad: Tensor, *, weights: tuple[Tensor, ...], sums: list[Tensor], beside: tuple[Tensor, ...] | None
 ) -> Tensor:
     """Add a block's part to the sums over rows and return the gradient with respect to the inner rows; `beside` has g, v and room for theirs."""
     w_1, b_1, w_2, b_2 = weights
@@ -151,7 +151,7 @@ def block_backward(
     return back
 
 
-def block_to_h(acts: Acts, h: Tensor, back: Tensor, w_1: Tensor, *, out: Tensor) -> None:
+def block_to_h(acts: Acts, h: Tensor, back: Tensor, *, w_1: Tensor, out: Tensor) -> None:
     """The gradient with respect to h from that with respect to the inner rows."""
     made = product(back, w_1)
     torch.ops.aten.gelu_backward.grad_input(made, h, grad_input=out) if acts.first else out.copy_(made)

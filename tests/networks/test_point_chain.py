@@ -42,7 +42,7 @@ def test_a_block_with_gate_and_activations_is_the_chain(first, last, gated):
     h = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
     gate, v = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((2,), (7, 2)))
     acts = Acts(first, last)
-    plain = chain(acts, h, weights, *((gate, v) if gated else ()))
+    plain = chain(acts, h, weights, gate=gate if gated else None, v=v if gated else None)
     towards = torch.randn_like(plain)
     wanted = [*weights, h, *((gate, v) if gated else ())]
     expected = torch.autograd.grad(plain, wanted, towards)
@@ -50,8 +50,8 @@ def test_a_block_with_gate_and_activations_is_the_chain(first, last, gated):
         out, to_h, to_v, to_gate = torch.empty_like(plain), torch.empty_like(h), torch.empty_like(v), torch.zeros_like(gate)
         block_forward(acts, h, weights, beside=(gate, v) if gated else None, out=out)
         sums = [torch.zeros_like(t) for t in weights]
-        back = block_backward(acts, h, towards, weights, sums=sums, beside=(gate, v, to_gate, to_v) if gated else None)
-        block_to_h(acts, h, back, weights[0], out=to_h)
+        back = block_backward(acts, h, towards, weights=weights, sums=sums, beside=(gate, v, to_gate, to_v) if gated else None)
+        block_to_h(acts, h, back, w_1=weights[0], out=to_h)
     torch.testing.assert_close(out, plain, rtol=1e-12, atol=1e-12)
     for a, b in zip(expected, [*sums, to_h, *((to_gate, to_v) if gated else ())], strict=True):
         torch.testing.assert_close(b, a, rtol=1e-11, atol=1e-12)
