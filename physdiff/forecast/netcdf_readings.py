@@ -23,6 +23,7 @@ from physdiff.data.timeline import as_times
 from physdiff.data.units import check_unit
 from physdiff.grids.distance import cell_places
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.points import PointGrid, place_axes
 
 __all__ = ["coarse_readings", "netcdf_readings"]
 
@@ -56,7 +57,7 @@ def netcdf_readings(path: str | os.PathLike[str], spec: FieldSpec) -> Table:
         for name, variable in names.items():
             check_unit(raw[variable].attrs.get("units"), spec.units[spec.channel(name)], f"{path}, variable {variable!r}")
         roles = {role_of(str(d), raw[d].attrs if d in raw.variables else {}) for d in raw[next(iter(names.values()))].dims}
-        table = None if roles >= set(spec.grid.dims) else _points(raw, names, spec, f"{path}")
+        table = None if roles >= set(spec.grid.dims) and not isinstance(spec.grid, PointGrid) else _points(raw, names, spec, f"{path}")
     points, values, times = _cells(path, names, spec) if table is None else table
     if bool(values.isinf().any()):
         raise DataError(f"{path}: expected finite readings, and missing values where nothing was read, got infinite ones; check the fill value")
@@ -73,7 +74,7 @@ def _points(raw: xr.Dataset, names: Mapping[str, str], spec: FieldSpec, path: st
         role = role_of(str(name), raw[name].attrs)
         if role is not None and raw[name].dtype.kind in "fiu":
             found.setdefault(role, raw[name])
-    axes = tuple(reversed(spec.grid.dims))
+    axes = place_axes(spec.grid)
     missing = [axis for axis in axes if axis not in found]
     if missing:
         raise DataError(

@@ -18,6 +18,7 @@ from physdiff.data.units import check_unit
 from physdiff.forecast.look import Errors, Look, is_derived
 from physdiff.forecast.netcdf_readings import coarse_readings, netcdf_readings
 from physdiff.grids.field_spec import FieldSpec
+from physdiff.grids.points import PointGrid, place_axes
 from physdiff.inference.sensors import read_stations
 
 __all__ = ["Readings", "read_readings"]
@@ -130,6 +131,8 @@ def _table(path: str | os.PathLike[str], spec: FieldSpec) -> Readings:
         raise DataError(f"{path}: expected a column for one of the fields {', '.join(spec.names)}, got {', '.join(headers) or 'places only'}")
     named = {name: columns[header] for name, (header, _) in headers.items()}
     times, ends = _times(named["time"], f"{path}") if "time" in named else None, _ends(named, spec, f"{path}")
+    if isinstance(spec.grid, PointGrid) and (ends is not None or {w.lower() for w in named.get("fwhm", [])} - {"", _WHOLE}):
+        raise DataError(f"{path}: expected readings at places for a prior at scattered points, got beams or lines, which need a grid; leave them out")
     if ends is not None and "fwhm" in named:
         raise DataError(f"{path}: expected either beams (fwhm) or lines, got columns of both; write them to two tables")
     if "std" in named and len(read) > 1:
@@ -199,7 +202,7 @@ def _spans(starts: list[str], times: np.ndarray | None, spec: FieldSpec, path: s
 
 def _ends(named: dict[str, list[str]], spec: FieldSpec, path: str) -> Tensor | None:
     """Other ends of lines, (n, ndim), where the table has them."""
-    axes = [f"{d}_end" for d in reversed(spec.grid.dims)]
+    axes = [f"{d}_end" for d in place_axes(spec.grid)]
     there = [a for a in axes if a in named]
     if not there:
         return None

@@ -8,7 +8,7 @@ from torch import Tensor
 from physdiff.base.errors import InputError, ShapeError
 from physdiff.grids.grid import Grid
 
-__all__ = ["PointGrid"]
+__all__ = ["PointGrid", "place_axes"]
 
 
 class PointGrid(Grid):
@@ -79,3 +79,8 @@ class PointGrid(Grid):
         """One line for messages."""
         low, high = self.points.amin(0).tolist(), self.points.amax(0).tolist()
         return f"PointGrid with {self.shape[0]} points from {', '.join(f'{v:g}' for v in low)} to {', '.join(f'{v:g}' for v in high)}"
+
+
+def place_axes(grid: Grid) -> tuple[str, ...]:
+    """Names of the coordinates of a place, in the order in which places are given: x, y, z, or longitude, latitude."""
+    return ("x", "y", "z")[: grid.points.shape[1]] if isinstance(grid, PointGrid) else tuple(reversed(grid.dims))

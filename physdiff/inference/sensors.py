@@ -1,4 +1,4 @@
-"""Point sensors: values of some fields at some places, by multilinear interpolation."""
+"""Point sensors: values of some fields at some places, by multilinear interpolation, or from the nearest of scattered points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from physdiff.base.errors import DataError, InputError, UnitError
 from physdiff.grids.field_spec import FieldSpec
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
-from physdiff.grids.points import PointGrid
+from physdiff.grids.points import place_axes
 from physdiff.inference.observation import LinearOperator
 from physdiff.inference.weighted_cells import WeightedCells
 
@@ -73,15 +73,16 @@ class Sensors(LinearOperator):
     ) -> None:
         # saved and built again, Stations come as a plain tuple
         points = torch.as_tensor(points[0] if isinstance(points, tuple) else points, dtype=torch.float64)
-        if points.ndim != 2 or points.shape[1] != spec.grid.ndim or not len(points):
-            raise InputError(f"Sensors: expected points (n, {spec.grid.ndim}) with n > 0, got {tuple(points.shape)}")
+        count = len(place_axes(spec.grid))
+        if points.ndim != 2 or points.shape[1] != count or not len(points):
+            raise InputError(f"Sensors: expected points (n, {count}) with n > 0, got {tuple(points.shape)}")
         if not bool(points.isfinite().all()):
             bad = int((~points.isfinite()).any(1).nonzero()[0])
             raise InputError(f"Sensors: expected finite coordinates, got {points[bad].tolist()} for point {bad}; drop it")
         self.spec, self.points = spec, points
         corners = interpolation(spec.grid, points)
         if spec.mask is not None:
-            on_mask = ((corners.weight > 0) & ~spec.mask.cpu().flatten()[corners.index]).any(1)
+            on_mask = ((corners.weight != 0) & ~spec.mask.cpu().flatten()[corners.index]).any(1)
             if bool(on_mask.any()):
                 bad = int(on_mask.nonzero()[0])
                 place = f"point {bad} at {points[bad].tolist()}"
@@ -133,10 +134,8 @@ def read_stations(path: str | os.PathLike[str], grid: Grid | None = None) -> Sta
     if not rows:
         raise DataError(f"{target}: expected a header and at least one station, got an empty table")
     found = {k.strip().lower(): k for k in rows[0] if k}
-    if isinstance(grid, PointGrid):
-        raise DataError(f"{target}: expected a prior on a grid for readings at places, got scattered points; interpolate its training data")
     if grid is not None:
-        axes: tuple[str, ...] = tuple(reversed(grid.dims))
+        axes = place_axes(grid)
     else:
         axes = ("longitude", "latitude") if {"longitude", "lon"} & found.keys() else tuple(n for n in "xyz" if n in found) or ("x",)
     columns, taken = [], []

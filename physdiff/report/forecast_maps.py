@@ -16,7 +16,7 @@ from physdiff.plots.style import even_choice, pretty_unit, quantity, show_number
 from physdiff.plots.trajectories import band_plot, fan_plot
 from physdiff.report.html import Picture, Section, Slides, to_picture
 
-__all__ = ["band_picture", "map_section"]
+__all__ = ["band_picture", "map_section", "points_as_picture"]
 
 _BYTES = 3_000_000  # of the frames of one slider; a page of four variables stays below 4 x 3 MB x 4/3
 _DPI = 110
@@ -151,12 +151,12 @@ def _pair(name: str, cases: Cases) -> tuple[xr.DataArray, xr.DataArray, str]:
     members = members.reset_coords(drop=True).compute().transpose("member", cases.inner, *cases.grid.dims)
     truth = truth.reset_coords(drop=True).compute()
     if isinstance(cases.grid, PointGrid):
-        members, truth = (_nearest(field, cases.grid) for field in (members, truth))
+        members, truth = (points_as_picture(field, cases.grid) for field in (members, truth))
         began += f", each pixel the nearest of {cases.grid.shape[0]} points"
     return _slab(members), _slab(truth), began
 
 
-def _nearest(field: xr.DataArray, grid: PointGrid) -> xr.DataArray:
+def points_as_picture(field: xr.DataArray, grid: PointGrid) -> xr.DataArray:
     """Values at scattered points as a picture of their box: at each pixel that of the nearest point; in space at the middle of z."""
     low, high = grid.points.amin(0), grid.points.amax(0)
     size = (high - low)[:2]

@@ -17,10 +17,13 @@ from physdiff.data.convert import grid_of
 from physdiff.data.leads import positions_of
 from physdiff.data.timeline import as_times
 from physdiff.evaluation.evaluate import evaluate
+from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
+from physdiff.grids.points import PointGrid
 from physdiff.plots.calibration import coverage_plot, rank_histogram_plot
 from physdiff.plots.maps import ensemble_maps
 from physdiff.plots.style import even_choice, new_axes, pretty_unit, quantity, show_number, step_label
+from physdiff.report.forecast_maps import points_as_picture
 from physdiff.report.html import Picture, Section, Table, to_picture, write_report
 from physdiff.report.score_tables import overall_table
 from physdiff.scores.rank_histogram import rank_histogram
@@ -120,16 +123,19 @@ def posterior_sections(
     return sections
 
 
-def _ordered(field: xr.DataArray) -> xr.DataArray:
-    """([member,] [time,] *space); fields of three dimensions show their middle level."""
+def _ordered(field: xr.DataArray, grid: Grid) -> xr.DataArray:
+    """([member,] [time,] *space); fields of three dimensions show their middle level, scattered points each the pixels that it is nearest to."""
     plain = field.reset_coords(drop=True)
+    if isinstance(grid, PointGrid):
+        return points_as_picture(plain.transpose(*[d for d in ("member", "time", "point") if d in plain.dims]), grid)
     plain = plain.isel(z=plain.sizes["z"] // 2) if "z" in plain.dims else plain
     return plain.transpose(*[d for d in ("member", "time", *PLANE, *SPHERE) if d in plain.dims])
 
 
 def _maps(name: str, members: xr.Dataset, *, readings: Readings | None, truth: xr.Dataset | None) -> Picture:
-    field = _ordered(members[name])
-    real = None if truth is None else _ordered(truth[name])
+    grid = grid_of(members[[name]])
+    field = _ordered(members[name], grid)
+    real = None if truth is None else _ordered(truth[name], grid)
     if real is not None and "time" in field.dims:
         where = positions_of(as_times(field["time"].values), as_times(real["time"].values))
         if (where < 0).all():

@@ -57,8 +57,28 @@ def test_what_takes_a_list_for_an_array_is_refused(tmp_path, cloud, burgers):
             assert said in refuses("fit", words, *rest)
         said = refuses("fit", "--transform MeshAutoencoder --data", burgers, "--out", tmp_path / "a.prior")
         assert "expected Autoencoder for CartesianGrid" in said
-    (tmp_path / "s.csv").write_text("x,y,u\n1,0,0.5\n", encoding="utf-8")
-    words = (POINTS, "--recipe.history 0 --recipe.horizon 1 --data", cloud, "--out", tmp_path / "a.prior")
-    works("fit", *words)
-    said = refuses("infer", "--prior", tmp_path / "a.prior", "--sensors", tmp_path / "s.csv", "--std 0.1 --out", tmp_path / "i.nc")
-    assert "expected a prior on a grid for readings at places" in said
+
+
+def test_readings_at_places_among_the_points(tmp_path, cloud):
+    works("fit", POINTS, "--recipe.history 0 --recipe.horizon 1 --data", cloud, "--out", tmp_path / "a.prior")
+    with xr.open_dataset(cloud) as data:
+        lines = [f"{data.x.values[k]},{data.y.values[k]},3,{data.u.values[3, k]}" for k in (4, 20, 33)]
+    (tmp_path / "s.csv").write_text("\n".join(["x,y,time,u", *lines]) + "\n", encoding="utf-8")
+    words = ("--members 3 --std 0.01 --against.truth", cloud, "--sensors", tmp_path / "s.csv")
+    said = works("infer --prior", tmp_path / "a.prior", *words, "--out", tmp_path / "i.nc")
+    assert "wrote 3 draws at 1 times, 3, from 3 readings" in said
+    with xr.open_dataset(tmp_path / "i.nc") as found, xr.open_dataset(cloud) as data:
+        off = found["u"].isel(time=0, point=[4, 20, 33]).mean("member") - data["u"].isel(time=3, point=[4, 20, 33])
+        assert float(abs(off).max()) < 0.1
+    assert "Readings and posterior at the sensors" in (tmp_path / "i.nc.report" / "index.html").read_text()
+    # the same as netCDF along the prior's own points, gaps where nothing was read
+    with xr.open_dataset(cloud) as data:
+        kept = data.isel(time=[3]).load()
+        kept["u"] = kept["u"].where(np.isin(np.arange(60), [4, 20, 33]))
+        save(kept, tmp_path / "s.nc")
+    works("infer --prior", tmp_path / "a.prior", "--members 3 --std 0.01 --sensors", tmp_path / "s.nc", "--out", tmp_path / "j.nc")
+    with xr.open_dataset(tmp_path / "i.nc") as one, xr.open_dataset(tmp_path / "j.nc") as two:
+        np.testing.assert_allclose(one["u"].values, two["u"].values, atol=1e-4)
+    (tmp_path / "s.csv").write_text("x,y,time,u,fwhm\n1,0,3,0.5,0.2\n", encoding="utf-8")
+    said = refuses("infer", "--prior", tmp_path / "a.prior", "--sensors", tmp_path / "s.csv", "--std 0.1 --out", tmp_path / "k.nc")
+    assert "expected readings at places for a prior at scattered points, got beams" in said

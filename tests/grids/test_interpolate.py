@@ -12,6 +12,7 @@ from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.grid import Grid
 from physdiff.grids.interpolate import interpolation
 from physdiff.grids.latlon import LatLonGrid
+from physdiff.grids.points import PointGrid
 
 LIKE = torch.zeros((), dtype=torch.float64)
 UNEVEN = torch.tensor([0.0, 0.3, 1.0, 1.1])
@@ -132,3 +133,31 @@ def test_values_of_another_grid_are_refused() -> None:
 def test_points_outside_are_named() -> None:
     with pytest.raises(InputError, match="point 1 has x = 9"):
         interpolation(GRIDS[0], torch.tensor([[1.0], [9.0]]))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_among_scattered_points(axes: int) -> None:
+    """Exact for linear fields, at a point its own value, second order between, an adjoint."""
+    g = torch.Generator().manual_seed(axes)
+    points = torch.rand(400, axes, generator=g, dtype=torch.float64)
+    places = 0.2 + 0.6 * torch.rand(50, axes, generator=g, dtype=torch.float64)
+    at = interpolation(PointGrid(points), places)
+    slope = torch.randn(axes, generator=g, dtype=torch.float64)
+    torch.testing.assert_close(at(points @ slope + 2), places @ slope + 2, rtol=0, atol=1e-7)  # the ridge of 1e-9 through a solve
+    torch.testing.assert_close(at.weight.sum(1), torch.ones(50, dtype=torch.float64))
+    here = interpolation(PointGrid(points), points[:20])
+    values = torch.randn(3, 400, generator=g, dtype=torch.float64)
+    torch.testing.assert_close(here(values), values[:, :20], rtol=0, atol=1e-10)
+    r = torch.randn(3, 50, generator=g, dtype=torch.float64)
+    torch.testing.assert_close((at(values) * r).sum(), (values * at.adjoint(r)).sum())
+
+
+def test_gaps_between_scattered_points_are_refused() -> None:
+    g = torch.Generator().manual_seed(0)
+    left, right = torch.rand(2, 100, 2, generator=g) * torch.tensor([0.3, 1.0])
+    grid = PointGrid(torch.cat([left, right + torch.tensor([0.7, 0.0])]))
+    interpolation(grid, torch.tensor([[0.15, 0.5]]))
+    with pytest.raises(InputError, match=r"expected places among the points, got \[0.5, 0.5\], 0\.\d+ from the nearest"):
+        interpolation(grid, torch.tensor([[0.5, 0.5]]))
+    with pytest.raises(InputError, match="within the box of the points"):
+        interpolation(grid, torch.tensor([[2.0, 0.5]]))

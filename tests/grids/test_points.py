@@ -8,8 +8,9 @@ import torch
 from physdiff.base.errors import GridMismatch, InputError, ShapeError
 from physdiff.base.saved import build, describe
 from physdiff.data.convert import spec_of, to_dataset, to_tensor
+from physdiff.grids.cartesian import CartesianGrid
 from physdiff.grids.field_spec import FieldSpec
-from physdiff.grids.points import PointGrid
+from physdiff.grids.points import PointGrid, place_axes
 
 POINTS = torch.tensor([[0.0, 1.0], [2.0, 1.5], [4.0, 3.0]], dtype=torch.float64)
 
@@ -46,3 +47,8 @@ def test_what_are_no_points_is_refused():
         PointGrid(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
     with pytest.raises(InputError, match="areas"):
         PointGrid(POINTS, torch.tensor([-1.0, 1.0, 1.0]))
+
+
+def test_places_have_the_names_of_their_coordinates():
+    assert place_axes(PointGrid(torch.rand(5, 2, generator=torch.Generator().manual_seed(0)))) == ("x", "y")
+    assert place_axes(CartesianGrid((4, 5), 1.0)) == ("x", "y")
