@@ -78,6 +78,10 @@ def parsed(verb: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], dic
         arguments = [f"{meant}{a.removeprefix(short)}" if a.startswith(short) else a for a in arguments]
     given = {re.split(r"[.=]", a)[0] for a in arguments} | _in_files(arguments)
     name = next((variant for option, variant in _VARIANTS.get(verb, {}).items() if set(option.split()) <= given), verb.replace("-", "_"))
+    lost = [option for option in _BARE if option in given and name != _VARIANTS.get(verb, {}).get(option, name)]
+    if lost:  # it would be dropped, and the verb would do more than it was asked for
+        other = next(option for option, variant in _VARIANTS[verb].items() if variant == name)
+        raise InputError(f"expected {lost[0]} without {other}, of which there is no plan, got both; leave one of them out")
     arguments = [a for a in arguments if a not in _BARE]
     asked = bool({"-h", "--help"} & set(arguments))
     if asked:  # the option that chooses a variant needs no value then

@@ -21,6 +21,13 @@ def test_it_says_and_writes_nothing(tmp_path, burgers) -> None:
     assert steps == "3" and 0 < float(each) < 60
 
 
+def test_what_has_no_plan_is_not_trained_in_its_place(tmp_path, burgers) -> None:
+    with untouched(tmp_path):
+        for words in ("--folds 2", '--tasks [{"u":[0]}]', "--coarse 2", '--patterns 5 --tasks [{"u":[0]}]'):
+            said = refuses("fit", words, "--plan", *TINY, "--data", burgers, "--out", tmp_path / "a.prior")
+            assert f"expected --plan without {words.split()[0]}" in said
+
+
 @pytest.mark.slow
 def test_budgets(burgers) -> None:
     plain = ("fit --plan --network UNet --network.width 8 --data", burgers)
