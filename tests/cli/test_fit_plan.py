@@ -23,7 +23,8 @@ def test_it_says_and_writes_nothing(tmp_path, burgers) -> None:
 
 def test_what_has_no_plan_is_not_trained_in_its_place(tmp_path, burgers) -> None:
     with untouched(tmp_path):
-        for words in ("--folds 2", '--tasks [{"u":[0]}]', "--coarse 2", '--patterns 5 --tasks [{"u":[0]}]'):
+        assert "expected options of this verb, got --folds 2" in refuses("fit", "--folds 2 --plan", *TINY, "--data", burgers, "--out", tmp_path / "a.prior")
+        for words in ('--tasks [{"u":[0]}]', "--coarse 2", '--patterns 5 --tasks [{"u":[0]}]'):
             said = refuses("fit", words, "--plan", *TINY, "--data", burgers, "--out", tmp_path / "a.prior")
             assert f"expected --plan without {words.split()[0]}" in said
 
