@@ -23,9 +23,10 @@ def test_it_says_and_writes_nothing(tmp_path, burgers) -> None:
 
 def test_what_has_no_plan_is_not_trained_in_its_place(tmp_path, burgers) -> None:
     with untouched(tmp_path):
-        assert "expected options of this verb, got --folds 2" in refuses("fit", "--folds 2 --plan", *TINY, "--data", burgers, "--out", tmp_path / "a.prior")
+        rest = (*TINY, "--data", burgers, "--out", tmp_path / "a.prior")
+        assert "expected options of this verb, got --folds 2" in refuses("fit", "--folds 2 --plan", *rest)
         for words in ('--tasks [{"u":[0]}]', "--coarse 2", '--patterns 5 --tasks [{"u":[0]}]'):
-            said = refuses("fit", words, "--plan", *TINY, "--data", burgers, "--out", tmp_path / "a.prior")
+            said = refuses("fit", words, "--plan", *rest)
             assert f"expected --plan without {words.split()[0]}" in said
 
 
