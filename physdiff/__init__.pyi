@@ -129,6 +129,7 @@ from physdiff.forecast.forecast_models import (
 from physdiff.forecast.readings import Readings as Readings, read_readings as read_readings
 from physdiff.forecast.reconstruct import reconstruct as reconstruct
 from physdiff.forecast.rollout import Rollout as Rollout, rollout as rollout
+from physdiff.forecast.steered import Wish as Wish, steer_trajectories as steer_trajectories
 from physdiff.forecast.trajectories import draw_trajectories as draw_trajectories
 from physdiff.forecast.twin import assimilation_scores as assimilation_scores, twin_experiment as twin_experiment
 from physdiff.grids.boundary import Dirichlet as Dirichlet, Neumann as Neumann, Outflow as Outflow, Reflecting as Reflecting, Robin as Robin

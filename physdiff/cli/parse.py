@@ -36,7 +36,7 @@ _VARIANTS = {
         "--plan": "fit_plan",
         "--folds": "fit_folds",
     },
-    "forecast": {"--known": "forecast_trajectories", "--watch": "forecast_watched", "--keep": "forecast_kept"},
+    "forecast": {"--known --steer": "forecast_steered", "--known": "forecast_trajectories", "--watch": "forecast_watched", "--keep": "forecast_kept"},
     "diagnose": {"--sensors": "diagnose_posterior"},
     "infer": {"--law": "infer_law"},
 }

@@ -35,7 +35,7 @@ from physdiff.grids.field_spec import FieldSpec
 from physdiff.inference.sharding import Sharded
 from physdiff.transforms.coarse_residual import CoarseResidual
 
-__all__ = ["draw_trajectories"]
+__all__ = ["draw_trajectories", "known_windows", "laid_out"]
 
 
 def draw_trajectories(
@@ -77,14 +77,14 @@ def draw_trajectories(
     if crew.count < 1 or max_batch < 1:
         raise InputError(f"draw_trajectories: expected members and max_batch >= 1, got {crew.count} and {max_batch}")
     prior, low = (prior, None) if coarse is None else _finer(prior, coarse)
-    window = _known(prior.spec, known, ds, count=1 if low is None else len(low))
+    window = known_windows(prior.spec, known, ds, count=1 if low is None else len(low))
     if low is not None and len(low) != len(window):
         raise DataError(f"coarse: expected as many trajectories as the data have, {len(window)}, got {len(low)}; select the same samples")
     count = len(window)
     settings = [crew.count, rng.seed, rng.path, max_batch, count]
     parts = None if out is None or crew.rank else DrawnParts(Path(out), prior_digest(prior, settings))
     drawn = _drawn(prior, window, low, members=members, rng=rng, max_batch=max_batch, parts=parts)
-    result = _laid_out(drawn, prior.spec, coarse if ds is None else ds, count=count)
+    result = laid_out(drawn, prior.spec, coarse if ds is None else ds, count=count)
     if parts is not None:
         parts.finish(result)
     return result
@@ -163,8 +163,14 @@ def _finer(prior: WindowPrior, coarse: xr.Dataset) -> tuple[WindowPrior, Tensor]
     return fine, x[:, :, : fine.spec.frames]
 
 
-def _known(spec: FieldSpec, known: Task, ds: xr.Dataset | None, *, count: int) -> Tensor:
-    """(B, C, T, *S), NaN where nothing is known."""
+def known_windows(spec: FieldSpec, known: Task, ds: xr.Dataset | None, *, count: int) -> Tensor:
+    """Windows (B, C, T, *S) of what a task knows of trajectories, NaN elsewhere; `count` of them where it knows nothing.
+
+    Raises:
+        InputError: If a field or a frame is not there.
+        DataError: If the data lack it, or their fields differ in number of trajectories.
+        GridMismatch: If they are on another grid or have another time step.
+    """
     found: dict[str, Tensor] = {}
     for name, frames in known.items():
         c = spec.channel(name)
@@ -198,7 +204,7 @@ def _frames(ds: xr.Dataset, spec: FieldSpec) -> Tensor:
     return x
 
 
-def _laid_out(x: Tensor, spec: FieldSpec, ds: xr.Dataset | None, *, count: int) -> xr.Dataset:
+def laid_out(x: Tensor, spec: FieldSpec, ds: xr.Dataset | None, *, count: int) -> xr.Dataset:
     """Draws (sample times member, C, T, *S) as a forecast from the first frame."""
     values = x.unflatten(0, (count, -1))[:, None].numpy()  # sample, init_time, member, C, T, *S
     first: Any = np.zeros(1) if ds is None or "time" not in ds.coords else np.atleast_1d(ds["time"].values)[:1]
