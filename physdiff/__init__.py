@@ -98,7 +98,7 @@ _NAMES: dict[str, str] = {
     "forecast.readings": "read_readings Readings",
     "forecast.reconstruct": "reconstruct",
     "forecast.rollout": "rollout Rollout",
-    "forecast.steered": "Wish steer_trajectories",
+    "forecast.steered": "steer_trajectories Wish",
     "forecast.trajectories": "draw_trajectories",
     "forecast.twin": "assimilation_scores twin_experiment",
     "grids.boundary": "Dirichlet Neumann Outflow Reflecting Robin",
