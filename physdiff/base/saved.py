@@ -261,7 +261,12 @@ def _load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> N
     expected = module.state_dict(keep_vars=True)
     wrong = [k for k in expected.keys() | state.keys() if k not in expected or k not in state or expected[k].shape != state[k].shape]
     if wrong:
-        raise SavedError(f"{path}: the tensors {sorted(wrong)[:5]} do not fit the described object; the file is damaged")
+        name = min(wrong)
+        shapes = [tuple(t[name].shape) if name in t else "no such tensor" for t in (expected, state)]
+        raise SavedError(
+            f"{path}: expected {name} of shape {shapes[0]} for the described object, got {shapes[1]} ({len(wrong)} tensors do not fit); the file is "
+            "damaged, or of a version of physdiff whose weights lay otherwise: train again, or read it with that version"
+        )
     for name, tensor in expected.items():
         tensor.data = tensor.data.to(state[name].dtype)  # load_state_dict would round float64 weights to the dtype of a new module
     module.load_state_dict(state)
