@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from physdiff.base.errors import DataError, PhysdiffError, SavedError
 from physdiff.base.whole_file import whole_file
 
-__all__ = ["Saved", "build", "describe", "read", "write"]
+__all__ = ["Saved", "build", "describe", "is_saved", "read", "write"]
 
 FORMAT = 1
 _ROOMS = ("grids", "networks", "pdes", "transforms", "diffusion", "diffusion.samplers", "solvers", "inference", "pinn")
@@ -230,6 +230,15 @@ def read(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> tuple
     if damaged:
         raise SavedError(told)
     return obj, card
+
+
+def is_saved(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that `write` wrote, whatever its state."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "physdiff" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _built(target: Path, meta: Mapping[str, str], tensors: Mapping[str, Tensor], classes: Iterable[type]) -> tuple[Any, dict[str, Any]]:
