@@ -25,9 +25,10 @@ def fit_latent_trajectories(
     training: Training = Training(),  # noqa: B008 - a frozen value
     select: SelectTold = SelectTold(),  # noqa: B008
 ) -> None:
-    """Train a prior of whole trajectories in the latents of an autoencoder, which is trained first; on scattered points, too.
+    """Train a prior of whole trajectories in the latents of an autoencoder.
 
-    ``forecast --known`` draws from it as from other priors of ``fit --tasks``.
+    The autoencoder is trained first; scattered points have a ``MeshAutoencoder``. ``forecast --known`` draws from it as from other priors of
+    ``fit --tasks``.
 
     Args:
         data: One netCDF file, several, or a pattern; every trajectory of it is one window.

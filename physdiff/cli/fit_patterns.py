@@ -19,7 +19,7 @@ def fit_patterns(
     training: Training = Training(batch_size=256, lr=3e-3, ema=0.995),  # noqa: B008 - a frozen value
     select: SelectTold = SelectTold(),  # noqa: B008
 ) -> None:
-    """Train a prior of whole trajectories along their leading patterns (principal components): minutes where a U-Net takes hours.
+    """Train a prior of whole trajectories along their leading patterns: minutes where a U-Net takes hours.
 
     It takes some hundred trajectories at least. A window is then a few hundred numbers, drawn by a fully connected network; what the patterns do
     not hold is lost. ``forecast --known`` draws from it as from other priors of ``fit --tasks``.

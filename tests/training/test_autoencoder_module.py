@@ -118,7 +118,7 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(NotFitted, match="linear part"):
         AutoencoderModule(Autoencoder(), norm, SPEC)
     made, _ = module(AutoencoderLosses())
-    with pytest.raises(InputError, match="periodic axes"):
+    with pytest.raises(InputError, match="axes that close"):
         AutoencoderModule(made.autoencoder, norm, SPEC, roll=("y",))
     with pytest.raises(InputError):
         AutoencoderLosses(slopes=-1.0)

@@ -213,7 +213,7 @@ def test_shifts_along_periodic_axes() -> None:
 
 def test_shifts_need_periodic_axes() -> None:
     for name in ("y", "longitude"):
-        with pytest.raises(InputError, match="periodic axes"):
+        with pytest.raises(InputError, match="axes that close"):
             problem(roll=(name,))
 
 
