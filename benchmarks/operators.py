@@ -93,7 +93,7 @@ class _Level(nn.Module):
 
 def build(name: str, start: str) -> nn.Module:
     """Our network of a name; an FNO with the weights that neuraloperator has written to `start`."""
-    if name == "physdiff-unet-pyramid":  # wider from level to level, as deepinv's; not in twelves, which cost what sixteens do
+    if name == "physdiff-unet-pyramid":  # wider from level to level, as deepinv's; not in twelves, which cost nearly what sixteens do
         return _Level(UNet(1, 1, width=8, multipliers=(1, 2, 4, 14), attention=False, dropout=0.0))
     if name == "physdiff-unet":
         return _Level(UNet(1, 1, width=36, multipliers=(1, 2, 2), attention=False, dropout=0.0))
