@@ -30,11 +30,6 @@ class SelectTold(Select):
     """Which part of the data is used, and what is said of it.
 
     Args:
-        variables: Names of the fields; all if not given.
-        start: First time used (a date or a number).
-        stop: Last time used; a mere date is the whole day.
-        region: Ranges of axes, as in 'latitude 40 to 60, longitude -10 to 20'.
-        mask: A field that is zero where others have no values.
         captions: A file with one line of text for each trajectory; tasks know it as ``{text: all}``.
         encoder: From a text to a vector, as ``my.module.Class`` with ``--allow-classes``; hashed words if not given.
     """
@@ -52,9 +47,6 @@ class TimesTold(Times):
     """Which times are used, and what is said of the trajectories.
 
     Args:
-        start: First time (a date, or a number where times are numbers).
-        stop: Last time; a date without a time of day is the whole day.
-        region: Ranges of axes, as the prior was trained on.
         captions: A file with one line of text for each trajectory, known as ``{text: all}``.
         encoder: That of the training, where it was no usual one.
     """

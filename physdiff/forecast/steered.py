@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 import xarray as xr
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from physdiff.base.checks import check_one_of, check_positive
 from physdiff.base.errors import DataError, InputError
@@ -92,7 +93,7 @@ def steer_trajectories(
         raise DataError(f"goal: expected one trajectory, or one for each of {len(window)}, got {len(target)}; select the same samples")
     efforts = {prior.spec.channel(name): weight for name, weight in wish.effort.items()}
     drawn = []
-    for k, row in enumerate(window):
+    for k, row in enumerate(tqdm(window, desc="steer", unit="trajectory", disable=None)):
         objective = _objective(target[k % len(target)], scale, efforts)
         cond = task_condition(prior.spec, row[None])
         options = {"strength": wish.strength, "spread": wish.spread, "rng": rng.child("sample", k)}

@@ -19,6 +19,7 @@ def test_a_prior_says_what_it_is_of_and_how_it_is_used(tmp_path, monkeypatch):
     assert "draws by UNet, 24 steps" in text and "after    DropHistory > " in text
     use = next(line for line in text.splitlines() if line.startswith("use")).removeprefix("use").split()
     assert use[:2] == ["physdiff", "forecast"] and "\nmade by  " in text
+    assert use[use.index("--lead") + 1] == "1"  # a window of three frames of which two are known
     places = {"DATA": "x.nc", "FILE": "y.nc"}
     works(*(places.get(word, word) for word in use[1:]), "--members", 1)  # the line is one that works
     assert "leave statistics out" in refuses("inspect", "x.prior", "--statistics", "s.nc")

@@ -14,6 +14,7 @@ from physdiff.diffusion.analytic import GaussianDenoiser
 from physdiff.diffusion.covariance import DiagonalCovariance
 from physdiff.diffusion.diffusion_prior import DiffusionPrior
 from physdiff.diffusion.schedule import EDMSchedule
+from physdiff.forecast import steered
 from physdiff.forecast.steered import Wish, steer_trajectories
 from physdiff.networks.unet import UNet
 from physdiff.training.trajectories import prepare_trajectories
@@ -45,6 +46,27 @@ def test_the_goal_is_reached_and_what_is_known_stays() -> None:
     one = {"goal": goal.isel(sample=[0]), "ds": start.isel(sample=[0])}
     alone = steer_trajectories(prior(), {"u": (0,)}, Wish({"u": (-1,)}, 1e4), **one, members=2, rng=Rng(0))
     np.testing.assert_allclose(alone["u"].values[0], found["u"].values[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_the_objective_is_that_of_the_formula(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written out in numpy for arbitrary windows: the mean over wanted entries, the effort, both in standard deviations of the data."""
+    goal, seen = DATA.isel(sample=[3]), []
+
+    def watched(prior: DiffusionPrior, objective, n: int, **options) -> torch.Tensor:  # noqa: ANN001, ANN003
+        x = 3 * torch.randn(n, *prior.spec.shape, generator=torch.Generator().manual_seed(0))
+        seen.append((x.double().numpy(), objective(x).double().numpy(), options["strength"]))
+        return x
+
+    monkeypatch.setattr(steered, "control", watched)
+    wish = Wish({"u": (0, -1)}, 7.0, {"force": weight})
+    steer_trajectories(prior(), {}, wish, goal=goal, members=5, rng=Rng(0))
+    x, found, strength = seen[0]
+    wanted = goal["u"].isel(sample=0, time=[0, -1]).values
+    expected = (((x[:, 0][:, [0, -1]] - wanted) / float(DATA["u"].std())) ** 2).mean((1, 2))
+    expected += weight * ((x[:, 1] / float(DATA["force"].std())) ** 2).mean((1, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32
+    assert strength == 7.0
 
 
 def test_effort_is_spared() -> None:
