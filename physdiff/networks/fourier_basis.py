@@ -54,6 +54,11 @@ class FourierBasis:
         return tuple(m.shape[1] for m in self.matrices)
 
     @property
+    def at_mean(self) -> tuple[slice | int, ...]:
+        """Where coefficients (B, 2, *K, C) are the means of the fields."""
+        return slice(None), 0, *self.mean
+
+    @property
     def into(self) -> Tensor:
         """The products with the last axis of analysis, (2 |K_d|, n_d), with the 1/N of all axes."""
         return self.matrices[-1].flatten(0, 1) / math.prod(self.shape)

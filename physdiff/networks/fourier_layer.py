@@ -80,7 +80,7 @@ class _Layer(Function):
             line_product(into, lines[block], out=coefficients[block])
         rows = mode_rows(basis.inward(coefficients, len(v), wide_product))
         mixed = of_mode_rows(_complex(rows, weight.flatten(1, -3), ((1, -1), (1, 1))), basis.modes)
-        mixed[_mean(basis)] += bias
+        mixed[basis.at_mean] += bias
         coefficients = basis.outward(mixed, wide_product)
         h, out = torch.empty_like(lines), torch.empty_like(lines)
         for block in blocks(len(lines), v, each=n):
@@ -118,13 +118,8 @@ class _Layer(Function):
         coefficients = basis.outward(of_mode_rows(_complex(to_rows, matrices.mT, ((1, 1), (-1, 1))), basis.modes), wide_product)
         for block in blocks(len(lines), v, each=n):
             line_product(into.T, coefficients[block], out=to_lines[block], onto=to_lines[block])
-        to_bias = to_mixed[_mean(basis)].sum(0)
+        to_bias = to_mixed[basis.at_mean].sum(0)
         return None, None, to_lines.view(v.shape), to_weight, to_bias, to_skip, to_gate, *sums
-
-
-def _mean(basis: FourierBasis) -> tuple[slice | int, ...]:
-    """Where the coefficients (B, 2, *K, C) are the means of the fields."""
-    return slice(None), 0, *basis.mean
 
 
 def _complex(a: Tensor, b: Tensor, signs: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:

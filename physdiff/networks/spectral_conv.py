@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from physdiff.base.checks import check_positive
 from physdiff.networks.fourier_basis import FourierBasis
 
-__all__ = ["AxisConv", "SpectralConv", "complex_product", "kept", "mode_rows", "of_mode_rows", "spectral_conv"]
+__all__ = ["AxisConv", "SpectralConv", "kept", "mode_rows", "of_mode_rows", "spectral_conv"]
 
 
 class SpectralConv(nn.Module):
@@ -81,8 +81,7 @@ def spectral_conv(v: Tensor, basis: FourierBasis, weights: tuple[Tensor, Tensor 
     with torch.autocast(v.device.type, enabled=False):  # sums over a whole axis want more digits than bf16 has
         z = _mixed(basis.analyse(v.to(basis.double.dtype)), weight)
         if bias is not None:  # the mean of a field is one coefficient: one cell in place of all
-            at: tuple[slice | int, ...] = (slice(None), 0, *basis.mean)
-            z[at] += bias
+            z[basis.at_mean] += bias
         return basis.synthesise(z, None if onto is None else onto.to(z.dtype))
 
 
@@ -102,7 +101,7 @@ def of_mode_rows(rows: Tensor, modes: tuple[int, ...]) -> Tensor:
     return rows.reshape(2, *modes, *rows.shape[-2:]).movedim(-2, 0)
 
 
-def complex_product(a: Tensor, b: Tensor) -> Tensor:
+def _complex_product(a: Tensor, b: Tensor) -> Tensor:
     """The products (a_0 + i a_1)(b_0 + i b_1) of matrices, (2, M, p, q) and (2, M, q, r) to (2, M, p, r)."""
     real, imaginary = torch.bmm(a[0], b[0]), torch.bmm(a[0], b[1])
     return torch.stack([torch.baddbmm(real, a[1], b[1], alpha=-1), torch.baddbmm(imaginary, a[1], b[0])])
@@ -110,4 +109,4 @@ def complex_product(a: Tensor, b: Tensor) -> Tensor:
 
 def _mixed(z: Tensor, weight: Tensor) -> Tensor:
     """R_k z_k: (B, 2, *K, C), (2, *K, C, out) -> (B, 2, *K, out)."""
-    return of_mode_rows(complex_product(mode_rows(z), weight.flatten(1, -3)), tuple(z.shape[2:-1]))
+    return of_mode_rows(_complex_product(mode_rows(z), weight.flatten(1, -3)), tuple(z.shape[2:-1]))
